@@ -1,0 +1,69 @@
+"""What can go wrong, as data.
+
+    PipelineError            base of everything this package raises on purpose
+    ├── RunError             belongs to the run and stops it (bucket denied, no space left, prior broken)
+    └── ItemError            belongs to one image and becomes one `failed` row
+        └── CodecError       the image's bytes could not be decoded or encoded
+
+An `ItemError` carries a code of the closed set `ErrorCode` and a short text for a person.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+MAX_MESSAGE = 300
+"""Characters of an error text that are kept: a hundred million rows must stay small."""
+
+
+class ErrorCode(StrEnum):
+    """Why an input has no restored image: the closed set of the manifest's column `error_code`."""
+
+    UNREADABLE = "unreadable"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED = "unsupported"
+    TIMEOUT = "timeout"
+    BAD_KEY = "bad_key"
+    NOT_FOUND = "not_found"
+    FORBIDDEN = "forbidden"
+    STORAGE = "storage"
+    OUT_OF_MEMORY = "out_of_memory"
+    WORKER_DIED = "worker_died"
+    NUMERICAL = "numerical"
+    INTERNAL = "internal"
+
+
+def bounded_text(text: str, limit: int = MAX_MESSAGE) -> str:
+    """One printable line of at most `limit` characters: control characters and runs of blanks become one blank."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+class PipelineError(Exception):
+    """Base of everything that this package raises on purpose."""
+
+
+class RunError(PipelineError):
+    """Belongs to the run and stops it: no single image is to blame."""
+
+
+class ItemError(PipelineError):
+    """Belongs to one image and becomes one `failed` row.
+
+    Args:
+        code: which of the closed set it is.
+        message: one line for a person; cut to `MAX_MESSAGE` characters.
+    """
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        self.code = ErrorCode(code)
+        self.message = bounded_text(message)
+        super().__init__(self.code, self.message)  # both arguments, so that it survives pickling
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class CodecError(ItemError):
+    """The bytes of an image could not be decoded or encoded."""
