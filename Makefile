@@ -31,14 +31,16 @@ check: $(VENV)/installed-dev
 # The torch builds differ by a local version (+cpu, +cu130) and in what they need: the lock names neither, so
 # that one lock serves every machine. Run this where pip finds a CPU build, or it pins CUDA's packages.
 lock: $(VENV)/installed-tools
-	$(BIN)/pip-compile $(LOCK_FLAGS) --build-deps-for=editable --output-file=requirements/run.txt pyproject.toml
-	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9.]*/\1/' requirements/run.txt
-	$(BIN)/pip-compile $(LOCK_FLAGS) --extra=s3 --extra=benchmark --extra=dev --constraint=requirements/run.txt \
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK_FLAGS) --extra=s3 --extra=benchmark --extra=dev \
 		--output-file=requirements/dev.txt pyproject.toml
 	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9.]*/\1/' requirements/dev.txt
-	! grep -qiE '^(nvidia|cuda|triton)' requirements/*.txt
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK_FLAGS) --constraint=requirements/dev.txt \
+		--output-file=requirements/run.txt pyproject.toml
+	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9.]*/\1/' requirements/run.txt
+	! grep -iE '^(nvidia|cuda|triton)' requirements/*.txt
 
-LOCK_FLAGS := --quiet --upgrade --strip-extras --allow-unsafe --no-header --annotation-style=line \
+LOCK_FLAGS := --quiet --upgrade --strip-extras --allow-unsafe --annotation-style=line \
+	--build-deps-for=editable \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 clean:

@@ -1,0 +1,38 @@
+"""What every test shares. Ray and the hub read their switches when imported, so these are set first."""
+
+from __future__ import annotations
+
+import os
+
+# Without it, Ray writes an authentication token into the home directory and asks later clusters for it.
+os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+import jobs
+
+# Deadlines measure the machine, not the code; derandomised runs fail for everybody or for nobody.
+settings.register_profile("i2r", deadline=None, derandomize=True, max_examples=40)
+settings.load_profile("i2r")
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder of the sample photographs that the package ships."""
+    return Path(jobs.__file__).parent / "samples"
+
+
+@pytest.fixture(scope="session")
+def photograph(samples: Path) -> npt.NDArray[np.float32]:
+    """A clean colour photograph, (128, 128, 3) in [0, 1]."""
+    with Image.open(samples / "clean" / "honey-bee.png") as picture:
+        image = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+    return image[40:168, 60:188].copy()
