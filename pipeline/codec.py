@@ -1,126 +1,166 @@
-"""Bytes of an image file to pixels and back, keeping what the file said about itself."""
+"""Bytes of an image file to pixels and back, so that the restored file says what the source said.
+
+    picture = decode(data, max_pixels=100_000_000)
+    encoded = encode(picture, restored)             # (H, W, C) float32 in [0, 1]
+
+The container is told by its first bytes; it stays the same unless `format` names another. Headers are checked
+before pixels are decoded. What a round trip cannot keep is named in `losses`.
+"""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
+from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from pipeline.codecs import avif, bmp, colour, ifd, jpeg, jpeg2000, png, pnm, tiff, webp
+from pipeline.codecs.picture import Encoded, Format, Loss, Metadata, Picture, unsupported
+from pipeline.codecs.sniff import identify
 from pipeline.errors import CodecError, ErrorCode
 
+__all__ = ["SUPPORTED_EXTENSIONS", "Encoded", "Loss", "Metadata", "Picture", "decode", "encode"]
+
+_FORMATS: dict[str, Format] = {
+    "JPEG": jpeg,
+    "PNG": png,
+    "WEBP": webp,
+    "TIFF": tiff,
+    "AVIF": avif,
+    "BMP": bmp,
+    "JPEG2000": jpeg2000,
+    "PPM": pnm,
+}
+if find_spec("pillow_heif") is not None:
+    from pipeline.codecs import heif
+
+    _FORMATS["HEIF"] = heif
+
 SUPPORTED_EXTENSIONS: Mapping[str, str] = MappingProxyType(
-    {
-        ".jpg": "JPEG",
-        ".jpeg": "JPEG",
-        ".png": "PNG",
-        ".webp": "WEBP",
-        ".tif": "TIFF",
-        ".tiff": "TIFF",
-        ".bmp": "BMP",
-    }
+    {extension: name for name, module in _FORMATS.items() for extension in module.EXTENSIONS}
 )
 """File extension, in lower case and with its dot, to format: an object with one of these is an input."""
 
-_EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What a file says beside its pixels; `None` where it says nothing."""
-
-    exif: bytes | None = None
-    xmp: bytes | None = None
-    iptc: bytes | None = None
-    icc: bytes | None = None
-    dpi: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A decoded image, plain and picklable: what `decode` gives and `encode` needs."""
-
-    pixels: np.ndarray
-    alpha: np.ndarray | None
-    format: str
-    mode: str
-    metadata: Metadata = field(default_factory=Metadata)
-    losses: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """An encoded file: its bytes, its format's extension with the dot, and what it could not keep."""
-
-    data: bytes
-    extension: str
-    losses: tuple[str, ...] = ()
-
 
 def decode(data: bytes, *, max_pixels: int) -> Picture:
-    """Decode one image; raises `CodecError`."""
+    """Decode one image.
+
+    Args:
+        data: the whole file.
+        max_pixels: width times height that is refused above, before pixels are decoded.
+
+    Raises:
+        CodecError: `unreadable`, `truncated`, `too_large`, `unsupported` or `out_of_memory`.
+    """
+    name = identify(data)
+    if name not in _FORMATS:
+        unsupported(f"{name} needs its plugin: install pillow-heif beside this package")
+    format_ = _FORMATS[name]
     try:
-        with Image.open(io.BytesIO(data), formats=list(_EXTENSIONS)) as opened:
-            if opened.width * opened.height > max_pixels:
-                raise CodecError(
-                    ErrorCode.TOO_LARGE, f"{opened.width}x{opened.height} exceeds {max_pixels} pixels"
-                )
-            if getattr(opened, "n_frames", 1) > 1:
-                raise CodecError(
-                    ErrorCode.UNSUPPORTED, f"{opened.n_frames} frames; only single images are restored"
-                )
-            format_, mode, icc = str(opened.format), opened.mode, opened.info.get("icc_profile")
-            exif = opened.getexif()
-            image = ImageOps.exif_transpose(opened)
-            exif.pop(0x0112, None)
+        picture = format_.read(data, max_pixels)
+        if picture.pixels.shape[2] == 4:
+            colours = colour.inks_to_srgb(picture.pixels, picture.metadata.icc)
+            picture = replace(picture, pixels=colours, losses=(*picture.losses, Loss.SEPARATION))
+        return _upright(picture)
     except CodecError:
         raise
-    except UnidentifiedImageError as error:
-        raise CodecError(ErrorCode.UNREADABLE, "not an image of a supported format") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        code = ErrorCode.TRUNCATED if "truncated" in str(error).lower() else ErrorCode.UNREADABLE
-        raise CodecError(code, str(error)) from error
-    has_alpha = "A" in image.getbands() or "transparency" in image.info
-    gray = image.mode in {"1", "L", "LA"}
-    channels = np.asarray(
-        image.convert(("LA" if has_alpha else "L") if gray else ("RGBA" if has_alpha else "RGB"))
-    )
-    channels = channels.reshape(*channels.shape[:2], -1)
-    alpha = channels[..., -1] if has_alpha else None
-    return Picture(
-        pixels=channels[..., : 1 if gray else 3],
-        alpha=alpha,
-        format=format_,
-        mode=mode,
-        metadata=Metadata(exif=exif.tobytes() if len(exif) else None, icc=icc),
-    )
+    except MemoryError as error:
+        raise CodecError(
+            ErrorCode.OUT_OF_MEMORY, f"decoding this {name} file takes more memory than allowed"
+        ) from error
+    except Exception as error:  # hostile bytes provoke any exception in a decoder; each is one image's
+        if format_.is_truncated(data):
+            message = f"the {name} file breaks off after {len(data)} bytes"
+            raise CodecError(ErrorCode.TRUNCATED, message) from error
+        reason = str(error) or type(error).__name__
+        raise CodecError(ErrorCode.UNREADABLE, f"the {name} file is damaged: {reason}") from error
 
 
 def encode(picture: Picture, image: np.ndarray, *, format: str | None = None) -> Encoded:
-    """Encode `image`, (H, W, C) float32 in [0, 1], as the file that `picture` came from, or as `format`."""
-    format = (format or picture.format).upper()
-    levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    losses = picture.losses
-    if picture.alpha is not None:
-        if format == "JPEG":
-            losses += ("alpha",)
+    """Encode a restored image as the file that `picture` was decoded from; the same bytes on every call.
+
+    Args:
+        picture: what `decode` gave.
+        image: (H, W, C) float in [0, 1], of the shape of `picture.pixels`.
+        format: a value of `SUPPORTED_EXTENSIONS`, to change the container.
+
+    Raises:
+        CodecError: `unsupported` for a format that cannot be written, `numerical` for values not finite.
+        ValueError: for an image of another shape.
+    """
+    if image.shape != picture.pixels.shape:
+        raise ValueError(f"the image is {image.shape}, the picture it came from {picture.pixels.shape}")
+    if not np.isfinite(image).all():
+        raise CodecError(ErrorCode.NUMERICAL, "the restored image holds values that are not finite")
+    name = picture.format if format is None else format.upper()
+    if name not in _FORMATS:
+        unsupported(f"format {name!r} cannot be written: choose one of {', '.join(_FORMATS)}")
+    format_ = _FORMATS[name]
+    kept = format_.KEEPS
+    if name != picture.format:
+        picture = replace(
+            picture, lossless=True
+        )  # the source's own choice says nothing about another container
+    losses = list(picture.losses)
+    alpha = picture.alpha
+    if alpha is not None and Loss.ALPHA not in kept:
+        image = _on_white(image, alpha)
+        alpha = None
+        losses.append(Loss.ALPHA)
+    depth = picture.pixels.dtype
+    if depth == np.uint16 and Loss.BIT_DEPTH not in kept:
+        depth, alpha = np.dtype(np.uint8), alpha if alpha is None else _eight_bits(alpha)
+        losses.append(Loss.BIT_DEPTH)
+    pixels = np.rint(np.clip(image, 0, 1) * np.iinfo(depth).max).astype(depth)
+    metadata, gone = picture.metadata.keep(kept)
+    losses += gone
+    if picture.mode == "CMYK":
+        assert metadata.icc is not None or Loss.ICC in gone
+        if Loss.CMYK in kept and metadata.icc is not None:
+            pixels = colour.srgb_to_inks(pixels, metadata.icc)
         else:
-            levels = np.dstack([levels, picture.alpha])
-    options: dict[str, Any] = {}
-    if format == "JPEG":
-        options = {"quality": 95, "subsampling": 0}
-    if format == "WEBP":
-        options = {"quality": 95}
-    if picture.metadata.exif:
-        options["exif"] = picture.metadata.exif
-    if picture.metadata.icc:
-        options["icc_profile"] = picture.metadata.icc
-    stream = io.BytesIO()
-    Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else np.ascontiguousarray(levels)).save(
-        stream, format, **options
+            metadata = replace(metadata, icc=None)  # it describes inks, the pixels are sRGB
+            losses.append(Loss.CMYK)
+    if metadata.icc is not None and not colour.fits(metadata.icc, pixels.shape[2]):
+        metadata = replace(metadata, icc=None)
+        losses.append(Loss.ICC)
+    data, more = format_.write(replace(picture, pixels=pixels, alpha=alpha, metadata=metadata))
+    return Encoded(data, format_.EXTENSIONS[0], tuple(dict.fromkeys(map(str, [*losses, *more]))))
+
+
+def _upright(picture: Picture) -> Picture:
+    """Apply the orientation that EXIF gives, and reset it there."""
+    exif = picture.metadata.exif
+    if exif is None:
+        return picture
+    turn = ifd.orientation(exif)
+    exif, thumbnail = ifd.upright(exif, swapped=turn > 4)
+    return replace(
+        picture,
+        pixels=_oriented(picture.pixels, turn),
+        alpha=None if picture.alpha is None else _oriented(picture.alpha, turn),
+        metadata=replace(picture.metadata, exif=exif),
+        losses=(*picture.losses, *((Loss.THUMBNAIL,) if thumbnail else ())),
     )
-    return Encoded(stream.getvalue(), _EXTENSIONS[format], losses)
+
+
+def _oriented(samples: np.ndarray, turn: int) -> np.ndarray:
+    """(H, W, …) samples as EXIF orientation `turn` means them: 5 to 8 swap the axes before any flip."""
+    if turn > 4:
+        samples = samples.swapaxes(0, 1)
+    if turn in (3, 4, 7, 8):
+        samples = samples[::-1]
+    if turn in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    return np.ascontiguousarray(samples)
+
+
+def _on_white(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    weight = (alpha / np.iinfo(alpha.dtype).max).astype(np.float32)[..., None]
+    return image * weight + (1 - weight)
+
+
+def _eight_bits(samples: np.ndarray) -> np.ndarray:
+    return np.rint(samples / 257).astype(np.uint8)

@@ -1,0 +1,56 @@
+"""HEIF, where its plugin is installed: `pip install pillow-heif`."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pillow_heif
+
+from pipeline.codecs import boxes, raster
+from pipeline.codecs.picture import Loss, Metadata, Picture, check_size, unsupported
+
+EXTENSIONS = (".heic", ".heif")
+KEEPS = frozenset({Loss.ALPHA, Loss.GRAY, Loss.EXIF, Loss.XMP, Loss.ICC})
+
+QUALITY = 95
+
+
+def read(data: bytes, max_pixels: int) -> Picture:
+    opened = pillow_heif.open_heif(data, convert_hdr_to_8bit=True)
+    if len(opened) > 1:
+        unsupported(f"HEIF of {len(opened)} images: only single images are restored")
+    image = opened[0]
+    check_size(*image.size, max_pixels)
+    losses: tuple[str, ...] = ()
+    if image.info.get("bit_depth", 8) > 8:
+        losses = (Loss.BIT_DEPTH,)
+    if image.info.get("thumbnails") or image.info.get("depth_images"):
+        losses += (Loss.SECONDARY_IMAGES,)
+    pixels, alpha = raster.split(np.asarray(image), has_alpha=image.mode.endswith("A"))
+    info = image.info
+    exif = (info.get("exif") or b"").removeprefix(b"Exif\0\0") or None
+    metadata = Metadata(exif=exif, xmp=info.get("xmp"), icc=info.get("icc_profile"))
+    return Picture(pixels, alpha, "HEIF", image.mode, metadata, losses, lossless=False)
+
+
+def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
+    samples = raster.join(picture.pixels, picture.alpha)
+    mode = ("L" if picture.pixels.shape[2] == 1 else "RGB") + ("" if picture.alpha is None else "A")
+    stream = io.BytesIO()
+    metadata = picture.metadata
+    pillow_heif.encode(
+        mode,
+        (picture.width, picture.height),
+        samples.tobytes(),
+        stream,
+        quality=QUALITY,
+        chroma="444",
+        exif=metadata.exif and b"Exif\0\0" + metadata.exif,
+        xmp=metadata.xmp,
+        icc_profile=metadata.icc,
+    )
+    return stream.getvalue(), ()
+
+
+is_truncated = boxes.is_truncated

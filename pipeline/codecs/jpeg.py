@@ -1,0 +1,153 @@
+"""JPEG: written at the higher of its own quality and 95 and without chroma subsampling.
+
+Its own quantisation tables would put back the very artefacts that a restoration took out.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+from PIL.JpegImagePlugin import JpegImageFile
+
+from pipeline.codecs import raster
+from pipeline.codecs.picture import Loss, Metadata, Picture, check_size, unsupported
+
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif")
+KEEPS = frozenset({Loss.GRAY, Loss.CMYK, Loss.EXIF, Loss.XMP, Loss.IPTC, Loss.ICC, Loss.DPI, Loss.COMMENT})
+
+MIN_QUALITY = 95
+
+_SEGMENT = 65533  # bytes that one marker segment holds beside its length
+_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
+_XMP_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
+_PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"
+_IPTC_RESOURCE = 0x0404
+
+_LUMINANCE = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
+).ravel()
+"""The luminance table of ITU-T T.81, annex K, which encoders scale by their quality."""
+
+
+def read(data: bytes, max_pixels: int) -> Picture:
+    losses: tuple[str, ...] = ()
+    for marker, start, end in _segments(data):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            precision, height, width = struct.unpack_from(">BHH", data, start)
+            check_size(width, height, max_pixels)
+            if precision != 8:
+                unsupported(f"JPEG of {precision} bits per sample: convert it to PNG or TIFF first")
+            if marker in (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF):
+                unsupported("lossless or hierarchical JPEG: convert it to PNG or TIFF first")
+        elif marker == 0xE1 and data.startswith(_XMP_EXTENSION, start):
+            losses = (Loss.XMP,)
+        elif marker == 0xE2 and data.startswith(b"MPF\0", start, end):
+            losses += (Loss.SECONDARY_IMAGES,)
+    opened = JpegImageFile(io.BytesIO(data))
+    mode = opened.mode
+    pixels, alpha, more = raster.bands(opened, max_pixels)
+    info = opened.info
+    exif = info.get("exif", b"").removeprefix(b"Exif\0\0")
+    return Picture(
+        pixels=pixels,
+        alpha=alpha,
+        format="JPEG",
+        mode=mode,
+        metadata=Metadata(
+            exif=exif or None,
+            xmp=info.get("xmp"),
+            iptc=info.get("photoshop", {}).get(_IPTC_RESOURCE),
+            icc=info.get("icc_profile") or None,
+            dpi=info.get("dpi"),
+            comment=info.get("comment"),
+        ),
+        losses=tuple(dict.fromkeys(losses + more)),
+        quality=estimate_quality(opened.quantization),
+        lossless=False,
+    )
+
+
+def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
+    metadata = picture.metadata
+    oversized = {
+        name
+        for name, value, limit in (
+            (Loss.EXIF, metadata.exif, _SEGMENT - 6),
+            (Loss.XMP, metadata.xmp, _SEGMENT - len(_XMP_PREFIX)),
+            (Loss.IPTC, metadata.iptc, _SEGMENT - 64),
+            (Loss.ICC, metadata.icc, 255 * (_SEGMENT - 14)),
+        )
+        if value is not None and len(value) > limit
+    }
+    metadata, losses = metadata.keep(KEEPS - oversized)
+    return raster.save(
+        picture.pixels,
+        None,
+        "JPEG",
+        quality=max(MIN_QUALITY, picture.quality or 0),
+        subsampling=0,
+        exif=metadata.exif and b"Exif\0\0" + metadata.exif,
+        xmp=metadata.xmp,
+        icc_profile=metadata.icc,
+        dpi=metadata.dpi,
+        comment=metadata.comment,
+        extra=metadata.iptc and _photoshop_segment(metadata.iptc),
+    ), losses
+
+
+def is_truncated(data: bytes) -> bool:
+    scan = None
+    for marker, _, end in _segments(data):
+        if marker == 0xDA:
+            scan = end
+    return scan is None or data.find(b"\xff\xd9", scan) < 0
+
+
+def estimate_quality(tables: dict[int, list[int]]) -> int | None:
+    """The quality, 1 to 100, at which the usual encoders would make these quantisation tables.
+
+    They scale the standard's table by s percent, s = 200 - 2 q from q = 50 upwards and 5000 / q below; the
+    median over the entries survives their rounding and clipping.
+    """
+    if len(tables.get(0, ())) != 64:
+        return None
+    table = np.asarray(tables[0])
+    if (table == 1).all():
+        return 100
+    scale = float(np.median(100 * table / _LUMINANCE))
+    quality = (200 - scale) / 2 if scale <= 100 else 5000 / scale
+    return int(np.clip(round(quality), 1, 100))
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of each segment's body up to the first scan, as far as the data go."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD8:  # fill bytes; markers without a body
+            at += 1 if marker == 0xFF else 2
+            continue
+        end = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
+        yield marker, at + 4, end
+        if marker in (0xD9, 0xDA):
+            return
+        at = end
+
+
+def _photoshop_segment(iptc: bytes) -> bytes:
+    """An APP13 segment whose only image resource is `iptc`."""
+    resource = b"8BIM" + struct.pack(">HHI", _IPTC_RESOURCE, 0, len(iptc)) + iptc + b"\0" * (len(iptc) % 2)
+    body = _PHOTOSHOP_PREFIX + resource
+    return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body

@@ -1,0 +1,85 @@
+"""WebP: lossless files stay lossless, others are written at high quality."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+
+from PIL.WebPImagePlugin import WebPImageFile
+
+from pipeline.codecs import raster
+from pipeline.codecs.picture import Loss, Metadata, Picture, check_size, unsupported
+
+EXTENSIONS = (".webp",)
+KEEPS = frozenset({Loss.ALPHA, Loss.EXIF, Loss.XMP, Loss.ICC})
+
+QUALITY = 95
+
+
+def read(data: bytes, max_pixels: int) -> Picture:
+    lossless = False
+    for kind, body in _chunks(data):
+        # Sizes are read here because opening the file allocates a canvas of the size that the header claims.
+        if kind == b"VP8X":
+            check_size(1 + _three_bytes(body, 4), 1 + _three_bytes(body, 7), max_pixels)
+            if body[0] & 0x02:
+                unsupported("animated WebP: only single images are restored")
+        elif kind == b"VP8L":
+            lossless = True
+            size = struct.unpack_from("<I", body, 1)[0]
+            check_size(1 + (size & 0x3FFF), 1 + (size >> 14 & 0x3FFF), max_pixels)
+        elif kind == b"VP8 ":
+            width, height = struct.unpack_from("<HH", body, 6)
+            check_size(width & 0x3FFF, height & 0x3FFF, max_pixels)
+    opened = WebPImageFile(io.BytesIO(data))
+    mode = opened.mode
+    pixels, alpha, losses = raster.bands(opened, max_pixels)
+    info = opened.info
+    icc = info.get("icc_profile")
+    if icc is None and (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
+        pixels = pixels[..., :1]  # WebP has no gray: this is how it says it
+    return Picture(
+        pixels,
+        alpha,
+        "WEBP",
+        mode,
+        Metadata(
+            exif=(info.get("exif") or b"").removeprefix(b"Exif\0\0") or None, xmp=info.get("xmp"), icc=icc
+        ),
+        losses,
+        lossless=lossless,
+    )
+
+
+def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
+    pixels = picture.pixels.repeat(3, axis=2) if picture.pixels.shape[2] == 1 else picture.pixels
+    return raster.save(
+        pixels,
+        picture.alpha,
+        "WEBP",
+        lossless=picture.lossless,
+        quality=80 if picture.lossless else QUALITY,  # without loss it is the effort
+        exact=True,  # colours under full transparency are the archive's, not ours to clear
+        method=4,
+        exif=picture.metadata.exif and b"Exif\0\0" + picture.metadata.exif,
+        xmp=picture.metadata.xmp,
+        icc_profile=picture.metadata.icc,
+    ), ()
+
+
+def is_truncated(data: bytes) -> bool:
+    return len(data) < 12 or 8 + int(struct.unpack_from("<I", data, 4)[0]) > len(data)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(type, first ten bytes of the body) of each chunk."""
+    at = 12
+    while at + 18 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, at)
+        yield kind, data[at + 8 : at + 18]
+        at += 8 + length + length % 2
+
+
+def _three_bytes(body: bytes, at: int) -> int:
+    return int.from_bytes(body[at : at + 3], "little")
