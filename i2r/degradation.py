@@ -39,11 +39,16 @@ def dead_pixels(image: FloatImage, rng: np.random.Generator, *, fraction: float 
 
 
 def jpeg(image: FloatImage, rng: np.random.Generator | None = None, *, quality: int = 10) -> FloatImage:
-    """A round trip through a baseline JPEG file of ``quality`` (1 to 95), chroma halved both ways."""
+    """A round trip through the file that :func:`encode_jpeg` makes."""
+    with Image.open(io.BytesIO(encode_jpeg(image, quality))) as picture:
+        return _from_pillow(picture)
+
+
+def encode_jpeg(image: FloatImage, quality: int = 10) -> bytes:
+    """A baseline JPEG file of ``quality`` (1 to 95), with chroma of half the resolution both ways."""
     file = io.BytesIO()
     _to_pillow(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
-    with Image.open(file) as decoded:
-        return _from_pillow(decoded)
+    return file.getvalue()
 
 
 def gaussian_blur(
@@ -92,9 +97,10 @@ def low_resolution(
 def rain(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.05) -> FloatImage:
     """Bright streaks, all slanted alike, over ``fraction`` of the pixels or one streak more."""
     slope = rng.uniform(-0.35, 0.35)
-    cover = np.zeros(image.shape[:2], dtype=np.float32)
+    height, width, _ = image.shape
+    cover = np.zeros((height, width), dtype=np.float32)
     while np.count_nonzero(cover) < fraction * cover.size:
-        length = rng.uniform(0.06, 0.16) * min(cover.shape)
+        length = rng.uniform(0.06, 0.16) * min(height, width)
         tilt, opacity = slope + rng.normal(0, 0.02), rng.uniform(0.6, 0.95)
         _draw_streak(cover, rng, slope=tilt, length=length, thickness=1.5, opacity=opacity)
     return _painted(image, cover, brightness=1.0)
@@ -102,9 +108,10 @@ def rain(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.05)
 
 def scratches(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.03) -> FloatImage:
     """Long, nearly vertical and opaque lines of worn film over ``fraction`` of the pixels, or a line more."""
-    cover = np.zeros(image.shape[:2], dtype=np.float32)
+    height, width, _ = image.shape
+    cover = np.zeros((height, width), dtype=np.float32)
     while np.count_nonzero(cover) < fraction * cover.size:
-        length = rng.uniform(0.3, 1.2) * cover.shape[0]
+        length = rng.uniform(0.3, 1.2) * height
         tilt, opacity = rng.normal(0, 0.08), rng.uniform(0.85, 1)
         _draw_streak(cover, rng, slope=tilt, length=length, thickness=1.2, opacity=opacity)
     return _painted(image, cover, brightness=0.95)
@@ -171,5 +178,5 @@ def _to_pillow(image: FloatImage) -> Image.Image:
 
 
 def _from_pillow(picture: Image.Image) -> FloatImage:
-    image = np.asarray(picture, dtype=np.float32) / 255
+    image = np.asarray(picture, dtype=np.float32) / np.float32(255)
     return image[..., None] if image.ndim == 2 else image

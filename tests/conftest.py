@@ -34,5 +34,5 @@ def samples() -> Path:
 def photograph(samples: Path) -> npt.NDArray[np.float32]:
     """A clean colour photograph, (128, 128, 3) in [0, 1]."""
     with Image.open(samples / "clean" / "honey-bee.png") as picture:
-        image = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+        image = np.asarray(picture.convert("RGB"), dtype=np.float32) / np.float32(255)
     return image[40:168, 60:188].copy()
