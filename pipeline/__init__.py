@@ -1,0 +1,59 @@
+"""The dataset's way through the method: listing, Ray Data, storage, codecs and the manifest."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.errors import ErrorCode, ItemError, PipelineError, RunError
+    from pipeline.lease import LeaseHeldError
+    from pipeline.restoring import ImageRestorer, PriorIdentity, RestoreActor, RestorerFactory
+    from pipeline.run import restore_dataset
+    from pipeline.settings import RunSettings, SettingsError, load_settings
+    from pipeline.summary import ExitStatus, Progress, RunSummary
+
+_HOMES = {
+    "ErrorCode": "errors",
+    "ExitStatus": "summary",
+    "ImageRestorer": "restoring",
+    "ItemError": "errors",
+    "LeaseHeldError": "lease",
+    "PipelineError": "errors",
+    "PriorIdentity": "restoring",
+    "Progress": "summary",
+    "RestoreActor": "restoring",
+    "RestorerFactory": "restoring",
+    "RunError": "errors",
+    "RunSettings": "settings",
+    "RunSummary": "summary",
+    "SettingsError": "settings",
+    "load_settings": "settings",
+    "restore_dataset": "run",
+}
+
+__all__ = [
+    "ErrorCode",
+    "ExitStatus",
+    "ImageRestorer",
+    "ItemError",
+    "LeaseHeldError",
+    "PipelineError",
+    "PriorIdentity",
+    "Progress",
+    "RestoreActor",
+    "RestorerFactory",
+    "RunError",
+    "RunSettings",
+    "RunSummary",
+    "SettingsError",
+    "load_settings",
+    "restore_dataset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first asked for: Ray and torch are slow to load, and few callers need both."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

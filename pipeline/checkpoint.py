@@ -1,0 +1,284 @@
+"""What a run still has to do: the inputs of its listing that no newest row of the manifest says are done.
+
+Resume after a crash, tonight's new files and "only the failed ones again" are this one anti-join with another
+predicate. It runs before a byte of an image is fetched, and its memory does not grow with the archive.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.buckets import DIGEST, Buckets, bucket_count, digests, group_ids, newest
+from pipeline.errors import ItemError
+from pipeline.keys import output_key
+from pipeline.listing import Listing
+from pipeline.manifest import ManifestFile, Status, read_batches, row_count
+from pipeline.settings import Only, RunSettings
+from pipeline.storage import Store
+
+NEW, CHANGED, OUTDATED, FAILED, DONE, HANDLED = range(6)
+"""What the manifest knows of an input: nothing; another version; other settings; a failure; that it is done; that this
+very run has a row of it."""
+
+_KIND = 0x07
+_OWNED = 0x08  # an object of ours lies at its output's key
+_COLLIDES = 0x10  # an earlier input of the listing has the same output key
+_REPEATED = 0x20  # an earlier input of the listing is the same object
+_SAMPLED = 0x40
+_LAST_FAILED = 0x80  # the newest row is a failure, of whatever version and settings
+
+_ENTRY = np.dtype(
+    [*DIGEST, ("version", "<u8"), ("settings", "<u8"), ("failed", "?")]
+    + [("epoch", "<i8"), ("attempts", "<i4"), ("finished", "<i8")]
+)
+_INPUT = np.dtype([*DIGEST, ("version", "<u8"), ("index", "<i8")])
+_OUTPUT = np.dtype([*DIGEST])
+_PLACE = np.dtype([*DIGEST, ("index", "<i8")])
+_COLUMNS = (
+    "source_uri",
+    "source_version",
+    "settings_sha256",
+    "status",
+    "epoch",
+    "attempts",
+    "finished_at",
+    "output_uri",
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What counts as done, and which inputs are wanted.
+
+    Attributes:
+        settings_sha256: of the outputs that are wanted.
+        epoch: of this run, whose own rows are final whatever they say; None before it has one.
+        only, retry_failed, sample: as in `RunSettings`.
+    """
+
+    settings_sha256: str
+    epoch: int | None = None
+    only: Only | None = None
+    retry_failed: bool = False
+    sample: float | None = None
+
+    @classmethod
+    def of(cls, settings: RunSettings, settings_sha256: str, epoch: int | None = None) -> Wanted:
+        """What a run's settings want."""
+        return cls(settings_sha256, epoch, settings.only, settings.retry_failed, settings.sample)
+
+    def kinds(self) -> set[int]:
+        """Kinds of inputs to handle."""
+        match self.only:
+            case Only.NEW:
+                return {NEW}
+            case Only.CHANGED:
+                return {CHANGED}
+            case Only.FAILED:
+                return set()
+        return {NEW, CHANGED, OUTDATED} | ({FAILED} if self.retry_failed else set())
+
+
+@dataclass
+class Tally:
+    """Counts of an anti-join, over every input of the listing.
+
+    Attributes:
+        pending: to be handled by this run.
+        carried: done by an earlier run.
+        carried_failed: of those, recorded as failed.
+        deferred: not done, and not wanted now.
+    """
+
+    pending: int = 0
+    carried: int = 0
+    carried_failed: int = 0
+    deferred: int = 0
+
+
+def pending_batches(
+    store: Store,
+    listing: Listing,
+    manifest: Sequence[ManifestFile],
+    wanted: Wanted,
+    *,
+    tally: Tally,
+    extension: str | None,
+) -> Iterator[pa.RecordBatch]:
+    """The inputs that are still to be done: rows of the listing, with two columns more.
+
+    `owned` says that an object of ours lies at the output's key, and `collides` that another input has that key.
+
+    Args:
+        store: the destination.
+        listing: what the run saw.
+        manifest: parts to join with.
+        wanted: the predicate.
+        tally: counted up while the batches are consumed.
+        extension: of the outputs, where the format is set.
+    """
+    with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
+        flags = _Join(Path(folder), store, listing, manifest, wanted, extension).flags()
+        index = 0
+        for batch in listing.batches():
+            chunk = np.asarray(flags[index : index + batch.num_rows])
+            index += batch.num_rows
+            chosen = _choose(chunk, wanted, tally)
+            if chosen.any():
+                yield _with_flags(batch, chunk, chosen)
+
+
+def _choose(flags: NDArray[np.uint8], wanted: Wanted, tally: Tally) -> NDArray[np.bool_]:
+    kind = flags & _KIND
+    chosen = np.isin(kind, list(wanted.kinds()))
+    if wanted.only is Only.FAILED:
+        chosen = (flags & _LAST_FAILED != 0) & (kind != HANDLED)
+    chosen &= (flags & _SAMPLED != 0) & (flags & _REPEATED == 0)
+    carried = np.isin(kind, (DONE, FAILED)) & ~chosen & (flags & _REPEATED == 0)
+    tally.pending += int(chosen.sum())
+    tally.carried += int(carried.sum())
+    tally.carried_failed += int((carried & (kind == FAILED)).sum())
+    tally.deferred += int(
+        (np.isin(kind, (NEW, CHANGED, OUTDATED)) & ~chosen & (flags & _REPEATED == 0)).sum()
+    )
+    return chosen
+
+
+def _with_flags(batch: pa.RecordBatch, flags: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> pa.RecordBatch:
+    picked, kept = batch.filter(pa.array(chosen)), flags[chosen]
+    for name, bit in (("owned", _OWNED), ("collides", _COLLIDES)):
+        picked = picked.append_column(name, pa.array((kept & bit) != 0))
+    return picked
+
+
+class _Join:
+    """One anti-join, spilled to a folder of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        store: Store,
+        listing: Listing,
+        manifest: Sequence[ManifestFile],
+        wanted: Wanted,
+        extension: str | None,
+    ) -> None:
+        self._store, self._listing, self._manifest = store, listing, manifest
+        self._wanted, self._extension = wanted, extension
+        count = bucket_count(listing.count + sum(row_count(store, file.key) for file in manifest))
+        self._entries = Buckets(folder / "entries", _ENTRY, count)
+        self._outputs = Buckets(folder / "outputs", _OUTPUT, count)
+        self._inputs = Buckets(folder / "inputs", _INPUT, count)
+        self._places = Buckets(folder / "places", _PLACE, count)
+        self._flags = np.memmap(folder / "flags", dtype=np.uint8, mode="w+", shape=max(listing.count, 1))
+
+    def flags(self) -> NDArray[np.uint8]:
+        """One byte of flags for each row of the listing."""
+        self._spill_manifest()
+        self._spill_listing()
+        for entries, inputs in zip(self._entries, self._inputs, strict=True):
+            self._mark_kinds(entries, inputs)
+        for outputs, places in zip(self._outputs, self._places, strict=True):
+            self._mark_places(outputs, places)
+        return self._flags
+
+    def _spill_manifest(self) -> None:
+        for file in self._manifest:
+            for batch in read_batches(self._store, file.key, _COLUMNS):
+                entries = np.zeros(batch.num_rows, _ENTRY)
+                _put_digests(entries, batch["source_uri"].to_pylist())
+                entries["version"] = _short(batch["source_version"].to_pylist())
+                entries["settings"] = _short(batch["settings_sha256"].to_pylist())
+                entries["failed"] = np.asarray(batch["status"].to_pylist()) == Status.FAILED.value
+                entries["epoch"], entries["attempts"] = (
+                    batch["epoch"].to_numpy(),
+                    batch["attempts"].to_numpy(),
+                )
+                entries["finished"] = batch["finished_at"].cast(pa.int64()).to_numpy()
+                self._entries.add(entries)
+                stored = [uri for uri in batch["output_uri"].to_pylist() if uri]
+                outputs = np.zeros(len(stored), _OUTPUT)
+                _put_digests(outputs, stored)
+                self._outputs.add(outputs)
+
+    def _spill_listing(self) -> None:
+        start, prefix = 0, self._store.uri()
+        for batch in self._listing.batches():
+            inputs = np.zeros(batch.num_rows, _INPUT)
+            _put_digests(inputs, batch["source_uri"].to_pylist())
+            inputs["version"] = _short(batch["source_version"].to_pylist())
+            inputs["index"] = np.arange(start, start + batch.num_rows)
+            self._inputs.add(inputs)
+            places = np.zeros(batch.num_rows, _PLACE)
+            _put_digests(places, [f"{prefix}/{self._output(key)}" for key in batch["source_key"].to_pylist()])
+            places["index"] = inputs["index"]
+            self._places.add(places)
+            if (share := self._wanted.sample) is None:
+                self._flags[inputs["index"]] = _SAMPLED
+            else:
+                self._flags[inputs["index"]] = np.where(inputs["hi"] / 2.0**64 < share, _SAMPLED, 0)
+            start += batch.num_rows
+
+    def _output(self, key: str) -> str:
+        try:
+            return output_key(key, self._extension)
+        except ItemError:
+            return f"\0{key}"  # has no output: equal to no other
+
+    def _mark_kinds(self, entries: NDArray[np.void], inputs: NDArray[np.void]) -> None:
+        if not len(inputs):
+            return
+        entries = entries[newest(entries)]
+        entry_groups, input_groups = group_ids(entries, inputs)
+        where = np.full(int(max(entry_groups.max(initial=-1), input_groups.max())) + 1, -1)
+        where[entry_groups] = np.arange(len(entries))
+        match = where[input_groups]
+        known = match >= 0
+        kind = np.full(len(inputs), NEW, dtype=np.uint8)
+        found = entries[match[known]]
+        kind[known] = np.select(
+            [
+                found["epoch"] == (-1 if self._wanted.epoch is None else self._wanted.epoch),
+                found["version"] != inputs["version"][known],
+                found["settings"] != _short([self._wanted.settings_sha256])[0],
+                found["failed"],
+            ],
+            [HANDLED, CHANGED, OUTDATED, FAILED],
+            DONE,
+        )
+        kind[known] |= np.where(found["failed"], _LAST_FAILED, 0).astype(np.uint8)
+        kind[_repeats(input_groups, inputs["index"])] |= _REPEATED
+        self._flags[inputs["index"]] |= kind
+
+    def _mark_places(self, outputs: NDArray[np.void], places: NDArray[np.void]) -> None:
+        if not len(places):
+            return
+        output_groups, place_groups = group_ids(outputs, places)
+        owned = np.isin(place_groups, output_groups)
+        marks = np.where(owned, _OWNED, 0).astype(np.uint8)
+        marks[_repeats(place_groups, places["index"])] |= _COLLIDES
+        self._flags[places["index"]] |= marks
+
+
+def _repeats(groups: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which records are not the first of their group, in the order of `index`."""
+    order = np.lexsort((index, groups))
+    mask = np.zeros(len(groups), dtype=bool)
+    mask[order[1:]] = groups[order][1:] == groups[order][:-1]
+    return mask
+
+
+def _put_digests(records: NDArray[np.void], texts: Sequence[str]) -> None:
+    pairs = digests(texts)
+    records["hi"], records["lo"] = pairs[:, 0], pairs[:, 1]
+
+
+def _short(texts: Sequence[str | None]) -> NDArray[np.uint64]:
+    return digests(text or "" for text in texts)[:, 0]

@@ -1,0 +1,239 @@
+"""Ray: started quietly where there is none, and one pass of images through the stages as rows.
+
+A dead actor costs the batch that it held, once more after one repetition; whatever is lost that way is missing from
+the rows, and the caller tries it again in smaller groups.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.errors import RunError, bounded_text
+from pipeline.manifest import read_batches
+from pipeline.restoring import RestorerFactory
+from pipeline.settings import RunSettings
+from pipeline.stages import Batch, EncodeAndStore, FetchAndDecode, Job, RestoreItems
+from pipeline.storage import Store, without_secrets
+
+OBJECT_STORE_BYTES = 1 << 30
+"""Of a Ray that we start: what is in flight between the stages lies in it."""
+BLOCK_BYTES = 32 << 20
+"""Of decoded images in one block, roughly; more of them than that are split."""
+SERVING_CPUS = 2
+"""Logical CPUs for the stages beside the model, on top of the model's own: they mostly wait."""
+
+_QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+_RETRIES = {"max_restarts": -1, "max_task_retries": 1}
+_WAITING_TABLES = 64
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What Ray has for the models.
+
+    Attributes:
+        workers: models at work at once.
+        cpus, gpus: that each of them asks for.
+    """
+
+    workers: int
+    cpus: float
+    gpus: float
+
+
+@contextlib.contextmanager
+def ray_session(settings: RunSettings, address: str | None = None) -> Iterator[Machines]:
+    """A Ray to run on: the one that is there, the one at an address, or one on this machine that ends with this.
+
+    Raises:
+        RunError: it does not start or cannot be reached.
+    """
+    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    import ray
+
+    started = not ray.is_initialized()
+    if started:
+        cores = len(os.sched_getaffinity(0))
+        workers = settings.workers or max(1, cores // settings.threads)
+        options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+        if address is None:
+            options |= {"num_cpus": workers * settings.threads + SERVING_CPUS, "include_dashboard": False}
+            options |= {"object_store_memory": OBJECT_STORE_BYTES}
+        try:
+            ray.init(address or "local", **options)
+        except (OSError, RuntimeError, ValueError, ConnectionError) as error:
+            raise RunError(f"Ray does not start: {bounded_text(str(error))}") from error
+    try:
+        yield _machines(settings)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _machines(settings: RunSettings) -> Machines:
+    import ray
+
+    resources = ray.cluster_resources()
+    cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+    if gpus:
+        return Machines(min(settings.workers or gpus, gpus), 1, 1)
+    room = (cpus - 1) // settings.threads  # one CPU stays for the stages beside the model, or nothing moves
+    if room < 1:
+        return Machines(1, 0.25, 0)
+    if cpus >= settings.threads + SERVING_CPUS:
+        room = (cpus - SERVING_CPUS) // settings.threads
+    return Machines(min(settings.workers or room, room), settings.threads, 0)
+
+
+class ReadPending:
+    """From keys of stored parts to the inputs in them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __call__(self, batch: Batch) -> Iterator[pa.Table]:
+        for part in batch["part"]:
+            for rows in read_batches(self._store, str(part)):
+                yield pa.Table.from_batches([rows])
+
+
+def restored_rows(
+    job: Job, parts: Sequence[str], factory: RestorerFactory, machines: Machines, group: int
+) -> Iterator[pa.Table | None]:
+    """Send the inputs in stored parts through the stages; rows as they come, None when none came for a second.
+
+    Args:
+        job: what the stages know.
+        parts: keys of pending inputs at the destination.
+        factory: makes the restorer in each actor.
+        machines: what there is for the models.
+        group: most images in one batch.
+
+    Raises:
+        RunError: the pass could not go on.
+    """
+    with _ray_data_context():
+        dataset = _dataset(job, parts, factory, machines, group)
+        tables: queue.Queue[pa.Table | BaseException | None] = queue.Queue(_WAITING_TABLES)
+        over = threading.Event()
+        thread = threading.Thread(target=_pump, args=(dataset, tables, over), name="rows", daemon=True)
+        thread.start()
+        try:
+            while True:
+                try:
+                    table = tables.get(timeout=1.0)
+                except queue.Empty:
+                    yield None
+                    continue
+                if table is None:
+                    return
+                if isinstance(table, BaseException):
+                    raise RunError(f"the run cannot go on: {_reason(table)}") from table
+                yield table
+        finally:
+            over.set()
+
+
+def _dataset(job: Job, parts: Sequence[str], factory: RestorerFactory, machines: Machines, group: int) -> Any:
+    import ray.data
+
+    serving = max(1, min(machines.workers, 4 * machines.workers if machines.gpus else SERVING_CPUS))
+    return (
+        ray.data.from_items([{"part": part} for part in parts])
+        .map_batches(ReadPending(job.dest).__call__, batch_size=1, num_cpus=0.1)
+        .repartition(target_num_rows_per_block=group)
+        .map_batches(
+            FetchAndDecode,
+            fn_constructor_args=(job,),
+            batch_size=None,
+            batch_format="numpy",
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=serving),
+            num_cpus=0.1,
+            **_RETRIES,
+        )
+        .map_batches(
+            RestoreItems,
+            fn_constructor_args=(factory,),
+            batch_size=group if machines.gpus else None,
+            batch_format="numpy",
+            compute=ray.data.ActorPoolStrategy(size=machines.workers),
+            num_cpus=machines.cpus,
+            num_gpus=machines.gpus,
+            **_RETRIES,
+        )
+        .map_batches(
+            EncodeAndStore,
+            fn_constructor_args=(job,),
+            batch_size=None,
+            batch_format="numpy",
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=serving),
+            num_cpus=0.1,
+            **_RETRIES,
+        )
+    )
+
+
+def _pump(dataset: Any, tables: queue.Queue[pa.Table | BaseException | None], over: threading.Event) -> None:
+    """Consume a dataset into a queue; ends with None or with what went wrong."""
+    last: BaseException | None = None
+    try:
+        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            while not over.is_set():
+                with contextlib.suppress(queue.Full):
+                    tables.put(table, timeout=0.5)
+                    break
+            if over.is_set():
+                return
+    except BaseException as error:
+        last = error
+    with contextlib.suppress(queue.Full):
+        tables.put(last, timeout=60)
+
+
+@contextlib.contextmanager
+def _ray_data_context() -> Iterator[None]:
+    """Ray Data's knobs for a pass, put back afterwards."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    wanted = {
+        "enable_progress_bars": False,
+        "print_on_execution_start": False,
+        "max_errored_blocks": -1,  # a block whose process dies twice costs its own rows, which are tried again
+        "target_max_block_size": BLOCK_BYTES,
+    }
+    before = {name: getattr(context, name) for name in wanted}
+    for name in ("ray.data", "ray"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name, value in wanted.items():
+        setattr(context, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost reason of an error that came through Ray, in one line."""
+    cause: BaseException = error
+    while (inner := getattr(cause, "cause", None) or cause.__cause__) is not None:
+        cause = inner
+    lines = [line for line in str(cause).strip().splitlines() if line.strip()]
+    return bounded_text(without_secrets(lines[-1] if lines else type(cause).__name__))
+
+
+def images_per_batch(settings: RunSettings, pending: int, workers: int) -> int:
+    """Images in one batch: few enough that every worker has something to do, and more than once."""
+    return max(1, min(settings.batch, pending // (4 * workers)))
+
+

@@ -1,0 +1,107 @@
+"""What a run saw: every input of its source, in Parquet parts that are stored with the run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+
+from pipeline.codec import SUPPORTED_EXTENSIONS
+from pipeline.manifest import read_batches, to_parquet
+from pipeline.settings import RunSettings
+from pipeline.sources import Found, Source, matches
+from pipeline.storage import Store
+
+ROWS_PER_PART = 50_000
+MAX_EXTENSIONS = 200
+"""Distinct extensions of ignored objects that are told apart."""
+OTHER = "other"
+
+SCHEMA = pa.schema(
+    [
+        ("source_uri", pa.string()),
+        ("source_key", pa.string()),
+        ("source_size", pa.int64()),
+        ("source_version", pa.string()),
+    ]
+)
+
+
+class Listing:
+    """The stored listing of one run.
+
+    Args:
+        store: where it is kept.
+        folder: key of its folder.
+
+    Attributes:
+        count: inputs.
+        ignored: other objects, by extension.
+    """
+
+    def __init__(self, store: Store, folder: str) -> None:
+        self._store, self._folder = store, folder
+        self._parts: list[str] = []
+        self.count = 0
+        self.ignored: Counter[str] = Counter()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The inputs, in the order in which they were listed."""
+        for part in self._parts:
+            yield from read_batches(self._store, part)
+
+    def fill(self, source: Source, settings: RunSettings) -> None:
+        """List a source; parts are stored on the way."""
+        rows: list[Found] = []
+        for found in source.objects():
+            if not is_input(
+                found.key, settings.include, settings.exclude, single=source.pattern == found.key
+            ):
+                self._ignore(found.key)
+                continue
+            rows.append(found)
+            if len(rows) == ROWS_PER_PART:
+                self._store_part(source, rows)
+                rows = []
+        if rows:
+            self._store_part(source, rows)
+
+    def _store_part(self, source: Source, rows: Sequence[Found]) -> None:
+        columns = [
+            [_text(source.store.uri_of(row.path)) for row in rows],
+            [_text(row.key) for row in rows],
+            [row.size for row in rows],
+            [row.version for row in rows],
+        ]
+        part = f"{self._folder}/part-{len(self._parts):06d}.parquet"
+        self._store.write(part, to_parquet(pa.table(columns, schema=SCHEMA)))
+        self._parts.append(part)
+        self.count += len(rows)
+
+    def _ignore(self, key: str) -> None:
+        extension = PurePosixPath(key).suffix.lower() or "(none)"
+        known = extension in self.ignored or len(self.ignored) < MAX_EXTENSIONS
+        self.ignored[_text(extension) if known else OTHER] += 1
+
+
+def is_input(key: str, include: Sequence[str], exclude: Sequence[str], *, single: bool = False) -> bool:
+    """Whether an object is an input: of a supported extension, or named, and not excluded.
+
+    Args:
+        key: of the object.
+        include: globs; where there are any, only what one of them names is an input.
+        exclude: globs of what is no input.
+        single: the source is this very object.
+    """
+    if any(matches(key, pattern) for pattern in exclude):
+        return False
+    if include:
+        return any(matches(key, pattern) for pattern in include)
+    return single or PurePosixPath(key).suffix.lower() in SUPPORTED_EXTENSIONS
+
+
+def _text(name: str) -> str:
+    """A name that can be stored as UTF-8: bytes that are not are spelled out with a backslash (and so refused)."""
+    return name.encode("utf-8", "backslashreplace").decode()

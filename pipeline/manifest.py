@@ -1,0 +1,213 @@
+"""The manifest: one row per input that a run handled, in Parquet parts under `DEST/_i2r/manifest/run=<run id>/`.
+
+The manifest is also the checkpoint: what its newest rows say is done is not done again.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.storage import PRIVATE, Store
+
+SCHEMA_VERSION = 1
+FOLDER = f"{PRIVATE}/manifest"
+MERGED = "rows"
+"""Name of the parts that compaction leaves; parts of a run under way are called `part`."""
+ROWS_PER_FILE = 200_000
+ROWS_PER_BATCH = 65_536
+
+METRICS = ("psnr", "ssim", "noise_level", "sharpness", "blockiness")
+"""Scores of an image, each before and after; `psnr` and `ssim` only with a reference."""
+STAGES = ("fetch", "decode", "restore", "encode", "store")
+
+
+class Status(StrEnum):
+    """How an input ended."""
+
+    RESTORED = "restored"
+    UNCHANGED = "unchanged"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+
+def _struct(names: Sequence[str]) -> pa.DataType:
+    return pa.struct([pa.field(name, pa.float64()) for name in names])
+
+
+SCHEMA = pa.schema(
+    [
+        ("schema_version", pa.int32()),
+        ("run_id", pa.string()),
+        ("source_uri", pa.string()),
+        ("source_key", pa.string()),
+        ("source_size", pa.int64()),
+        ("source_version", pa.string()),
+        ("content_sha256", pa.string()),
+        ("output_uri", pa.string()),
+        ("output_sha256", pa.string()),
+        ("status", pa.string()),
+        ("error_code", pa.string()),
+        ("error_message", pa.string()),
+        ("format", pa.string()),
+        ("mode", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("losses", pa.list_(pa.string())),
+        ("prior", pa.string()),
+        ("prior_sha256", pa.string()),
+        ("settings_sha256", pa.string()),
+        ("seed", pa.int64()),
+        ("nfe", pa.int32()),
+        ("inversion_psnr", pa.float64()),
+        ("rectified_fraction", pa.float64()),
+        ("typicality_before", pa.float64()),
+        ("typicality_after", pa.float64()),
+        ("consistency_psnr", pa.float64()),
+        ("metrics", _struct([f"{name}_{when}" for name in METRICS for when in ("before", "after")])),
+        ("timings", _struct(STAGES)),
+        ("epoch", pa.int64()),
+        ("attempts", pa.int32()),
+        ("node", pa.string()),
+        ("device", pa.string()),
+        ("finished_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+"""Columns of a row. A part that an older version wrote may lack some; they read as null."""
+
+
+def to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows as a table of `SCHEMA`; a name that a row lacks is null."""
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
+
+
+class ManifestWriter:
+    """Appends the rows of one run, in parts that are written every so many rows or seconds.
+
+    Args:
+        store: the destination.
+        run_id: whose rows these are.
+        rows: a part is written when so many rows wait.
+        seconds: a part is written when the oldest row has waited this long.
+    """
+
+    def __init__(self, store: Store, run_id: str, *, rows: int, seconds: float) -> None:
+        self._store, self._run_id = store, run_id
+        self._rows, self._seconds = rows, seconds
+        self._waiting: list[pa.Table] = []
+        self._count = 0
+        self._oldest = 0.0
+        self._part = 0
+
+    def add(self, table: pa.Table) -> None:
+        """Take rows of `SCHEMA`; writes a part if that is due."""
+        if not self._waiting:
+            self._oldest = time.monotonic()
+        self._waiting.append(table)
+        self._count += table.num_rows
+        self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Write a part if enough rows wait, or one has waited long enough."""
+        if self._waiting and (self._count >= self._rows or time.monotonic() - self._oldest >= self._seconds):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits. Raises RunError or ItemError, and keeps the rows then."""
+        if not self._waiting:
+            return
+        name = f"{folder_of(self._run_id)}/part-{self._part:06d}.parquet"
+        self._store.write(name, to_parquet(pa.concat_tables(self._waiting)))
+        self._part += 1
+        self._waiting, self._count = [], 0
+
+
+def folder_of(run_id: str) -> str:
+    """Key of the folder with a run's rows."""
+    return f"{FOLDER}/run={run_id}"
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """A table as a Parquet file."""
+    stream = io.BytesIO()
+    pq.write_table(table, stream, compression="zstd")
+    return stream.getvalue()
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """One part of the manifest."""
+
+    key: str
+    run_id: str
+
+
+def manifest_files(store: Store, run_id: str | None = None) -> list[ManifestFile]:
+    """The parts of every run, or of one. A run's unmerged parts count only while it has no merged ones."""
+    found = []
+    for name in [f"run={run_id}"] if run_id else store.names(FOLDER):
+        parts = [part for part in store.names(f"{FOLDER}/{name}") if part.endswith(".parquet")]
+        merged = [part for part in parts if part.startswith(MERGED)]
+        chosen = merged if _complete(merged) else [part for part in parts if not part.startswith(MERGED)]
+        found += [ManifestFile(f"{FOLDER}/{name}/{part}", name.removeprefix("run=")) for part in chosen]
+    return found
+
+
+def read_batches(store: Store, key: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """A Parquet object in batches, with a flat memory."""
+    with store.fs.open(store.path(key), "rb") as file, pq.ParquetFile(file) as parquet:
+        known = set(parquet.schema_arrow.names)
+        wanted = None if columns is None else [name for name in columns if name in known]
+        yield from parquet.iter_batches(batch_size=ROWS_PER_BATCH, columns=wanted)
+
+
+def compact(store: Store, run_id: str) -> None:
+    """Merge a run's parts into few files; a crash in the midst leaves either the parts or the merged files valid.
+
+    Merged files are named `rows-<number>-of-<total>`, and count only when all of them are there.
+    """
+    parts = [file.key for file in manifest_files(store, run_id)]
+    if len(parts) < 2:
+        return
+    rows = sum(row_count(store, part) for part in parts)
+    total = -(-rows // ROWS_PER_FILE)
+    batches = (batch for part in parts for batch in read_batches(store, part))
+    for number in range(total):
+        name = f"{folder_of(run_id)}/{MERGED}-{number:05d}-of-{total:05d}.parquet"
+        store.write(name, _merged_file(batches, ROWS_PER_FILE))
+    for part in parts:
+        store.delete(part)
+
+
+def _merged_file(batches: Iterator[pa.RecordBatch], rows: int) -> bytes:
+    """A Parquet file of about `rows` rows from the front of `batches`."""
+    stream = io.BytesIO()
+    with pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer:
+        written = 0
+        for batch in batches:
+            writer.write_batch(batch)
+            written += batch.num_rows
+            if written >= rows:
+                break
+    return stream.getvalue()
+
+
+def row_count(store: Store, key: str) -> int:
+    """Rows of a Parquet object, from its footer."""
+    with store.fs.open(store.path(key), "rb") as file:
+        return int(pq.read_metadata(file).num_rows)
+
+
+def _complete(merged: Sequence[str]) -> bool:
+    """Whether every merged file that the names speak of is there."""
+    totals = {name.removesuffix(".parquet").rsplit("-", 1)[1] for name in merged}
+    return bool(merged) and any(
+        sum(name.endswith(f"-of-{total}.parquet") for name in merged) == int(total) for total in totals
+    )

@@ -1,0 +1,246 @@
+"""The actor that hosts the model, as a class for `Dataset.map_batches`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ErrorCode, ItemError, RunError, bounded_text
+from pipeline.settings import SettingsError
+
+if TYPE_CHECKING:
+    from i2r import Restoration, RestoreSettings
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class PriorIdentity:
+    """Which prior made an output: its name and the digest of its files."""
+
+    name: str
+    sha256: str
+
+
+class ImageRestorer(Protocol):
+    """What restores images: `i2r.Restorer`, or a stand-in for it."""
+
+    def restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Restoration]:
+        """Restore (H, W, C) float32 images in [0, 1]; results do not depend on the neighbours in the list."""
+        ...
+
+
+class RestorerFactory(Protocol):
+    """Makes the restorer, inside the actor. Picklable."""
+
+    def identity(self) -> PriorIdentity:
+        """Which prior it will load; raises SettingsError if there is none or it is broken."""
+        ...
+
+    def __call__(self) -> ImageRestorer:
+        """Load it, on the device that this process finds."""
+        ...
+
+
+@dataclass(frozen=True)
+class PriorRestorerFactory:
+    """Makes `i2r.Restorer` with a prior.
+
+    Args:
+        prior: a built-in prior's name, or a local diffusers folder.
+        method: how images are restored.
+    """
+
+    prior: str
+    method: RestoreSettings
+
+    def identity(self) -> PriorIdentity:
+        """Which prior it is. Raises SettingsError."""
+        from i2r import load_prior
+        from i2r.errors import I2RError
+
+        try:
+            loaded = load_prior(self.prior, _device())
+        except I2RError as error:
+            raise SettingsError(str(error)) from error
+        return PriorIdentity(loaded.name, loaded.sha256)
+
+    def __call__(self) -> ImageRestorer:
+        """The restorer, on a GPU where this process has one."""
+        from i2r import Restorer, load_prior
+
+        return Restorer(load_prior(self.prior, _device()), self.method)
+
+
+class RestoreActor:
+    """Restores batches of images; the model is loaded once, when the actor starts.
+
+    For `Dataset.map_batches(RestoreActor, fn_constructor_args=(factory,), num_cpus=…, concurrency=…)`: it takes a
+    column `image`, (H, W, C) of uint8, uint16, or float in [0, 1], and, if there is one, a column `seed`. It puts the
+    restored images, of the same shapes and types, in their place, and adds `status`, `error_message` and what was
+    measured.
+
+    Args:
+        factory: makes the restorer.
+    """
+
+    def __init__(self, factory: RestorerFactory) -> None:
+        set_threads()
+        self._restorer = factory()
+        self.device = device_name()
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Restore a batch of columns."""
+        images = list(batch["image"])
+        seeds = [int(s) for s in batch["seed"]] if "seed" in batch else [seed_of(i.tobytes()) for i in images]
+        results = self.restore(images, seeds)
+        restored, columns = np.empty(len(images), dtype=object), dict(batch)
+        for number, (image, result) in enumerate(zip(images, results, strict=True)):
+            restored[number] = image if isinstance(result, ItemError) else result.image
+        columns["image"] = restored
+        described = [describe(result) for result in results]
+        for name in described[0] if described else ():
+            columns[name] = np.asarray([row[name] for row in described])
+        return columns
+
+    def restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Restored | ItemError]:
+        """Restore images; what goes wrong with one of them stands in its place.
+
+        Args:
+            images: (H, W, C) of uint8, uint16, or float in [0, 1], C in {1, 3}.
+            seeds: one for each.
+
+        Returns:
+            for each image what came out, in the image's own type, or why nothing did.
+        """
+        floats = [to_float(image) for image in images]
+        results = self._restore(floats, seeds)
+        return [
+            result
+            if isinstance(result, ItemError)
+            else Restored(from_float(result.image, image.dtype), result)
+            for image, result in zip(images, results, strict=True)
+        ]
+
+    def _restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Restoration | ItemError]:
+        """All at once; where that fails, each half by itself, down to the image that is to blame."""
+        if not images:
+            return []
+        try:
+            return list(self._restorer.restore(images, seeds))
+        except Exception as error:
+            if len(images) == 1:
+                return [_item_error(error)]
+            out_of_memory = _is_out_of_memory(error)
+        if out_of_memory:
+            _release_memory()  # outside the handler, whose traceback holds the memory
+        half = len(images) // 2
+        return self._restore(images[:half], seeds[:half]) + self._restore(images[half:], seeds[half:])
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A restored image in its source's type, and what the method says of it."""
+
+    image: np.ndarray
+    restoration: Restoration
+
+
+def describe(result: Restored | ItemError) -> Mapping[str, Any]:
+    """What was measured on one image, by the manifest's names."""
+    if isinstance(result, ItemError):
+        return {
+            "status": "failed",
+            "error_code": result.code.value,
+            "error_message": result.message,
+        } | dict.fromkeys(MEASURES)
+    restoration = result.restoration
+    failed = restoration.outcome == "failed"
+    return {
+        "status": str(restoration.outcome),
+        "error_code": ErrorCode.NUMERICAL.value if failed else None,
+        "error_message": bounded_text(restoration.message) or None,
+    } | {name: getattr(restoration, name) for name in MEASURES}
+
+
+MEASURES = (
+    "nfe",
+    "inversion_psnr",
+    "rectified_fraction",
+    "typicality_before",
+    "typicality_after",
+    "consistency_psnr",
+)
+"""What the method measures on every image."""
+
+
+def seed_of(content: bytes) -> int:
+    """The seed of an image, from its bytes alone: the same in every batch, on every node, on every retry."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:8]) >> 1
+
+
+def to_float(image: np.ndarray) -> NDArray[np.float32]:
+    """Pixels of any depth as float32 in [0, 1]."""
+    if np.issubdtype(image.dtype, np.integer):
+        return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+    return image.astype(np.float32, copy=False)
+
+
+def from_float(image: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Float pixels in [0, 1] at another depth, rounded."""
+    if np.issubdtype(dtype, np.integer):
+        limit = np.iinfo(dtype).max
+        return np.rint(np.clip(image.astype(np.float64), 0, 1) * limit).astype(dtype)
+    return image.astype(dtype, copy=False)
+
+
+def set_threads() -> None:
+    """Let torch use the CPUs that this actor asked for: Ray's own default is one thread."""
+    import ray
+    import torch
+
+    cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1) if ray.is_initialized() else 0
+    if cpus >= 1:
+        torch.set_num_threads(int(cpus))
+
+
+def device_name() -> str:
+    """The device that this process computes on, for the manifest."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def _device() -> Any:
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+
+
+def _release_memory() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _item_error(error: Exception) -> ItemError:
+    if isinstance(error, ItemError):
+        return error
+    if isinstance(error, RunError):
+        raise error
+    if _is_out_of_memory(error):
+        return ItemError(
+            ErrorCode.OUT_OF_MEMORY, "the model has no memory left for this image: use a larger device"
+        )
+    code = ErrorCode.NUMERICAL if isinstance(error, ArithmeticError) else ErrorCode.INTERNAL
+    return ItemError(code, f"{type(error).__name__}: {error}")

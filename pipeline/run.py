@@ -1,0 +1,328 @@
+"""One run over a dataset: list, leave out what is done, restore the rest, reconcile, record."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import manifest
+from pipeline.checkpoint import Tally, Wanted, pending_batches
+from pipeline.errors import ErrorCode, PipelineError, RunError
+from pipeline.lease import Lease, LeaseHeldError
+from pipeline.listing import Listing
+from pipeline.manifest import ManifestWriter, Status, manifest_files, to_parquet
+from pipeline.restoring import PriorIdentity, PriorRestorerFactory, RestorerFactory
+from pipeline.settings import RunSettings, SettingsError
+from pipeline.sources import Source, open_source, overlap
+from pipeline.storage import PRIVATE, Store, open_store
+from pipeline.summary import Progress, RunSummary, run_folder
+
+LOST_TO_WORRY = 64
+"""Inputs that must be lost with dead processes before their share can stop the run."""
+SHRINK = 8
+"""By how much the groups of lost inputs shrink from one attempt to the next."""
+
+_EXTENSION = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
+
+OnProgress = Callable[[Progress], None]
+
+
+def restore_dataset(
+    source: str,
+    dest: str,
+    settings: RunSettings | None = None,
+    *,
+    restorer_factory: RestorerFactory | None = None,
+    on_progress: OnProgress | None = None,
+    stop: threading.Event | None = None,
+    dry_run: bool = False,
+    address: str | None = None,
+) -> RunSummary:
+    """Restore every image of a source into a destination.
+
+    Args:
+        source: a prefix, a glob or a single object, on local disk or on any fsspec address.
+        dest: where restored images, the manifest and the run's record go.
+        settings: of the run; by default `RunSettings()`.
+        restorer_factory: makes the restorer in each actor; by default `i2r.Restorer` with the settings' prior.
+        on_progress: told how far the run has come, about once a second.
+        stop: set it to stop the run early; what was finished is recorded.
+        dry_run: only find out what would be done; writes nothing.
+        address: of a Ray cluster; by default the one that is initialised, or one on this machine for this run.
+
+    Raises:
+        SettingsError: the source, the destination, the prior or a setting is wrong; nothing was written.
+        LeaseHeldError: another run writes to the destination.
+        RunError: the run could not finish; what was finished is recorded, and the next run goes on from there.
+    """
+    settings = settings or RunSettings()
+    factory = restorer_factory or PriorRestorerFactory(settings.prior, settings.method)
+    run = Run(source, dest, settings, factory, on_progress or _silent, stop or threading.Event(), address)
+    return run.preview() if dry_run else run.execute()
+
+
+class Run:
+    """One run; see `restore_dataset` for the arguments.
+
+    Raises:
+        SettingsError: something that it is told is wrong.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        dest: str,
+        settings: RunSettings,
+        factory: RestorerFactory,
+        on_progress: OnProgress,
+        stop: threading.Event,
+        address: str | None,
+    ) -> None:
+        self._settings, self._factory, self._on_progress, self._stop = settings, factory, on_progress, stop
+        self._address = address
+        self._source: Source = open_source(source)
+        self._dest = open_store(dest)
+        self._start = time.monotonic()
+        self._id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+        if overlap(self._source.store, self._dest):
+            raise SettingsError(
+                f"SOURCE {self._source.store.uri()} and DEST {self._dest.uri()} overlap: choose a DEST outside of SOURCE"
+            )
+        _check_writable(self._dest)
+        self._prior: PriorIdentity = factory.identity()
+        self._digest = settings.digest(self._prior.sha256)
+        self._extension = _EXTENSION[settings.format] if settings.format else None
+        self._tally = Tally()
+        self._counts: Counter[str] = Counter()
+        self._handled = 0
+
+    def preview(self) -> RunSummary:
+        """What the run would do. Writes nothing to the destination."""
+        with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
+            listing = Listing(open_store(folder), "listing")
+            listing.fill(self._source, self._settings)
+            for _ in self._pending(listing, Wanted.of(self._settings, self._digest)):
+                pass
+            return replace(self._summary(listing, None), dry_run=True)
+
+    def execute(self) -> RunSummary:
+        """List, restore and record."""
+        with _first_write(self._dest, Lease(self._dest, self._id, self._settings.lease_seconds)) as lease:
+            self._dest.delete_folder(f"{PRIVATE}/tmp")
+            listing = Listing(self._dest, f"{run_folder(self._id)}/listing")
+            self._tell("listing")
+            listing.fill(self._source, self._settings)
+            parts = self._store_pending(listing, Wanted.of(self._settings, self._digest, lease.epoch), attempt=1)
+            reason = self._restore(listing, parts, lease) if parts else None
+            self._tell("recording")
+            manifest.compact(self._dest, self._id)
+            self._dest.delete_folder(f"{run_folder(self._id)}/pending")
+            summary = self._summary(listing, reason)
+            lease.check()
+            summary.store(self._dest)
+            return summary
+
+    def _pending(self, listing: Listing, wanted: Wanted) -> Iterator[pa.RecordBatch]:
+        """Pending inputs within the limit."""
+        self._tally = Tally()
+        left = self._settings.limit
+        for batch in pending_batches(
+            self._dest, listing, manifest_files(self._dest), wanted, tally=self._tally, extension=self._extension
+        ):
+            kept = batch if left is None else batch.slice(0, left)
+            if left is not None:
+                left -= kept.num_rows
+                self._tally.pending -= batch.num_rows - kept.num_rows
+                self._tally.deferred += batch.num_rows - kept.num_rows
+            if kept.num_rows:
+                yield kept
+
+    def _store_pending(self, listing: Listing, wanted: Wanted, attempt: int) -> list[str]:
+        parts = []
+        for number, batch in enumerate(self._pending(listing, wanted)):
+            part = f"{run_folder(self._id)}/pending/{attempt}-{number:06d}.parquet"
+            self._dest.write(part, to_parquet(pa.Table.from_batches([batch])))
+            parts.append(part)
+        return parts
+
+    def _restore(self, listing: Listing, parts: list[str], lease: Lease) -> str | None:
+        """Restore what is pending, and again what was lost, in smaller and smaller groups; why it stopped early."""
+        from pipeline.engine import images_per_batch, ray_session, restored_rows
+
+        first, total = self._tally, self._tally.pending
+        writer = ManifestWriter(
+            self._dest, self._id, rows=self._settings.flush_rows, seconds=self._settings.flush_seconds
+        )
+        self._tell("starting Ray")
+        with ray_session(self._settings, self._address) as machines:
+            group = images_per_batch(self._settings, total, machines.workers)
+            started = time.monotonic()
+            attempt = 1
+            while parts:
+                job = self._job(lease.epoch, attempt)
+                try:
+                    for table in restored_rows(job, parts, self._factory, machines, group):
+                        if table is not None:
+                            self._take(table, writer)
+                        writer.flush_if_due()
+                        lease.check()
+                        self._tell("restoring", total, started)
+                        if reason := self._must_stop():
+                            return reason
+                finally:
+                    writer.flush()
+                if self._handled >= total:
+                    break
+                self._check_lost(total, attempt)
+                parts = self._lost(listing, lease.epoch, attempt + 1)
+                if group == 1 and attempt > 1:
+                    self._give_up(parts, job, writer)
+                    break
+                group, attempt = max(1, group // SHRINK), attempt + 1
+        self._tally = first
+        return None
+
+    def _lost(self, listing: Listing, epoch: int, attempt: int) -> list[str]:
+        """Inputs that this run took on and has no row of: inputs minus rows."""
+        tally = self._tally
+        try:
+            return self._store_pending(listing, Wanted.of(self._settings, self._digest, epoch), attempt)
+        finally:
+            self._tally = tally
+
+    def _take(self, table: pa.Table, writer: ManifestWriter) -> None:
+        fatal = table["fatal"].drop_null()
+        rows = table.filter(pc.is_null(table["fatal"])).drop_columns("fatal")
+        if rows.num_rows:
+            writer.add(rows)
+            self._counts.update(rows["status"].to_pylist())
+            self._handled += rows.num_rows
+        if len(fatal):
+            raise RunError(fatal[0].as_py())
+
+    def _check_lost(self, total: int, attempt: int) -> None:
+        lost = total - self._handled
+        if attempt == 1 and lost >= LOST_TO_WORRY and lost > self._settings.max_lost_share * total:
+            raise RunError(
+                f"{lost} of {total} inputs were lost with processes that died: a machine is broken, not an image; "
+                "look at its memory and its logs, then run again"
+            )
+
+    def _give_up(self, parts: list[str], job: Any, writer: ManifestWriter) -> None:
+        """Record as failed what killed its process even alone."""
+        for part in parts:
+            for batch in manifest.read_batches(self._dest, part):
+                rows = [
+                    job.common
+                    | {name: row[name] for name in ("source_uri", "source_key", "source_size", "source_version")}
+                    | {
+                        "status": Status.FAILED.value,
+                        "error_code": ErrorCode.WORKER_DIED.value,
+                        "error_message": "the process that handled it died, each time: look at the image",
+                        "finished_at": datetime.now(UTC),
+                    }
+                    for row in batch.to_pylist()
+                ]
+                writer.add(manifest.to_table(rows))
+                self._counts[Status.FAILED] += len(rows)
+                self._handled += len(rows)
+        writer.flush()
+
+    def _job(self, epoch: int, attempt: int) -> Any:
+        from pipeline.stages import Job
+
+        common = {
+            "schema_version": manifest.SCHEMA_VERSION,
+            "run_id": self._id,
+            "prior": self._prior.name,
+            "prior_sha256": self._prior.sha256,
+            "settings_sha256": self._digest,
+            "epoch": epoch,
+            "attempts": attempt,
+        }
+        return Job(self._source.store, self._dest, self._settings, common, self._extension)
+
+    def _must_stop(self) -> str | None:
+        if self._stop.is_set():
+            return "it was told to stop"
+        hours = self._settings.max_hours
+        if hours is not None and time.monotonic() - self._start > hours * 3600:
+            return f"its {hours:g} hours are over"
+        return None
+
+    def _tell(self, stage: str, total: int = 0, started: float | None = None) -> None:
+        seconds = 0.0 if started is None else time.monotonic() - started
+        self._on_progress(Progress(self._handled, total, self._counts[Status.FAILED], seconds, stage))
+
+    def _summary(self, listing: Listing, stopped: str | None) -> RunSummary:
+        tally = self._tally
+        counts = {status.value: self._counts[status.value] for status in Status}
+        counts["carried"] = tally.carried
+        counts["left"] = tally.deferred + tally.pending - self._handled
+        counts["ignored"] = listing.ignored.total()
+        return RunSummary(
+            run_id=self._id,
+            dest=self._dest.uri(),
+            counts=counts,
+            carried_failed=tally.carried_failed,
+            ignored=dict(listing.ignored),
+            seconds=round(time.monotonic() - self._start, 3),
+            stopped=stopped,
+            settings_sha256=self._digest,
+            details={
+                "source": self._source.store.uri(),
+                "prior": self._prior.name,
+                "prior_sha256": self._prior.sha256,
+                "settings": self._settings.model_dump(mode="json"),
+                "finished_at": datetime.now(UTC).isoformat(),
+            },
+        )
+
+
+def _check_writable(dest: Store) -> None:
+    """Refuse a local destination that plainly cannot be written, without writing to it."""
+    if not dest.is_local:
+        return
+    place = Path(dest.root)
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise SettingsError(f"DEST {dest.uri()} cannot be a folder, {place} is a file: choose another DEST")
+    if not os.access(place, os.W_OK | os.X_OK) or os.statvfs(place).f_flag & os.ST_RDONLY:
+        raise SettingsError(f"DEST {dest.uri()} cannot be written: get the right to write to {place}, or choose another")
+
+
+class _first_write:  # noqa: N801 - reads as the statement that it is
+    """Enters a lease; a destination that takes not even that is a wrong argument."""
+
+    def __init__(self, dest: Store, lease: Lease) -> None:
+        self._dest, self._lease = dest, lease
+
+    def __enter__(self) -> Lease:
+        try:
+            return self._lease.__enter__()
+        except LeaseHeldError:
+            raise
+        except PipelineError as error:
+            raise SettingsError(f"DEST {self._dest.uri()} cannot be written: {error}") from error
+
+    def __exit__(self, *exception: Any) -> None:
+        self._lease.__exit__(*exception)
+
+
+def _silent(_: Progress) -> None:
+    """Tell nobody."""
+
+

@@ -1,0 +1,187 @@
+"""What a run is told to do: one validated model, from a YAML file, the environment and flags.
+
+Each source goes over the one before. Nested settings are written with a dot in flags (`method.steps=20`), as nested
+maps in YAML, and with two underscores in the environment (`I2R_METHOD__STEPS=20`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from i2r import RestoreSettings
+from pipeline.codec import SUPPORTED_EXTENSIONS
+from pipeline.errors import RunError
+
+ENVIRONMENT_PREFIX = "I2R_"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class SettingsError(RunError):
+    """The settings or arguments of a run are wrong; nothing was started."""
+
+
+class Only(StrEnum):
+    """Which inputs a run is restricted to."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    FAILED = "failed"
+
+
+class RunSettings(BaseModel):
+    """Everything that one run over a dataset can be told.
+
+    Only `prior`, `method`, `format` and `threads` change the bytes of an output, so only they are in the digest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prior: str = Field("photo-64", description="a built-in prior's name, or a local diffusers folder")
+    method: RestoreSettings = Field(default_factory=RestoreSettings, description="how an image is restored")
+    format: str | None = Field(None, description="file format of the outputs; by default each input's own")
+    threads: Count = Field(1, description="CPU threads of one model")
+
+    include: tuple[str, ...] = Field(
+        (), description="globs of keys; only these are inputs, whatever their extension"
+    )
+    exclude: tuple[str, ...] = Field((), description="globs of keys that are left out")
+    only: Only | None = Field(None, description="only new, changed or failed inputs")
+    retry_failed: bool = Field(False, description="try again what an earlier run recorded as failed")
+    limit: Count | None = Field(None, description="handle at most this many inputs")
+    sample: Share | None = Field(None, description="share of the inputs to handle, always the same ones")
+
+    workers: Count | None = Field(
+        None, description="models at work at once; by default what the machine holds"
+    )
+    batch: Count = Field(16, description="most images handed to a model at once")
+    max_pixels: Count = Field(200_000_000, description="pixels above which an image is refused")
+    decode_seconds: Seconds = Field(60.0, description="time after which decoding an image is given up")
+    decode_memory_mib: Count = Field(4096, description="memory that decoding an image may take")
+    flush_rows: Count = Field(512, description="rows after which the manifest is written")
+    flush_seconds: Seconds = Field(10.0, description="seconds after which the manifest is written")
+    lease_seconds: Seconds = Field(
+        60.0, description="seconds without a sign of life after which a run counts as dead"
+    )
+    max_hours: Seconds | None = Field(
+        None, description="stop after this time; the same command goes on later"
+    )
+    max_lost_share: Share = Field(
+        0.5, description="share of inputs lost with dead processes that stops the run"
+    )
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        known = sorted(set(SUPPORTED_EXTENSIONS.values()))
+        wanted = {"JPG": "JPEG", "TIF": "TIFF"}.get(value.upper(), value.upper())
+        if wanted not in known:
+            raise ValueError(f"no format {value!r}: choose one of {', '.join(known)}")
+        return wanted
+
+    def digest(self, prior_sha256: str) -> str:
+        """SHA-256 of what changes an output's bytes, and of nothing else."""
+        content = {
+            "prior_sha256": prior_sha256,
+            "method": self.method.model_dump(mode="json"),
+            "format": self.format,
+            "threads": self.threads,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def load_settings(
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> RunSettings:
+    """Settings from a YAML file, the environment and flags, each over the one before.
+
+    Args:
+        file: a YAML map, or None.
+        environment: variables; those that begin with `I2R_` are settings.
+        flags: dotted names to values; text is read as YAML (`method.steps` to `"20"`).
+
+    Raises:
+        SettingsError: one line that names the wrong setting, and the nearest known one if it is unknown.
+    """
+    merged = _read_yaml(file) if file else {}
+    for name, text in (environment or {}).items():
+        if name.startswith(ENVIRONMENT_PREFIX):
+            path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            _put(merged, path, _parse(text), name)
+    for name, value in (flags or {}).items():
+        _put(merged, name.split("."), _parse(value) if isinstance(value, str) else value, name)
+    try:
+        return RunSettings.model_validate(merged)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from error
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings file {file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"the settings file {file} is not YAML: {' '.join(str(error).split())}"
+        ) from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"the settings file {file} must be a map of names to values")
+    return content
+
+
+def _parse(text: str) -> Any:
+    """A value written as text; what is not YAML is the text itself."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _put(settings: dict[str, Any], path: list[str], value: Any, name: str) -> None:
+    for part in path[:-1]:
+        settings = settings.setdefault(part, {})
+        if not isinstance(settings, dict):
+            raise SettingsError(f"{name}: {part} is a single value and has no settings in it")
+    settings[path[-1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    problem = error.errors()[0]
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown setting {name!r}: did you mean {_nearest(name)!r}?"
+    reason = problem["msg"].removeprefix("Value error, ")
+    return f"setting {name!r}: {reason[:1].lower()}{reason[1:]}"
+
+
+def _nearest(name: str) -> str:
+    known = list(setting_names())
+    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+
+
+def setting_names(model: type[BaseModel] = RunSettings, prefix: str = "") -> Iterable[str]:
+    """Every setting's dotted name."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from setting_names(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"

@@ -1,0 +1,186 @@
+"""What a SOURCE address can mean, and how the objects under it are found without holding them all."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from fsspec.core import has_magic
+
+from pipeline.errors import RunError
+from pipeline.settings import SettingsError
+from pipeline.storage import Store, open_store, version_of
+
+PAGE = 1000
+"""Keys that one request to an object store lists."""
+
+
+class Found(NamedTuple):
+    """One object: its key relative to the source, where it is, its size in bytes (-1: unknown) and version."""
+
+    key: str
+    path: str
+    size: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Objects that a SOURCE address names.
+
+    Attributes:
+        address: as it was given.
+        store: what keys are relative to.
+        pattern: a glob of keys, or None for everything; without a wildcard, the key of a single object.
+    """
+
+    address: str
+    store: Store
+    pattern: str | None
+
+    def objects(self) -> Iterator[Found]:
+        """Every object, as the file system lists them. Raises RunError if it cannot be listed."""
+        try:
+            if self.pattern is not None and not has_magic(self.pattern):
+                info = self.store.fs.info(self.store.path(self.pattern))
+                yield Found(self.pattern, str(info["name"]), _size(info), version_of(info))
+                return
+            for found in walk(self.store):
+                if self.pattern is None or matches(found.key, self.pattern):
+                    yield found
+        except FileNotFoundError as error:
+            raise RunError(f"{self.store.uri()} vanished while it was listed") from error
+        except PermissionError as error:
+            raise RunError(f"{self.store.uri()} may not be listed with these credentials") from error
+        except OSError as error:
+            raise RunError(f"{self.store.uri()} cannot be listed: {error}") from error
+
+
+def open_source(address: str) -> Source:
+    """Find out what an address means.
+
+    Raises:
+        SettingsError: there is nothing at it, or it cannot be read.
+    """
+    store = open_store(address)
+    if has_magic(store.root) and not store.fs.exists(store.root):
+        parts = store.root.split("/")
+        first = next(i for i, part in enumerate(parts) if has_magic(part))
+        base = Store(store.fs, "/".join(parts[:first]) or "/")
+        _require(base, address)
+        return Source(address, base, "/".join(parts[first:]))
+    if _require(store, address) == "file":
+        path = PurePosixPath(store.root)
+        return Source(address, Store(store.fs, str(path.parent)), path.name)
+    return Source(address, store, None)
+
+
+def _require(store: Store, address: str) -> str:
+    """The kind of what lies at a store's root: `file` or `directory`."""
+    try:
+        if store.is_local and not os.access(store.root, os.R_OK) and os.path.exists(store.root):
+            raise PermissionError
+        return str(store.fs.info(store.root)["type"])
+    except FileNotFoundError as error:
+        raise SettingsError(f"SOURCE {store.uri()} does not exist: check the address") from error
+    except PermissionError as error:
+        raise SettingsError(
+            f"SOURCE {store.uri()} may not be read: check the credentials and rights"
+        ) from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SettingsError(f"SOURCE {store.uri()} cannot be read: {reason}") from error
+
+
+def matches(key: str, pattern: str) -> bool:
+    """Whether a key matches a glob: `*` within a part, `**` over parts. A pattern without `/` is for the last part."""
+    if "/" not in pattern:
+        return fnmatch.fnmatchcase(key.rsplit("/", 1)[-1], pattern)
+    return _match_parts(key.split("/"), pattern.split("/"))
+
+
+def _match_parts(parts: list[str], patterns: list[str]) -> bool:
+    if not patterns:
+        return not parts
+    if patterns[0] == "**":
+        return any(_match_parts(parts[i:], patterns[1:]) for i in range(len(parts) + 1))
+    return (
+        bool(parts) and fnmatch.fnmatchcase(parts[0], patterns[0]) and _match_parts(parts[1:], patterns[1:])
+    )
+
+
+def walk(store: Store) -> Iterator[Found]:
+    """Every object under a store, however many: one folder or one page at a time."""
+    if store.is_local:
+        return _walk_local(store.root)
+    if "s3" in store.fs.protocol:
+        return _walk_s3(store)
+    return _walk_folders(store)
+
+
+def _walk_local(root: str) -> Iterator[Found]:
+    folders = [root]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.is_file():
+                    stat = entry.stat()
+                    key = (
+                        os.path.relpath(entry.path, root)
+                        if os.sep != "/"
+                        else entry.path[len(root.rstrip("/")) + 1 :]
+                    )
+                    yield Found(key, entry.path, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
+
+
+def _walk_s3(store: Store) -> Iterator[Found]:
+    """Page by page: what fsspec's own listing remembers of every key would fill the memory."""
+    bucket, _, prefix = store.root.partition("/")
+    prefix = f"{prefix}/" if prefix else ""
+    more: dict[str, str] = {}
+    while True:
+        page = store.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **more)
+        for entry in page.get("Contents", ()):
+            key = entry["Key"]
+            if not key.endswith("/"):
+                yield Found(key[len(prefix) :], f"{bucket}/{key}", int(entry["Size"]), version_of(entry))
+        if not page.get("IsTruncated"):
+            return
+        more = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def _walk_folders(store: Store) -> Iterator[Found]:
+    folders = [store.root]
+    while folders:
+        folder = folders.pop()
+        for info in store.fs.ls(folder, detail=True):
+            path = str(info["name"]).rstrip("/")
+            if info["type"] == "directory":
+                if path != folder:
+                    folders.append(path)
+            else:
+                yield Found(path[len(store.root.rstrip("/")) + 1 :], path, _size(info), version_of(info))
+        store.fs.invalidate_cache(folder)
+
+
+def _size(info: dict[str, object]) -> int:
+    size = info.get("size")
+    return int(size) if isinstance(size, int) else -1
+
+
+def overlap(source: Store, dest: Store) -> bool:
+    """Whether one of two addresses lies within the other."""
+    if type(source.fs) is not type(dest.fs):
+        return False
+    first, second = (os.path.realpath(s.root) if s.is_local else s.root for s in (source, dest))
+    return (
+        first == second
+        or f"{first}/".startswith(f"{second.rstrip('/')}/")
+        or f"{second}/".startswith(f"{first.rstrip('/')}/")
+    )

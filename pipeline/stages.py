@@ -1,0 +1,250 @@
+"""The three stages of an image's way, each a class for `Dataset.map_batches`: fetch and decode, restore, encode and
+store. What happens to an image stays with it: every stage takes an `Item` and hands it on, failed or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import manifest
+from pipeline.codec import Picture, decode, encode
+from pipeline.errors import ErrorCode, ItemError, RunError, bounded_text
+from pipeline.keys import output_key
+from pipeline.manifest import Status
+from pipeline.restoring import RestoreActor, RestorerFactory, describe, seed_of, to_float
+from pipeline.settings import RunSettings
+from pipeline.storage import Store
+
+FETCHES = 8
+"""Objects that one stage fetches or stores at once: object stores answer late but many at a time."""
+
+ROWS = manifest.SCHEMA.append(pa.field("fatal", pa.string()))
+"""What the last stage hands on: rows, or in `fatal` why the run must stop."""
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage of a run knows.
+
+    Attributes:
+        source, dest: where images come from and go to.
+        settings: of the run.
+        common: columns that all its rows share.
+        extension: of the outputs where the format is set.
+    """
+
+    source: Store
+    dest: Store
+    settings: RunSettings
+    common: dict[str, Any]
+    extension: str | None
+
+
+@dataclass
+class Item:
+    """One image on its way.
+
+    Attributes:
+        row: its row of the manifest, as far as it is known.
+        owned: an object of ours lies at its output's key.
+        data: the source's bytes.
+        picture: the decoded source.
+        image: the restored pixels, (H, W, C) of the source's type, where they are to be stored.
+    """
+
+    row: dict[str, Any]
+    owned: bool
+    data: bytes = b""
+    picture: Picture | None = None
+    image: np.ndarray | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended as a failure."""
+        return self.row.get("status") == Status.FAILED
+
+    def fail(self, error: BaseException) -> None:
+        """End it as a failure; what it held is let go."""
+        code, text = ErrorCode.INTERNAL, f"{type(error).__name__}: {error}"
+        if isinstance(error, ItemError):
+            code, text = error.code, error.message
+        self.row |= {
+            "status": Status.FAILED.value,
+            "error_code": code.value,
+            "error_message": bounded_text(text),
+        }
+        self.data, self.picture, self.image = b"", None, None
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Measure a stage; an error in it ends the item, not the batch."""
+        start = time.perf_counter()
+        try:
+            yield
+        except RunError:
+            raise
+        except Exception as error:
+            self.fail(error)
+        finally:
+            self.timings[stage] = time.perf_counter() - start
+
+
+class FetchAndDecode:
+    """From rows of the listing to items with pixels."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._threads = ThreadPoolExecutor(FETCHES)
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Fetch and decode a batch of rows with the listing's columns, `owned` and `collides`."""
+        rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+        return as_batch([self._decode(item) for item in self._threads.map(self._fetch, rows)])
+
+    def _fetch(self, listed: dict[str, Any]) -> Item:
+        names = ("source_uri", "source_key", "source_version")
+        row = self._job.common | {name: str(listed[name]) for name in names}
+        row["source_size"] = int(listed["source_size"])
+        item = Item(row, owned=bool(listed["owned"]))
+        with item.timed("fetch"):
+            output_key(row["source_key"], self._job.extension)
+            if listed["collides"]:
+                raise ItemError(
+                    ErrorCode.BAD_KEY,
+                    f"another source has the output {row['source_key']!r} too: rename one of them",
+                )
+            item.data = self._job.source.read(row["source_key"])
+            row["content_sha256"] = hashlib.sha256(item.data).hexdigest()
+            row["seed"] = seed_of(item.data)
+        return item
+
+    def _decode(self, item: Item) -> Item:
+        if item.failed:
+            return item
+        with item.timed("decode"):
+            item.picture = decode(item.data, max_pixels=self._job.settings.max_pixels)
+            height, width = item.picture.pixels.shape[:2]
+            item.row |= {
+                "format": item.picture.format,
+                "mode": item.picture.mode,
+                "width": width,
+                "height": height,
+            }
+        return item
+
+
+class RestoreItems:
+    """From items with pixels to items with restored pixels."""
+
+    def __init__(self, factory: RestorerFactory) -> None:
+        self._actor = RestoreActor(factory)
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Restore the items of a batch that have not failed."""
+        items: list[Item] = list(batch["item"])
+        whole = [(item, item.picture) for item in items if not item.failed and item.picture is not None]
+        start = time.perf_counter()
+        results = self._actor.restore(
+            [picture.pixels for _, picture in whole], [item.row["seed"] for item, _ in whole]
+        )
+        seconds = (time.perf_counter() - start) / max(len(whole), 1)
+        for (item, _), result in zip(whole, results, strict=True):
+            item.timings["restore"] = seconds
+            item.row |= {**describe(result), "device": self._actor.device}
+            if isinstance(result, ItemError) or item.failed:
+                item.fail(
+                    ItemError(ErrorCode(item.row["error_code"]), item.row["error_message"] or "no result")
+                )
+            elif item.row["status"] == Status.RESTORED:
+                item.image = result.image
+        return as_batch(items)
+
+
+class EncodeAndStore:
+    """From items with restored pixels to objects, and then to rows."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._threads = ThreadPoolExecutor(FETCHES)
+        self._node = socket.gethostname()
+
+    def __call__(self, batch: Batch) -> pa.Table:
+        """Store the items of a batch; rows of `ROWS`."""
+        rows = list(self._threads.map(self._finish, batch["item"]))
+        return pa.Table.from_pylist(rows, schema=ROWS)
+
+    def _finish(self, item: Item) -> dict[str, Any]:
+        try:
+            if not item.failed:
+                self._encode(item)
+            if not item.failed:
+                self._put(item)
+        except RunError as error:
+            return {"fatal": str(error)}
+        return item.row | {"timings": item.timings, "node": self._node, "finished_at": datetime.now(UTC)}
+
+    def _encode(self, item: Item) -> None:
+        with item.timed("encode"):
+            picture = item.picture
+            if picture is None:
+                raise ItemError(ErrorCode.INTERNAL, "an image without pixels came to be stored")
+            before = to_float(picture.pixels)
+            after = before
+            losses: tuple[str, ...] = ()
+            if item.image is not None:
+                after = to_float(item.image)
+                encoded = encode(picture, after, format=self._job.settings.format)
+                item.data, losses = encoded.data, encoded.losses
+            elif self._job.extension and picture.format != self._job.settings.format:
+                encoded = encode(picture, before, format=self._job.settings.format)
+                item.data, losses = encoded.data, encoded.losses
+            item.row |= {"losses": list(losses), "metrics": measure(before, after)}
+
+    def _put(self, item: Item) -> None:
+        with item.timed("store"):
+            key = output_key(item.row["source_key"], self._job.extension)
+            if item.owned:
+                self._job.dest.write(key, item.data)
+            elif not self._job.dest.create(key, item.data) and self._job.dest.read(key) != item.data:
+                # our own bytes may lie there without a row: a run that was killed between the two stored them
+                raise ItemError(
+                    ErrorCode.STORAGE,
+                    f"{self._job.dest.uri(key)} is there already and not ours: move it away, or choose another DEST",
+                )
+            item.row |= {
+                "output_uri": self._job.dest.uri(key),
+                "output_sha256": hashlib.sha256(item.data).hexdigest(),
+            }
+
+
+def measure(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+    """Scores of an image that need no reference, before and after, by the manifest's names."""
+    from i2r import metrics
+
+    scores: dict[str, float] = {}
+    first = metrics.no_reference(before)
+    second = first if after is before else metrics.no_reference(after)
+    for name, value in first.items():
+        scores |= {f"{name}_before": value, f"{name}_after": second[name]}
+    return scores
+
+
+def as_batch(items: list[Item]) -> Batch:
+    """Items as a batch of one column."""
+    column = np.empty(len(items), dtype=object)
+    column[:] = items
+    return {"item": column}

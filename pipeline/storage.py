@@ -1,0 +1,263 @@
+"""One address that objects lie under, on local disk or on any fsspec file system.
+
+A write is whole or absent: on local disk through a temporary name and a rename, on object stores through one put.
+Errors come out as this package's own: what belongs to one object is an `ItemError`, what belongs to the whole
+address (no space left, a bucket that denies writing) is a `RunError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+
+from pipeline.errors import ErrorCode, ItemError, RunError, bounded_text
+
+PRIVATE = "_i2r"
+"""Folder of a destination that holds what is ours and is no restored image."""
+
+ATTEMPTS = 5
+FIRST_PAUSE = 0.2
+"""Seconds before the first repetition of a request that failed in passing; doubled, with jitter, each time."""
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_FINAL = (
+    FileNotFoundError,
+    PermissionError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    RunError,
+)
+_QUERY = re.compile(r"(https?://[^\s'\"?#]+)[?#][^\s'\"]*", re.IGNORECASE)
+_USER = re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]*@")
+_SIGNED = re.compile(r"\b(X-Amz-[\w-]+|sig|signature|token|AWSAccessKeyId)=[^\s&'\"]+", re.IGNORECASE)
+
+Result = TypeVar("Result")
+
+
+def without_secrets(text: str) -> str:
+    """`text` without the user and password of every address in it, the query of web addresses, and signatures."""
+    return _SIGNED.sub(r"\1=…", _USER.sub("", _QUERY.sub(r"\1", text)))
+
+
+def public_uri(uri: str) -> str:
+    """An address without a query, signature or user: fit for a row, a log and an error text."""
+    return _USER.sub("", _QUERY.sub(r"\1", uri))
+
+
+def version_of(info: Mapping[str, Any]) -> str:
+    """The version of an object, from fsspec's description of it."""
+    for name in ("ETag", "etag", "md5Hash", "content_md5"):
+        if info.get(name):
+            return str(info[name]).strip('"')
+    modified = info.get("mtime", info.get("LastModified", info.get("last_modified", info.get("created", ""))))
+    if isinstance(modified, datetime):
+        modified = modified.timestamp()
+    stamp = f"{modified:.6f}" if isinstance(modified, float) else str(modified)
+    return f"{info.get('size')}-{stamp}"
+
+
+def open_store(address: str, **options: Any) -> Store:
+    """The store at an address: a local path or `protocol://…`.
+
+    Raises:
+        RunError: no such protocol, or its client is not installed.
+    """
+    try:
+        fs, path = url_to_fs(address, **options)
+    except (ValueError, ImportError) as error:
+        raise RunError(f"cannot open {without_secrets(address)}: {error}") from error
+    path = path if path.startswith("http") else path.rstrip("/") or "/"
+    return Store(fs, path)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Objects under one address; keys are relative to it. Picklable.
+
+    Args:
+        fs: the file system.
+        root: path of the address, as the file system spells it, without a slash at its end.
+    """
+
+    fs: AbstractFileSystem
+    root: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies on this machine's disk."""
+        return "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+
+    def path(self, key: str = "") -> str:
+        """The path of a key, as the file system spells it."""
+        return f"{self.root.rstrip('/')}/{key}" if key else self.root
+
+    def uri(self, key: str = "") -> str:
+        """The public address of a key: never with a query, a signature or a user in it."""
+        return self.uri_of(self.path(key))
+
+    def uri_of(self, path: str) -> str:
+        """The public address of a path of this file system."""
+        return public_uri(str(self.fs.unstrip_protocol(path)))
+
+    def read(self, key: str) -> bytes:
+        """The bytes of an object. Raises ItemError."""
+        return self.read_path(self.path(key))
+
+    def read_path(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        """The bytes of the object at a path of this file system, or a part of them. Raises ItemError."""
+
+        def fetch() -> bytes:
+            if self.is_local:
+                with open(path, "rb") as file:
+                    file.seek(start or 0)
+                    return file.read(-1 if end is None else end - (start or 0))
+            return bytes(self.fs.cat_file(path, start=start, end=end))
+
+        try:
+            return _with_retries(fetch)
+        except Exception as error:
+            raise item_error(error, self.uri_of(path)) from error
+
+    def write(self, key: str, data: bytes) -> None:
+        """Store an object, whole or not at all, over whatever was there.
+
+        Raises:
+            RunError: the store takes no writes: no space left, or denied.
+            ItemError: anything else, after bounded repetitions.
+        """
+        self._store(key, lambda: self._replace(key, data))
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Store an object only if there is none of that key; whether it was stored. Raises as `write`."""
+        return self._store(key, lambda: self._create(key, data))
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object of that key."""
+        try:
+            return _with_retries(lambda: bool(self.fs.isfile(self.path(key))))
+        except Exception as error:
+            raise item_error(error, self.uri(key)) from error
+
+    def modified(self, key: str) -> float:
+        """When an object was last written, in seconds, by the store's own clock. Raises ItemError."""
+        try:
+            self.fs.invalidate_cache()
+            return float(_with_retries(lambda: self.fs.modified(self.path(key))).timestamp())
+        except Exception as error:
+            raise item_error(error, self.uri(key)) from error
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        try:
+            _with_retries(lambda: self.fs.rm_file(self.path(key)))
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise item_error(error, self.uri(key)) from error
+
+    def names(self, folder: str) -> list[str]:
+        """Names of what lies directly in a folder, sorted; empty where there is none."""
+        try:
+            found = _with_retries(lambda: self.fs.ls(self.path(folder), detail=False, refresh=True))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except Exception as error:
+            raise item_error(error, self.uri(folder)) from error
+        return sorted({name for path in found if (name := PurePosixPath(path.rstrip("/")).name)})
+
+    def delete_folder(self, folder: str) -> None:
+        """Remove everything under a folder; one that is not there is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm(self.path(folder), recursive=True)
+
+    def _store(self, key: str, action: Callable[[], Result]) -> Result:
+        try:
+            return _with_retries(action)
+        except PermissionError as error:
+            raise RunError(
+                f"{self.uri()} denies writing: give this run the right to, or choose another DEST"
+            ) from error
+        except OSError as error:
+            if error.errno in _NO_SPACE:
+                raise RunError(
+                    f"{self.uri()} takes no more data ({os.strerror(error.errno or 0)}): make room, then run again"
+                ) from error
+            raise item_error(error, self.uri(key)) from error
+        except (RunError, ItemError):
+            raise
+        except Exception as error:
+            raise item_error(error, self.uri(key)) from error
+
+    def _replace(self, key: str, data: bytes) -> None:
+        if self.is_local:
+            with self._temporary(key, data) as name:
+                os.replace(name, self.path(key))
+        else:
+            self.fs.pipe_file(self.path(key), data)
+
+    def _create(self, key: str, data: bytes) -> bool:
+        try:
+            if self.is_local:
+                with self._temporary(key, data) as name:
+                    os.link(name, self.path(key))
+            else:
+                self.fs.pipe_file(self.path(key), data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def _temporary(self, key: str, data: bytes) -> Iterator[Path]:
+        """A file with `data` in it, on the disk of `key`, whose folder exists; gone afterwards."""
+        folder = Path(self.root, PRIVATE, "tmp")
+        folder.mkdir(parents=True, exist_ok=True)
+        Path(self.path(key)).parent.mkdir(parents=True, exist_ok=True)
+        name = folder / f"{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            with open(name, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield name
+        finally:
+            name.unlink(missing_ok=True)
+
+
+def item_error(error: BaseException, uri: str) -> ItemError:
+    """What went wrong with one object, as an `ItemError` whose text carries no secret."""
+    if isinstance(error, ItemError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return ItemError(ErrorCode.NOT_FOUND, f"{uri} is not there")
+    if isinstance(error, PermissionError):
+        return ItemError(ErrorCode.FORBIDDEN, f"{uri} may not be read or written with these credentials")
+    reason = bounded_text(without_secrets(str(error))) or type(error).__name__
+    return ItemError(ErrorCode.STORAGE, f"{uri}: {reason}")
+
+
+def _with_retries(action: Callable[[], Result]) -> Result:
+    """`action()`, repeated with growing pauses while it fails in a way that may pass."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return action()
+        except _FINAL:
+            raise
+        except Exception as error:
+            if attempt == ATTEMPTS - 1 or (isinstance(error, OSError) and error.errno in _NO_SPACE):
+                raise
+            time.sleep(FIRST_PAUSE * 2**attempt * (0.5 + random.random()))
+    raise AssertionError("unreachable")

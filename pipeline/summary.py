@@ -1,0 +1,114 @@
+"""What a run came to, for the person who started it and for its record at the destination."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from pipeline.manifest import Status
+from pipeline.storage import PRIVATE, Store
+
+RUNS = f"{PRIVATE}/runs"
+
+
+class ExitStatus(IntEnum):
+    """What the command line ends with."""
+
+    DONE = 0
+    BROKEN = 1
+    BAD_SETTINGS = 2
+    SOME_FAILED = 3
+    LEASE_HELD = 4
+    STOPPED = 5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        done: inputs that have a row by now.
+        total: inputs that this run handles.
+        failed: of the done ones.
+        seconds: since the first image could start.
+        stage: what it is doing.
+    """
+
+    done: int = 0
+    total: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    stage: str = "restoring"
+
+    @property
+    def rate(self) -> float:
+        """Images per second so far."""
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate of the time to the end, None while nothing is known."""
+        return (self.total - self.done) / self.rate if self.rate else None
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run came to.
+
+    Attributes:
+        run_id: its name, which sorts by time.
+        dest: public address of the destination.
+        counts: over every input of its listing: one per status, `carried` for those an earlier run had done, `left`
+            for those that are still to be done, and `ignored`.
+        carried_failed: of the carried ones, those that had failed.
+        ignored: objects that are no inputs, by extension.
+        seconds: from start to end.
+        stopped: why it ended early on purpose, or None.
+        dry_run: whether this is only what would be done; `left` are the inputs that would be handled.
+    """
+
+    run_id: str
+    dest: str
+    counts: Mapping[str, int]
+    carried_failed: int
+    ignored: Mapping[str, int]
+    seconds: float
+    stopped: str | None = None
+    dry_run: bool = False
+    settings_sha256: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """Inputs without a restored image, from this run or an earlier one."""
+        return self.counts.get(Status.FAILED, 0) + self.carried_failed
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """What the command line ends with."""
+        if self.stopped:
+            return ExitStatus.STOPPED
+        return ExitStatus.SOME_FAILED if self.failed and not self.dry_run else ExitStatus.DONE
+
+    def store(self, store: Store) -> None:
+        """Write the run record."""
+        store.write(record_key(self.run_id), json.dumps(asdict(self), indent=1, sort_keys=True).encode())
+
+
+def run_folder(run_id: str) -> str:
+    """Key of the folder with what a run keeps."""
+    return f"{RUNS}/{run_id}"
+
+
+def record_key(run_id: str) -> str:
+    """Key of the record of a run."""
+    return f"{RUNS}/{run_id}.json"
+
+
+def read_records(store: Store) -> list[dict[str, Any]]:
+    """The records of all runs that ended, oldest first."""
+    names = [name for name in store.names(RUNS) if name.endswith(".json")]
+    return [json.loads(store.read(f"{RUNS}/{name}")) for name in names]

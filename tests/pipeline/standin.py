@@ -1,0 +1,64 @@
+"""A cheap restorer for tests of the plumbing: a box blur, whose outcome and failures the image itself chooses."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from i2r import Outcome, Restoration
+from pipeline.restoring import PriorIdentity
+
+DEADLY, BROKEN, CLEAN, BAD = 250, 240, 230, 220
+"""Gray levels of the first pixel that kill the process, raise, come back unchanged, and come back rejected."""
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """Makes `BoxBlur`.
+
+    Args:
+        version: stands for the prior's weights.
+        seconds: that each image takes.
+        log: a file that gets a line for every image restored, or None.
+    """
+
+    version: str = "1"
+    seconds: float = 0.0
+    log: str | None = None
+
+    def identity(self) -> PriorIdentity:
+        return PriorIdentity("stand-in", hashlib.sha256(self.version.encode()).hexdigest())
+
+    def __call__(self) -> BoxBlur:
+        return BoxBlur(self)
+
+
+class BoxBlur:
+    """Averages each pixel with its right neighbour."""
+
+    def __init__(self, kind: StandIn) -> None:
+        self._kind = kind
+
+    def restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Restoration]:
+        return [self._one(image, seed) for image, seed in zip(images, seeds, strict=True)]
+
+    def _one(self, image: np.ndarray, seed: int) -> Restoration:
+        time.sleep(self._kind.seconds)
+        mark = round(float(image[0, 0, 0]) * 255)
+        if mark == DEADLY:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if mark == BROKEN:
+            raise ZeroDivisionError("this image divides by zero")
+        if self._kind.log:
+            with open(self._kind.log, "a") as file:
+                file.write(f"{seed}\n")
+        outcome = {CLEAN: Outcome.UNCHANGED, BAD: Outcome.REJECTED}.get(mark, Outcome.RESTORED)
+        shifted = np.concatenate([image[:, 1:], image[:, -1:]], axis=1)
+        restored = (image + shifted) / 2 if outcome is Outcome.RESTORED else image
+        return Restoration(outcome, restored.astype(np.float32), 4, 30.0, 0.1, 1.0, 0.5, 40.0)
