@@ -35,7 +35,7 @@ class ErrorCode(StrEnum):
 
 
 def bounded_text(text: str, limit: int = MAX_MESSAGE) -> str:
-    """One printable line of at most `limit` characters; control characters and runs of blanks become a blank."""
+    """One printable line of at most `limit` characters; blanks and control characters run together."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 

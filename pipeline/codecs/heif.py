@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pillow_heif
@@ -22,13 +23,13 @@ def read(data: bytes, max_pixels: int) -> Picture:
         unsupported(f"HEIF of {len(opened)} images: only single images are restored")
     image = opened[0]
     check_size(*image.size, max_pixels)
+    info: dict[str, Any] = image.info
     losses: tuple[str, ...] = ()
-    if image.info.get("bit_depth", 8) > 8:
+    if info.get("bit_depth", 8) > 8:
         losses = (Loss.BIT_DEPTH,)
-    if image.info.get("thumbnails") or image.info.get("depth_images"):
+    if info.get("thumbnails") or info.get("depth_images"):
         losses += (Loss.SECONDARY_IMAGES,)
     pixels, alpha = raster.split(np.asarray(image), has_alpha=image.mode.endswith("A"))
-    info = image.info
     exif = (info.get("exif") or b"").removeprefix(b"Exif\0\0") or None
     metadata = Metadata(exif=exif, xmp=info.get("xmp"), icc=info.get("icc_profile"))
     return Picture(pixels, alpha, "HEIF", image.mode, metadata, losses, lossless=False)

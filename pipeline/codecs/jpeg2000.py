@@ -66,7 +66,8 @@ def read(data: bytes, max_pixels: int) -> Picture:
                 f"JPEG 2000 of {header.bits} bits in other channels than gray or RGB: convert it first"
             )
         mode, pixels, alpha = _read_16_bits(stream, header)
-    metadata = Metadata(icc=icc, **_uuid_boxes(data))
+    found = _uuid_boxes(data)
+    metadata = Metadata(exif=found.get("exif"), xmp=found.get("xmp"), iptc=found.get("iptc"), icc=icc)
     return Picture(pixels, alpha, "JPEG2000", mode, metadata, losses, lossless=header.reversible)
 
 
@@ -105,7 +106,7 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
         if (value := getattr(metadata, name)) is not None
     )
     brand = boxes.pack(b"ftyp", b"jp2 \0\0\0\0jp2 ")
-    return _SIGNATURE + brand + boxes.pack(b"jp2h", head) + extra + boxes.pack(b"jp2c", stream), ()
+    return _SIGNATURE + brand + boxes.pack(b"jp2h", head) + extra + boxes.pack(b"jp2c", bytes(stream)), ()
 
 
 def is_truncated(data: bytes) -> bool:

@@ -59,9 +59,11 @@ class Metadata:
     chunks: tuple[tuple[bytes, bytes], ...] | None = None
     """PNG chunks (type, body) that other formats have no word for: text, gamma, chromaticities, time."""
 
-    def keep(self, kept: Collection[str]) -> tuple[Metadata, tuple[Loss, ...]]:
+    def keep(self, kept: Collection[Loss]) -> tuple[Metadata, tuple[Loss, ...]]:
         """The part whose field names are in `kept`, and the names of what that leaves out."""
-        gone = [f.name for f in fields(self) if f.name not in kept and getattr(self, f.name) is not None]
+        gone = [
+            f.name for f in fields(self) if Loss(f.name) not in kept and getattr(self, f.name) is not None
+        ]
         return replace(self, **dict.fromkeys(gone)), tuple(Loss(name) for name in gone)
 
 
@@ -106,10 +108,13 @@ class Encoded:
 class Format(Protocol):
     """What a format module offers."""
 
-    EXTENSIONS: tuple[str, ...]
-    """In lower case with the dot, the usual one first."""
-    KEEPS: frozenset[str]
-    """The `Loss` words that do not befall this format."""
+    @property
+    def EXTENSIONS(self) -> tuple[str, ...]:
+        """In lower case with the dot, the usual one first."""
+
+    @property
+    def KEEPS(self) -> frozenset[Loss]:
+        """The losses that do not befall this format."""
 
     def read(self, data: bytes, max_pixels: int) -> Picture:
         """Decode; anything may be raised for damaged data, `CodecError` where the reason is known."""

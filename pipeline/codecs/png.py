@@ -118,7 +118,14 @@ def _read_metadata(data: bytes) -> Metadata:
                 kept.append((kind, body))
         except (ValueError, IndexError, struct.error, zlib.error):
             continue  # damaged text is no reason to refuse the pixels
-    return Metadata(**found, dpi=dpi, chunks=tuple(kept) or None)  # type: ignore[arg-type]
+    return Metadata(
+        exif=found.get("exif"),
+        xmp=found.get("xmp"),
+        iptc=found.get("iptc"),
+        icc=found.get("icc"),
+        dpi=dpi,
+        chunks=tuple(kept) or None,
+    )
 
 
 def _international_text(body: bytes) -> bytes:

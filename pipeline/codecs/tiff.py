@@ -104,8 +104,8 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
         if value is not None:
             tags[tag] = Entry(UNDEFINED, len(value), value)
     if metadata.dpi is not None and _X_RESOLUTION not in tags:
-        for tag, value in zip((_X_RESOLUTION, _Y_RESOLUTION), metadata.dpi, strict=True):
-            tags[tag] = Entry(5, 1, struct.pack(layout.order + "II", round(value * 1000), 1000))
+        for tag, density in zip((_X_RESOLUTION, _Y_RESOLUTION), metadata.dpi, strict=True):
+            tags[tag] = Entry(5, 1, struct.pack(layout.order + "II", round(density * 1000), 1000))
         tags[_RESOLUTION_UNIT] = layout.entry(SHORT, 2)
     # Offsets do not change the directory's length, so that a first pass with zeros tells where strips begin.
     tags[_STRIP_OFFSETS] = layout.entry(ifd.LONG, *[0] * len(strips))
@@ -193,16 +193,15 @@ def _divided(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _read_metadata(layout: Layout, tags: Directory) -> Metadata:
-    raw = {
-        name: entry.value
-        for name, tag in (("xmp", ifd.XMP), ("iptc", ifd.IPTC), ("icc", ifd.ICC))
-        if isinstance(entry := tags.get(tag), Entry)
-    }
+    xmp, iptc, icc = (
+        entry.value if isinstance(entry := tags.get(tag), Entry) else None
+        for tag in (ifd.XMP, ifd.IPTC, ifd.ICC)
+    )
     described = {tag: value for tag, value in tags.items() if tag in _DESCRIPTIVE}
     exif = None
     if described:
         exif = ifd.header(layout.order) + ifd.serialise(described, layout.order, 8)
-    return Metadata(exif=exif, dpi=_dpi(layout, tags), **raw)
+    return Metadata(exif=exif, xmp=xmp, iptc=iptc, icc=icc, dpi=_dpi(layout, tags))
 
 
 def _dpi(layout: Layout, tags: Directory) -> tuple[float, float] | None:
@@ -234,4 +233,4 @@ def _strip(samples: np.ndarray, order: str) -> bytes:
     """Rows as differences to the pixel on the left, in the file's byte order, deflated."""
     residual = samples.copy()
     residual[:, 1:] -= samples[:, :-1]
-    return zlib.compress(residual.astype(residual.dtype.newbyteorder(order)).tobytes(), 6)
+    return zlib.compress(residual.astype(f"{order}u{residual.itemsize}").tobytes(), 6)
