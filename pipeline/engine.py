@@ -10,7 +10,9 @@ import contextlib
 import logging
 import os
 import queue
+import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +35,7 @@ SERVING_CPUS = 2
 
 _QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 _RETRIES = {"max_restarts": -1, "max_task_retries": 1}
+"""An actor that dies is started again; the batch that it held is repeated once, or Ray would do so without end."""
 _WAITING_TABLES = 64
 
 
@@ -69,7 +72,8 @@ def ray_session(settings: RunSettings, address: str | None = None) -> Iterator[M
             options |= {"num_cpus": workers * settings.threads + SERVING_CPUS, "include_dashboard": False}
             options |= {"object_store_memory": OBJECT_STORE_BYTES}
         try:
-            ray.init(address or "local", **options)
+            with _silence():
+                ray.init(address or "local", **options)
         except (OSError, RuntimeError, ValueError, ConnectionError) as error:
             raise RunError(f"Ray does not start: {bounded_text(str(error))}") from error
     try:
@@ -77,6 +81,21 @@ def ray_session(settings: RunSettings, address: str | None = None) -> Iterator[M
     finally:
         if started:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what Ray's native code prints at its start off the terminal; errors come as exceptions all the same."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _machines(settings: RunSettings) -> Machines:
@@ -122,7 +141,9 @@ def restored_rows(
         RunError: the pass could not go on.
     """
     with _ray_data_context():
-        dataset = _dataset(job, parts, factory, machines, group)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # there is no other way yet to bound the retries
+            dataset = _dataset(job, parts, factory, machines, group)
         tables: queue.Queue[pa.Table | BaseException | None] = queue.Queue(_WAITING_TABLES)
         over = threading.Event()
         thread = threading.Thread(target=_pump, args=(dataset, tables, over), name="rows", daemon=True)
@@ -144,9 +165,10 @@ def restored_rows(
 
 
 def _dataset(job: Job, parts: Sequence[str], factory: RestorerFactory, machines: Machines, group: int) -> Any:
+    """The plan of one pass. Groups of images are formed before anything is fetched, mixed sizes together."""
     import ray.data
 
-    serving = max(1, min(machines.workers, 4 * machines.workers if machines.gpus else SERVING_CPUS))
+    serving = 4 * machines.workers if machines.gpus else max(1, min(machines.workers, SERVING_CPUS))
     return (
         ray.data.from_items([{"part": part} for part in parts])
         .map_batches(ReadPending(job.dest).__call__, batch_size=1, num_cpus=0.1)
@@ -165,7 +187,7 @@ def _dataset(job: Job, parts: Sequence[str], factory: RestorerFactory, machines:
             fn_constructor_args=(factory,),
             batch_size=group if machines.gpus else None,
             batch_format="numpy",
-            compute=ray.data.ActorPoolStrategy(size=machines.workers),
+            compute=ray.data.ActorPoolStrategy(size=machines.workers, max_tasks_in_flight_per_actor=2),
             num_cpus=machines.cpus,
             num_gpus=machines.gpus,
             **_RETRIES,

@@ -59,7 +59,7 @@ class Lease:
     def __enter__(self) -> Lease:
         held = epochs(self._store)
         last = held[-1] if held else 0
-        if last and not self._may_take(last, holder := self._holder(last)):
+        if last and not self._may_take(last, holder := read_holder(self._store, last)):
             raise LeaseHeldError(
                 f"{self._store.uri()} is being written by {describe(holder)}: wait for it, stop it, or choose another DEST"
             )
@@ -86,13 +86,6 @@ class Lease:
             raise LeaseLostError(
                 f"another run took over {self._store.uri()} while this one gave no sign of life: this one stops"
             )
-
-    def _holder(self, epoch: int) -> dict[str, Any]:
-        try:
-            content = json.loads(self._store.read(_key(epoch)))
-        except ValueError:
-            return {}
-        return content if isinstance(content, dict) else {}
 
     def _may_take(self, epoch: int, holder: Mapping[str, Any]) -> bool:
         if holder.get("released") or is_dead(holder):
@@ -129,6 +122,15 @@ class Lease:
 def epochs(store: Store) -> list[int]:
     """Epochs of a destination, ascending."""
     return sorted(int(name) for name in store.names(FOLDER) if name.isdigit())
+
+
+def read_holder(store: Store, epoch: int) -> dict[str, Any]:
+    """Who holds, or held, an epoch; empty if it does not say."""
+    try:
+        content = json.loads(store.read(_key(epoch)))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def identity() -> dict[str, Any]:

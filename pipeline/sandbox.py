@@ -4,7 +4,7 @@
         picture = decoder.decode(data, max_pixels=100_000_000)
 
 The child runs what hostile bytes make it run, so nothing that it sends is trusted: a reply is a short JSON
-header, checked field by field, and raw buffers of the sizes that the header names. It has nothing of its parent's
+header, checked field by field, and raw buffers of the sizes it names. It has nothing of its parent's
 environment (no credentials), writes no files, and ends when its parent does.
 
     request   = length of the file, max_pixels: two unsigned 64-bit numbers; the file
@@ -357,7 +357,7 @@ def _load_decoders() -> None:
 
 
 def _limit_memory(spare: int) -> None:
-    """Allow this process `spare` bytes of address space beyond what it has; without effect except on Linux."""
+    """Allow this process `spare` bytes of address space beyond what it has; on Linux only."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except OSError:

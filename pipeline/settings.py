@@ -179,9 +179,8 @@ def _nearest(name: str) -> str:
 
 
 def setting_names(model: type[BaseModel] = RunSettings, prefix: str = "") -> Iterable[str]:
-    """Every setting's dotted name."""
+    """Every setting's dotted name, and those of the groups that they lie in."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from setting_names(field.annotation, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
+        yield f"{prefix}{name}"

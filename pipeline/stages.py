@@ -18,11 +18,12 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import manifest
-from pipeline.codec import Picture, decode, encode
+from pipeline.codec import Picture, encode
 from pipeline.errors import ErrorCode, ItemError, RunError, bounded_text
 from pipeline.keys import output_key
 from pipeline.manifest import Status
 from pipeline.restoring import RestoreActor, RestorerFactory, describe, seed_of, to_float
+from pipeline.sandbox import Decoder
 from pipeline.settings import RunSettings
 from pipeline.storage import Store
 
@@ -63,6 +64,8 @@ class Item:
         data: the source's bytes.
         picture: the decoded source.
         image: the restored pixels, (H, W, C) of the source's type, where they are to be stored.
+        fatal: why the whole run must stop.
+        timings: seconds per stage.
     """
 
     row: dict[str, Any]
@@ -70,12 +73,13 @@ class Item:
     data: bytes = b""
     picture: Picture | None = None
     image: np.ndarray | None = None
+    fatal: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
-        """Whether it has ended as a failure."""
-        return self.row.get("status") == Status.FAILED
+        """Whether it has ended without a result."""
+        return self.fatal is not None or self.row.get("status") == Status.FAILED
 
     def fail(self, error: BaseException) -> None:
         """End it as a failure; what it held is let go."""
@@ -91,12 +95,12 @@ class Item:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Measure a stage; an error in it ends the item, not the batch."""
+        """Measure a stage; an error in it ends the item, or the run, but not the batch."""
         start = time.perf_counter()
         try:
             yield
-        except RunError:
-            raise
+        except RunError as error:
+            self.fatal = str(error)
         except Exception as error:
             self.fail(error)
         finally:
@@ -109,6 +113,7 @@ class FetchAndDecode:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._threads = ThreadPoolExecutor(FETCHES)
+        self._decoder = Decoder(job.settings.decode_memory_mib << 20, job.settings.decode_seconds)
 
     def __call__(self, batch: Batch) -> Batch:
         """Fetch and decode a batch of rows with the listing's columns, `owned` and `collides`."""
@@ -136,7 +141,7 @@ class FetchAndDecode:
         if item.failed:
             return item
         with item.timed("decode"):
-            item.picture = decode(item.data, max_pixels=self._job.settings.max_pixels)
+            item.picture = self._decoder.decode(item.data, max_pixels=self._job.settings.max_pixels)
             height, width = item.picture.pixels.shape[:2]
             item.row |= {
                 "format": item.picture.format,
@@ -188,13 +193,12 @@ class EncodeAndStore:
         return pa.Table.from_pylist(rows, schema=ROWS)
 
     def _finish(self, item: Item) -> dict[str, Any]:
-        try:
-            if not item.failed:
-                self._encode(item)
-            if not item.failed:
-                self._put(item)
-        except RunError as error:
-            return {"fatal": str(error)}
+        if not item.failed:
+            self._encode(item)
+        if not item.failed:
+            self._put(item)
+        if item.fatal:
+            return {"fatal": item.fatal}
         return item.row | {"timings": item.timings, "node": self._node, "finished_at": datetime.now(UTC)}
 
     def _encode(self, item: Item) -> None:

@@ -1,0 +1,116 @@
+"""How a long-running command shows how far it is: a bar on a terminal, lines where it is piped."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn
+from rich.progress import Progress as Bar
+
+from pipeline.summary import Progress
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def show_progress() -> Iterator[Callable[[Progress], None]]:
+    """A function to tell how far a run has come, shown on the standard error."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Lines()
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        yield Line(bar)
+
+
+class Line:
+    """Shows progress as a bar.
+
+    Args:
+        bar: a started one.
+    """
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._task: TaskID = bar.add_task("listing", total=None, detail="")
+
+    def __call__(self, progress: Progress) -> None:
+        """Show how far the run is."""
+        self._bar.update(
+            self._task,
+            description=progress.stage,
+            completed=progress.done,
+            total=progress.total or None,
+            detail=describe(progress),
+        )
+
+
+class Lines:
+    """Shows progress as lines, one every few seconds and one for each new stage."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._last = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Show how far the run is."""
+        now = time.monotonic()
+        ended = progress.total > 0 and progress.done == progress.total
+        if progress.stage == self._stage and now - self._last < SECONDS_BETWEEN_LINES and not ended:
+            return
+        self._stage, self._last = progress.stage, now
+        counts = f" {progress.done}/{progress.total}" if progress.total else ""
+        print(f"i2r: {progress.stage}{counts} {describe(progress)}".rstrip(), file=sys.stderr, flush=True)
+
+
+def describe(progress: Progress) -> str:
+    """Rate, time left and failures so far."""
+    if not progress.done:
+        return ""
+    left = progress.seconds_left or 0.0
+    parts = [f"{progress.rate:.3g} images/s", f"{duration(left)} left", f"{progress.failed} failed"]
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person: `42s`, `3m 05s`, `2h 07m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and the first Ctrl-C set; the second Ctrl-C interrupts."""
+    stop = threading.Event()
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before: dict[int, Any] = {
+        number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

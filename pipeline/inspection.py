@@ -1,0 +1,159 @@
+"""What lies at a destination: the newest row of every source, and whether its object is as the row says."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.buckets import DIGEST, Buckets, bucket_count, digests, newest
+from pipeline.errors import ErrorCode, ItemError
+from pipeline.lease import describe, epochs, is_dead, read_holder
+from pipeline.manifest import Status, manifest_files, read_batches, row_count
+from pipeline.settings import SettingsError
+from pipeline.storage import Store, open_store
+from pipeline.summary import read_records
+
+READS = 16
+"""Objects that are checked at once."""
+
+_ORDER = ("source_uri", "epoch", "attempts", "finished_at")
+_ENTRY = np.dtype([*DIGEST, ("epoch", "<i8"), ("attempts", "<i4"), ("finished", "<i8"), ("index", "<i8")])
+
+
+@dataclass(frozen=True, order=True)
+class Group:
+    """Inputs that share settings, prior and status."""
+
+    settings_sha256: str
+    prior: str
+    status: str
+
+
+@dataclass(frozen=True)
+class DatasetStatus:
+    """What lies at a destination.
+
+    Attributes:
+        dest: its public address.
+        inputs: sources that have a row.
+        groups: how many newest rows there are of each settings, prior and status.
+        errors: newest rows that failed, by code.
+        runs: records of the runs that ended, oldest first.
+        holder: who writes there now, or None.
+    """
+
+    dest: str
+    inputs: int
+    groups: Mapping[Group, int]
+    errors: Mapping[str, int]
+    runs: Sequence[Mapping[str, Any]]
+    holder: str | None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An object that is not as its row says."""
+
+    uri: str
+    problem: str
+
+
+@dataclass
+class Verification:
+    """What was checked, and what was found wrong."""
+
+    checked: int = 0
+    faults: list[Fault] = field(default_factory=list)
+
+
+def open_dataset(dest: str) -> Store:
+    """The store of a destination that has been written to. Raises SettingsError if there is none."""
+    store = open_store(dest)
+    if not manifest_files(store) and not epochs(store):
+        raise SettingsError(f"{store.uri()} holds no restored images: check the address")
+    return store
+
+
+def newest_rows(store: Store, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The newest row of every source, in batches with some of the columns; flat in memory."""
+    files = manifest_files(store)
+    total = sum(row_count(store, file.key) for file in files)
+    with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
+        buckets = Buckets(Path(folder, "rows"), _ENTRY, bucket_count(total))
+        wanted = np.memmap(Path(folder, "wanted"), dtype=np.bool_, mode="w+", shape=max(total, 1))
+        start = 0
+        for file in files:
+            for batch in read_batches(store, file.key, _ORDER):
+                entries = np.zeros(batch.num_rows, _ENTRY)
+                pairs = digests(batch["source_uri"].to_pylist())
+                entries["hi"], entries["lo"] = pairs[:, 0], pairs[:, 1]
+                entries["epoch"], entries["attempts"] = batch["epoch"].to_numpy(), batch["attempts"].to_numpy()
+                entries["finished"] = batch["finished_at"].cast(pa.int64()).to_numpy()
+                entries["index"] = np.arange(start, start + batch.num_rows)
+                start += batch.num_rows
+                buckets.add(entries)
+        for entries in buckets:
+            wanted[entries["index"]] = newest(entries)
+        start = 0
+        for file in files:
+            for batch in read_batches(store, file.key, columns):
+                mask = np.asarray(wanted[start : start + batch.num_rows])
+                start += batch.num_rows
+                yield batch.filter(pa.array(mask))
+
+
+def read_status(dest: str) -> DatasetStatus:
+    """What lies at a destination. Raises SettingsError if nothing does."""
+    store = open_dataset(dest)
+    groups: Counter[Group] = Counter()
+    errors: Counter[str] = Counter()
+    for batch in newest_rows(store, ("settings_sha256", "prior", "status", "error_code")):
+        for row in batch.to_pylist():
+            groups[Group(row["settings_sha256"], row["prior"], row["status"])] += 1
+            if row["status"] == Status.FAILED:
+                errors[row["error_code"]] += 1
+    held = epochs(store)
+    holder = read_holder(store, held[-1]) if held else {"released": True}
+    free = holder.get("released") or is_dead(holder)
+    return DatasetStatus(
+        store.uri(), groups.total(), groups, errors, read_records(store), None if free else describe(holder)
+    )
+
+
+def verify_dataset(dest: str) -> Verification:
+    """Read every object that a newest row mentions, and compare it with the row. Raises SettingsError."""
+    store = open_dataset(dest)
+    found = Verification()
+    with ThreadPoolExecutor(READS) as threads:
+        for batch in newest_rows(store, ("output_uri", "output_sha256", "status")):
+            rows = iter([row for row in batch.to_pylist() if row["status"] != Status.FAILED])
+            while some := list(islice(rows, 4 * READS)):
+                for fault in threads.map(lambda row: _check(store, row), some):
+                    found.checked += 1
+                    if fault:
+                        found.faults.append(fault)
+    return found
+
+
+def _check(store: Store, row: Mapping[str, Any]) -> Fault | None:
+    uri = str(row["output_uri"])
+    prefix = f"{store.uri()}/"
+    if not uri.startswith(prefix):
+        return Fault(uri, "lies elsewhere")
+    try:
+        data = store.read(uri.removeprefix(prefix))
+    except ItemError as error:
+        return Fault(uri, "missing" if error.code is ErrorCode.NOT_FOUND else str(error.code))
+    return None if hashlib.sha256(data).hexdigest() == row["output_sha256"] else Fault(uri, "changed")
+
+
