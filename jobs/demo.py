@@ -19,7 +19,9 @@ from rich.table import Table
 from i2r.degradation import DEGRADATIONS, FloatImage, encode_jpeg
 from i2r.metrics import noise_level, psnr, ssim
 from jobs.contact_sheet import Panel, Strip, contact_sheet
-from pipeline import RunSettings, restore_dataset
+from jobs.progress import show_progress, stop_on_signals
+from pipeline import SettingsError, restore_dataset
+from pipeline.manifest import FOLDER
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -55,35 +57,38 @@ class Result:
     seconds: float
 
 
-def run_demo(destination: Path | None = None, console: Console | None = None) -> int:
-    """Restore the samples into a fresh folder and print a table of what came of each.
+def run_demo(destination: Path | None = None) -> int:
+    """Restore the samples into a fresh folder, and print a table of what came of each.
 
     Args:
         destination: a folder that does not exist yet; by default `demo-output/<date and time>`.
-        console: where the table goes; by default standard output.
 
     Returns:
-        The exit status of the run: 0, or 3 if an image could not be restored.
+        The exit status of the run.
 
     Raises:
-        FileExistsError: the destination exists.
+        SettingsError: the destination exists.
+        RunError: the run could not finish.
     """
-    console = console or Console()
     folder = destination or Path("demo-output") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    if folder.exists():
+        raise SettingsError(f"{folder} exists: name a folder that does not exist yet")
     folder.mkdir(parents=True)
     restored = folder / "restored"
     specimens = prepare(folder / "degraded")
-    console.print(f"Restoring {len(specimens)} photographs. Nobody says what is wrong with them.")
-    summary = restore_dataset(str(folder / "degraded"), str(restored), RunSettings())
+    print(f"Restoring {len(specimens)} photographs. Nobody says what is wrong with them.", flush=True)
+    with stop_on_signals() as stop, show_progress() as on_progress:
+        summary = restore_dataset(str(folder / "degraded"), str(restored), on_progress=on_progress, stop=stop)
 
-    rows = {row["source_key"]: row for row in pq.read_table(restored / "_i2r" / "manifest").to_pylist()}
-    results = [judge(specimen, rows[specimen.degraded.name], restored) for specimen in specimens]
+    rows = {row["source_key"]: row for row in read_rows(restored)}
+    done = [specimen for specimen in specimens if specimen.degraded.name in rows]
+    results = [judge(specimen, rows[specimen.degraded.name], restored) for specimen in done]
     sheet = folder / "contact-sheet.png"
     draw_sheet(results).save(sheet)
-    console.print(as_table(results))
-    console.print(f"restored files   {restored}/", soft_wrap=True)
-    console.print(f"manifest         {restored / '_i2r' / 'manifest'}/", soft_wrap=True)
-    console.print(f"before and after {sheet}", soft_wrap=True)
+    Console().print(as_table(results))
+    print(f"restored files    {restored}/")
+    print(f"manifest          {restored / FOLDER}/")
+    print(f"before and after  {sheet}")
     return summary.exit_status
 
 
@@ -106,6 +111,15 @@ def prepare(folder: Path) -> list[Specimen]:
     return specimens
 
 
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows that one run left in its destination `folder`; none if it ended before the first."""
+    return [
+        row
+        for part in sorted((folder / FOLDER).glob("*/*.parquet"))
+        for row in pq.read_table(part).to_pylist()
+    ]
+
+
 def judge(specimen: Specimen, row: Mapping[str, Any], folder: Path) -> Result:
     """Measure what a run left of a specimen in its destination `folder`; `row` is its row of the manifest."""
     seconds = sum(value for value in row["timings"].values() if value)
@@ -122,13 +136,15 @@ def measure(image: Path, original: Path | None) -> str:
     pixels = read_image(image)
     if original:
         reference = read_image(original)
-        return f"{psnr(pixels, reference):.1f} dB SSIM {ssim(pixels, reference):.2f}"
+        return f"{psnr(pixels, reference):.1f} dB, SSIM {ssim(pixels, reference):.2f}"
     return f"noise {255 * noise_level(pixels):.1f}/255"
 
 
 def as_table(results: Sequence[Result]) -> Table:
     """The table that the demo ends with."""
-    table = Table("image", "status", "before", "after", "sec", box=box.SIMPLE, pad_edge=False)
+    table = Table(
+        "image", "status", "before", "after", "sec", box=box.SIMPLE, pad_edge=False, collapse_padding=True
+    )
     table.columns[-1].justify = "right"
     for result in results:
         cells = (result.specimen.title, result.status, result.before, result.after)
