@@ -11,9 +11,36 @@ from pathlib import Path
 import pytest
 
 EXPORTS = {
-    "i2r": ["Outcome", "Restoration", "RestoreSettings", "Restorer", "load_prior"],
-    "pipeline": ["RunSettings", "RunSummary", "restore_dataset"],
-    "jobs": [],
+    "i2r": [
+        "I2RError",
+        "Outcome",
+        "Prior",
+        "PriorError",
+        "Restoration",
+        "RestoreSettings",
+        "Restorer",
+        "SettingsError",
+        "built_in_priors",
+        "load_prior",
+    ],
+    "pipeline": [
+        "ErrorCode",
+        "ExitStatus",
+        "ImageRestorer",
+        "ItemError",
+        "LeaseHeldError",
+        "PipelineError",
+        "PriorIdentity",
+        "Progress",
+        "RestoreActor",
+        "RestorerFactory",
+        "RunError",
+        "RunSettings",
+        "RunSummary",
+        "SettingsError",
+        "load_settings",
+        "restore_dataset",
+    ],
 }
 
 HEAVY = ["diffusers", "pandas", "pyarrow", "ray", "torch"]
