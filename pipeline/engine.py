@@ -208,7 +208,7 @@ def _pump(dataset: Any, tables: queue.Queue[pa.Table | BaseException | None], ov
     """Consume a dataset into a queue; ends with None or with what went wrong."""
     last: BaseException | None = None
     try:
-        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             while not over.is_set():
                 with contextlib.suppress(queue.Full):
                     tables.put(table, timeout=0.5)

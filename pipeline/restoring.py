@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -90,8 +91,8 @@ class RestoreActor:
     """
 
     def __init__(self, factory: RestorerFactory) -> None:
-        set_threads()
         self._restorer = factory()
+        set_threads()
         self.device = device_name()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -202,18 +203,19 @@ def from_float(image: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
 def set_threads() -> None:
     """Let torch use the CPUs that this actor asked for: Ray's own default is one thread."""
     import ray
-    import torch
 
-    cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1) if ray.is_initialized() else 0
+    torch = sys.modules.get("torch")  # a restorer without it has no use for the seconds that loading it takes
+    if torch is None or not ray.is_initialized():
+        return
+    cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 0)
     if cpus >= 1:
         torch.set_num_threads(int(cpus))
 
 
 def device_name() -> str:
     """The device that this process computes on, for the manifest."""
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    torch = sys.modules.get("torch")
+    return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else "cpu"
 
 
 def _device() -> Any:
@@ -227,9 +229,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _release_memory() -> None:
-    import torch
-
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 

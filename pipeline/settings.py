@@ -70,7 +70,7 @@ class RunSettings(BaseModel):
     decode_seconds: Seconds = Field(60.0, description="time after which decoding an image is given up")
     decode_memory_mib: Count = Field(4096, description="memory that decoding an image may take")
     flush_rows: Count = Field(512, description="rows after which the manifest is written")
-    flush_seconds: Seconds = Field(10.0, description="seconds after which the manifest is written")
+    flush_seconds: Seconds = Field(2.0, description="seconds after which the manifest is written")
     lease_seconds: Seconds = Field(
         60.0, description="seconds without a sign of life after which a run counts as dead"
     )

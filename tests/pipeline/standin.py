@@ -11,11 +11,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from i2r import Outcome, Restoration
 from pipeline.restoring import PriorIdentity
 
 DEADLY, BROKEN, CLEAN, BAD = 250, 240, 230, 220
 """Gray levels of the first pixel that kill the process, raise, come back unchanged, and come back rejected."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What `i2r.Restoration` holds, without loading torch for it."""
+
+    outcome: str
+    image: np.ndarray
+    nfe: int = 4
+    inversion_psnr: float = 30.0
+    rectified_fraction: float = 0.1
+    typicality_before: float = 1.0
+    typicality_after: float = 0.5
+    consistency_psnr: float = 40.0
+    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,10 +59,10 @@ class BoxBlur:
     def __init__(self, kind: StandIn) -> None:
         self._kind = kind
 
-    def restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Restoration]:
+    def restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Answer]:
         return [self._one(image, seed) for image, seed in zip(images, seeds, strict=True)]
 
-    def _one(self, image: np.ndarray, seed: int) -> Restoration:
+    def _one(self, image: np.ndarray, seed: int) -> Answer:
         time.sleep(self._kind.seconds)
         mark = round(float(image[0, 0, 0]) * 255)
         if mark == DEADLY:
@@ -58,7 +72,6 @@ class BoxBlur:
         if self._kind.log:
             with open(self._kind.log, "a") as file:
                 file.write(f"{seed}\n")
-        outcome = {CLEAN: Outcome.UNCHANGED, BAD: Outcome.REJECTED}.get(mark, Outcome.RESTORED)
+        outcome = {CLEAN: "unchanged", BAD: "rejected"}.get(mark, "restored")
         shifted = np.concatenate([image[:, 1:], image[:, -1:]], axis=1)
-        restored = (image + shifted) / 2 if outcome is Outcome.RESTORED else image
-        return Restoration(outcome, restored.astype(np.float32), 4, 30.0, 0.1, 1.0, 0.5, 40.0)
+        return Answer(outcome, ((image + shifted) / 2).astype(np.float32) if outcome == "restored" else image)

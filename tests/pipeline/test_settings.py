@@ -1,0 +1,69 @@
+"""Settings: one model from a file, the environment and flags; a digest of what changes bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.settings import RunSettings, SettingsError, load_settings
+
+
+def test_each_place_goes_over_the_one_before(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("batch: 1\nworkers: 1\nthreads: 1\nmethod: {steps: 3, overlap: 8}\n")
+    environment = {"I2R_WORKERS": "2", "I2R_THREADS": "2", "I2R_METHOD__STEPS": "4", "HOME": "/"}
+    settings = load_settings(file, environment, {"threads": 3, "method.steps": "5"})
+    assert (settings.batch, settings.workers, settings.threads) == (1, 2, 3)
+    assert (settings.method.steps, settings.method.overlap) == (5, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("methd", "method"), ("method.stepz", "method.steps"), ("retry-failed", "retry_failed")]
+)
+def test_an_unknown_setting_names_the_nearest_known_one(name: str, nearest: str) -> None:
+    with pytest.raises(SettingsError, match=f"unknown setting '{name}': did you mean '{nearest}'"):
+        load_settings(flags={name: 1})
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"batch": "many"}, "setting 'batch'"),
+        ({"sample": 2}, "less than or equal to 1"),
+        ({"format": "gif87"}, "no format 'gif87'"),
+        ({"method": 3}, "setting 'method'"),
+        ({"batch.size": 3}, "batch"),
+    ],
+)
+def test_a_wrong_value_is_one_line(flags: dict[str, object], words: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(flags=flags)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "a: [", "\x00"])
+def test_a_file_that_is_no_map_is_an_error(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(content)
+    with pytest.raises(SettingsError, match="settings file"):
+        load_settings(file)
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot read"):
+        load_settings(tmp_path / "none.yaml")
+
+
+SAME = {"workers": 2, "batch": 3, "limit": 4, "include": ["*.png"], "retry_failed": True, "max_hours": 1.0, "sample": 0.5}
+OTHER = {"format": "PNG", "threads": 2, "method": {"steps": 9}}
+
+
+@given(st.sets(st.sampled_from(sorted(SAME))), st.sets(st.sampled_from(sorted(OTHER))))
+def test_the_digest_covers_what_changes_bytes_and_nothing_else(same: set[str], other: set[str]) -> None:
+    changed = RunSettings.model_validate({name: (SAME | OTHER)[name] for name in same | other})
+    assert (changed.digest("p") == RunSettings().digest("p")) == (not other)
+    assert changed.digest("p") != changed.digest("q")

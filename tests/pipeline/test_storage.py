@@ -1,0 +1,98 @@
+"""Objects under one address: whole or absent, created only once, with no secrets in their names."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ErrorCode, ItemError, RunError
+from pipeline.storage import Store, open_store, public_uri, without_secrets
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "dest") if request.param == "local" else request.getfixturevalue("bucket") + "/dest")
+
+
+def test_what_is_written_is_read_back_and_replaced(store: Store) -> None:
+    store.write("a/b.bin", b"first")
+    store.write("a/b.bin", b"second")
+    assert store.read("a/b.bin") == b"second"
+    assert store.exists("a/b.bin")
+    assert store.names("a") == ["b.bin"]
+
+
+def test_an_object_is_created_only_once(store: Store) -> None:
+    assert store.create("a/b.bin", b"first")
+    assert not store.create("a/b.bin", b"second")
+    assert store.read("a/b.bin") == b"first"
+
+
+def test_deleting_what_is_not_there_is_no_error(store: Store) -> None:
+    store.delete("nothing.bin")
+    store.delete_folder("no/folder")
+    assert store.names("no/folder") == []
+
+
+def test_a_missing_object_is_not_found(store: Store) -> None:
+    with pytest.raises(ItemError) as caught:
+        store.read("nothing.bin")
+    assert caught.value.code is ErrorCode.NOT_FOUND
+
+
+def test_the_time_of_an_object_is_the_stores(store: Store) -> None:
+    store.write("a.bin", b"")
+    first = store.modified("a.bin")
+    store.write("b.bin", b"")
+    assert 0 <= store.modified("b.bin") - first < 60
+
+
+def test_a_store_can_be_pickled(store: Store) -> None:
+    store.write("a.bin", b"x")
+    assert pickle.loads(pickle.dumps(store)).read("a.bin") == b"x"  # noqa: S301 - our own bytes
+
+
+def test_a_local_write_leaves_no_temporary_name(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.write("x/a.bin", b"1")
+    store.create("x/a.bin", b"2")
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.bin"]
+
+
+def test_a_full_disk_stops_the_run() -> None:
+    with pytest.raises(RunError, match="make room"):
+        open_store("/dev")._store("full", lambda: Path("/dev/full").write_bytes(b"x" * 10))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_a_denied_write_stops_the_run(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(RunError, match="denies writing"):
+        open_store(str(tmp_path)).write("a", b"")
+
+
+def test_a_protocol_that_is_not_known_is_an_error() -> None:
+    with pytest.raises(RunError, match="cannot open"):
+        open_store("nonsense://bucket/prefix")
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("https://u:p@host/a.jpg?X-Amz-Signature=abc", "https://host/a.jpg"),
+        ("s3://bucket/what?.jpg", "s3://bucket/what?.jpg"),
+        ("abfs://container@account.dfs.core.windows.net/a.jpg", "abfs://container@account.dfs.core.windows.net/a.jpg"),
+    ],
+)
+def test_a_public_address_has_no_secret_and_nothing_else_missing(text: str, clean: str) -> None:
+    assert public_uri(text) == clean
+
+
+def test_a_text_has_no_secrets() -> None:
+    text = without_secrets("GET https://u:p@host/a?sig=abc failed: X-Amz-Security-Token=xyz")
+    assert "abc" not in text
+    assert "xyz" not in text
+    assert "p@" not in text
