@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from types import MappingProxyType
 
 import numpy as np
+from PIL import Image
 
 from pipeline.codecs import avif, bmp, colour, ifd, jpeg, jpeg2000, png, pnm, tiff, webp
 from pipeline.codecs.picture import Encoded, Format, Loss, Metadata, Picture, unsupported
@@ -70,6 +71,8 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
         raise CodecError(
             ErrorCode.OUT_OF_MEMORY, f"decoding this {name} file takes more memory than allowed"
         ) from error
+    except Image.DecompressionBombError as error:  # Pillow's own limit, where the sandbox has not lifted it
+        raise CodecError(ErrorCode.TOO_LARGE, str(error)) from error
     except Exception as error:  # hostile bytes provoke any exception in a decoder; each is one image's
         if format_.is_truncated(data):
             message = f"the {name} file breaks off after {len(data)} bytes"

@@ -347,13 +347,14 @@ def _refusal(code: ErrorCode, message: str) -> list[bytes | memoryview]:
 
 
 def _load_decoders() -> None:
-    """Load what is otherwise loaded at first need, so that it does not count against an image's memory."""
+    """Load what is otherwise loaded at first need and count as an image's memory; lift others' limits."""
     import imagecodecs
-    from PIL import AvifImagePlugin
+    from PIL import AvifImagePlugin, Image
 
     for name in ("png_decode", "tiff_decode", "jpeg2k_decode"):
         getattr(imagecodecs, name)
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread reserves a stack
+    Image.MAX_IMAGE_PIXELS = None  # `max_pixels` is the limit, and is checked before
 
 
 def _limit_memory(spare: int) -> None:

@@ -6,7 +6,7 @@ import io
 
 from PIL.AvifImagePlugin import AvifImageFile
 
-from pipeline.codecs import boxes, raster
+from pipeline.codecs import boxes, ifd, raster
 from pipeline.codecs.picture import Loss, Metadata, Picture, unsupported
 
 EXTENSIONS = (".avif",)
@@ -14,7 +14,7 @@ KEEPS = frozenset({Loss.ALPHA, Loss.GRAY, Loss.EXIF, Loss.XMP, Loss.ICC})
 
 QUALITY = 95
 
-_HIGH_BIT_DEPTH, _MONOCHROME = 0x40, 0x10
+_HIGH_BIT_DEPTH = 0x40
 
 
 def read(data: bytes, max_pixels: int) -> Picture:
@@ -22,12 +22,9 @@ def read(data: bytes, max_pixels: int) -> Picture:
     if opened.n_frames > 1:
         unsupported(f"AVIF sequence of {opened.n_frames} frames: only single images are restored")
     mode = opened.mode
-    flags = _coding_flags(data)
     pixels, alpha, losses = raster.bands(opened, max_pixels)
-    if flags & _HIGH_BIT_DEPTH:
+    if _is_deep(data):
         losses += (Loss.BIT_DEPTH,)
-    if flags & _MONOCHROME and pixels.shape[2] == 3:
-        pixels = pixels[..., :1]
     info = opened.info
     exif = (info.get("exif") or b"").removeprefix(b"Exif\0\0") or None
     metadata = Metadata(exif=exif, xmp=info.get("xmp"), icc=info.get("icc_profile"))
@@ -35,6 +32,7 @@ def read(data: bytes, max_pixels: int) -> Picture:
 
 
 def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
+    exif = picture.metadata.exif
     gray = picture.pixels.shape[2] == 1
     return raster.save(
         picture.pixels.repeat(3, axis=2) if gray else picture.pixels,
@@ -43,7 +41,7 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
         quality=QUALITY,
         subsampling="4:0:0" if gray else "4:4:4",
         max_threads=1,  # the same bytes on a machine with other cores
-        exif=picture.metadata.exif,
+        exif=exif and ifd.without_orientation(exif),  # Pillow would write the block anew to move it
         xmp=picture.metadata.xmp,
         icc_profile=picture.metadata.icc,
     ), ()
@@ -52,7 +50,7 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
 is_truncated = boxes.is_truncated
 
 
-def _coding_flags(data: bytes) -> int:
-    """The third byte of the first image's AV1 configuration: bit depth, monochrome, subsampling."""
+def _is_deep(data: bytes) -> bool:
+    """Whether the first image's AV1 configuration gives more than eight bits, which Pillow reduces."""
     body = boxes.find(data, b"meta", b"iprp", b"ipco", b"av1C")
-    return data[body[0] + 2] if body and body[0] + 2 < len(data) else 0
+    return body is not None and body[0] + 2 < len(data) and bool(data[body[0] + 2] & _HIGH_BIT_DEPTH)

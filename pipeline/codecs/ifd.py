@@ -168,6 +168,8 @@ def upright(exif: bytes, *, swapped: bool) -> tuple[bytes, bool]:
     block = bytearray(exif)
     try:
         layout = Layout.of(exif)
+        if layout.big:
+            raise ValueError("EXIF is never a BigTIFF")
         entries, link = layout.entries(exif, layout.first)
         for tag, _, _, at in entries:
             if tag == ORIENTATION:
@@ -179,6 +181,30 @@ def upright(exif: bytes, *, swapped: bool) -> tuple[bytes, bool]:
     except (struct.error, ValueError):
         return exif, False  # damaged EXIF is carried as it is: no reader takes an orientation from it
     return bytes(block), thumbnail
+
+
+def without_orientation(exif: bytes) -> bytes:
+    """An EXIF block without the entry for its orientation; all but the entries behind it stays in place."""
+    try:
+        layout = Layout.of(exif)
+        if layout.big:
+            raise ValueError("EXIF is never a BigTIFF")
+        entries, link = layout.entries(exif, layout.first)
+        count = len(entries)
+        index = [tag for tag, *_ in entries].index(ORIENTATION)
+    except (struct.error, ValueError):
+        return exif  # damaged, or there is none
+    table = layout.first + 2
+    moved = exif[table + 12 * (index + 1) : link + 4] + bytes(12)
+    return b"".join(
+        [
+            exif[: layout.first],
+            struct.pack(layout.order + "H", count - 1),
+            exif[table : table + 12 * index],
+            moved,
+            exif[link + 4 :],
+        ]
+    )
 
 
 def _swap_dimensions(block: bytearray, layout: Layout, offset: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 from PIL.TiffImagePlugin import TiffImageFile
@@ -63,6 +64,7 @@ def read(data: bytes, max_pixels: int) -> Picture:
         unsupported(
             f"TIFF of {'/'.join(map(str, sorted(bits)))} bits per sample: convert it to 8 or 16 bits first"
         )
+    metadata = _read_metadata(layout, tags)
     if bits == {16}:
         mode, (pixels, alpha), more = _read_16_bits(data, layout, tags)
     else:
@@ -74,7 +76,10 @@ def read(data: bytes, max_pixels: int) -> Picture:
             raise
         mode = opened.mode
         pixels, alpha, more = raster.bands(opened, max_pixels)
-    return Picture(pixels, alpha, "TIFF", mode, _read_metadata(layout, tags), losses + more)
+        if metadata.exif is not None:  # Pillow has turned a TIFF, and no other format, by itself
+            swapped = ifd.orientation(metadata.exif) > 4
+            metadata = replace(metadata, exif=ifd.upright(metadata.exif, swapped=swapped)[0])
+    return Picture(pixels, alpha, "TIFF", mode, metadata, losses + more)
 
 
 def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
@@ -197,11 +202,13 @@ def _read_metadata(layout: Layout, tags: Directory) -> Metadata:
         entry.value if isinstance(entry := tags.get(tag), Entry) else None
         for tag in (ifd.XMP, ifd.IPTC, ifd.ICC)
     )
-    described = {tag: value for tag, value in tags.items() if tag in _DESCRIPTIVE}
+    dpi = _dpi(layout, tags)
+    told = _DESCRIPTIVE if dpi is None else _DESCRIPTIVE - {_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT}
+    described = {tag: value for tag, value in tags.items() if tag in told}
     exif = None
     if described:
         exif = ifd.header(layout.order) + ifd.serialise(described, layout.order, 8)
-    return Metadata(exif=exif, xmp=xmp, iptc=iptc, icc=icc, dpi=_dpi(layout, tags))
+    return Metadata(exif=exif, xmp=xmp, iptc=iptc, icc=icc, dpi=dpi)
 
 
 def _dpi(layout: Layout, tags: Directory) -> tuple[float, float] | None:

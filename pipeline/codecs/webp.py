@@ -6,6 +6,7 @@ import io
 import struct
 from collections.abc import Iterator
 
+import numpy as np
 from PIL.WebPImagePlugin import WebPImageFile
 
 from pipeline.codecs import raster
@@ -37,8 +38,8 @@ def read(data: bytes, max_pixels: int) -> Picture:
     pixels, alpha, losses = raster.bands(opened, max_pixels)
     info = opened.info
     icc = info.get("icc_profile")
-    if icc is None and (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
-        pixels = pixels[..., :1]  # WebP has no gray: this is how it says it
+    if icc is None and _is_gray(pixels, tolerance=0 if lossless else 1):
+        pixels = pixels[..., 1:2]
     return Picture(
         pixels,
         alpha,
@@ -79,6 +80,14 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         kind, length = struct.unpack_from("<4sI", data, at)
         yield kind, data[at + 8 : at + 18]
         at += 8 + length + length % 2
+
+
+def _is_gray(pixels: np.ndarray, tolerance: int) -> bool:
+    """Whether all channels are equal, which is how WebP says gray; lossy files round each for itself."""
+    red, green, blue = (pixels[..., channel] for channel in range(3))
+    highest = np.maximum(np.maximum(red, green), blue)
+    lowest = np.minimum(np.minimum(red, green), blue)
+    return bool((highest - lowest <= tolerance).all())
 
 
 def _three_bytes(body: bytes, at: int) -> int:
