@@ -41,6 +41,8 @@ class Buckets:
         if self.count == 1:
             self._append(0, records)
             return
+        if not len(records):
+            return
         numbers = records["hi"] % np.uint64(self.count)
         order = np.argsort(numbers, kind="stable")
         present, starts = np.unique(numbers[order], return_index=True)

@@ -63,14 +63,15 @@ class Listing:
                 continue
             rows.append(found)
             if len(rows) == ROWS_PER_PART:
-                self._store_part(source, rows)
+                self.store_part(source.store, rows)
                 rows = []
         if rows:
-            self._store_part(source, rows)
+            self.store_part(source.store, rows)
 
-    def _store_part(self, source: Source, rows: Sequence[Found]) -> None:
+    def store_part(self, source: Store, rows: Sequence[Found]) -> None:
+        """Append inputs under a store of sources as one part."""
         columns = [
-            [_text(source.store.uri_of(row.path)) for row in rows],
+            [_text(source.uri_of(row.path)) for row in rows],
             [_text(row.key) for row in rows],
             [row.size for row in rows],
             [row.version for row in rows],

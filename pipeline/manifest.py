@@ -155,7 +155,7 @@ def manifest_files(store: Store, run_id: str | None = None) -> list[ManifestFile
     for name in [f"run={run_id}"] if run_id else store.names(FOLDER):
         parts = [part for part in store.names(f"{FOLDER}/{name}") if part.endswith(".parquet")]
         merged = [part for part in parts if part.startswith(MERGED)]
-        chosen = merged if _complete(merged) else [part for part in parts if not part.startswith(MERGED)]
+        chosen = _complete(merged) or [part for part in parts if not part.startswith(MERGED)]
         found += [ManifestFile(f"{FOLDER}/{name}/{part}", name.removeprefix("run=")) for part in chosen]
     return found
 
@@ -182,8 +182,10 @@ def compact(store: Store, run_id: str) -> None:
     for number in range(total):
         name = f"{folder_of(run_id)}/{MERGED}-{number:05d}-of-{total:05d}.parquet"
         store.write(name, _merged_file(batches, ROWS_PER_FILE))
-    for part in parts:
-        store.delete(part)
+    kept = {file.key for file in manifest_files(store, run_id)}
+    for name in store.names(folder_of(run_id)):
+        if (key := f"{folder_of(run_id)}/{name}") not in kept:
+            store.delete(key)
 
 
 def _merged_file(batches: Iterator[pa.RecordBatch], rows: int) -> bytes:
@@ -205,9 +207,10 @@ def row_count(store: Store, key: str) -> int:
         return int(pq.read_metadata(file).num_rows)
 
 
-def _complete(merged: Sequence[str]) -> bool:
-    """Whether every merged file that the names speak of is there."""
-    totals = {name.removesuffix(".parquet").rsplit("-", 1)[1] for name in merged}
-    return bool(merged) and any(
-        sum(name.endswith(f"-of-{total}.parquet") for name in merged) == int(total) for total in totals
-    )
+def _complete(merged: Sequence[str]) -> list[str]:
+    """The merged files of which every one that their names speak of is there; none if there is no such set."""
+    for total in {name.removesuffix(".parquet").rsplit("-", 1)[1] for name in merged}:
+        together = [name for name in merged if name.endswith(f"-of-{total}.parquet")]
+        if len(together) == int(total):
+            return together
+    return []

@@ -50,7 +50,7 @@ class Source:
                 yield Found(self.pattern, str(info["name"]), _size(info), version_of(info))
                 return
             for found in walk(self.store):
-                if self.pattern is None or matches(found.key, self.pattern):
+                if self.pattern is None or matches_whole(found.key, self.pattern):
                     yield found
         except FileNotFoundError as error:
             raise RunError(f"{self.store.uri()} vanished while it was listed") from error
@@ -97,9 +97,12 @@ def _require(store: Store, address: str) -> str:
 
 
 def matches(key: str, pattern: str) -> bool:
-    """Whether a key matches a glob: `*` within a part, `**` over parts. A pattern without `/` is for the last part."""
-    if "/" not in pattern:
-        return fnmatch.fnmatchcase(key.rsplit("/", 1)[-1], pattern)
+    """Whether a key matches a glob: as a whole, or, where the pattern has no `/`, in its last part."""
+    return matches_whole(key if "/" in pattern or pattern == "**" else key.rsplit("/", 1)[-1], pattern)
+
+
+def matches_whole(key: str, pattern: str) -> bool:
+    """Whether a whole key matches a glob: `*` stays within a part, `**` spans parts."""
     return _match_parts(key.split("/"), pattern.split("/"))
 
 
