@@ -9,6 +9,7 @@ before pixels are decoded. What a round trip cannot keep is named in `losses`.
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -18,7 +19,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.codecs import avif, bmp, colour, ifd, jpeg, jpeg2000, png, pnm, tiff, webp
-from pipeline.codecs.picture import Encoded, Format, Loss, Metadata, Picture, unsupported
+from pipeline.codecs.memory import address_space
+from pipeline.codecs.picture import Encoded, Format, Loss, Metadata, Picture, SizeLimit, unsupported
 from pipeline.codecs.sniff import identify
 from pipeline.errors import CodecError, ErrorCode
 
@@ -38,6 +40,8 @@ if find_spec("pillow_heif") is not None:
     from pipeline.codecs import heif
 
     _FORMATS["HEIF"] = heif
+
+_BYTES_PER_PIXEL = 24  # of the decoder's own frames, Pillow's image and our copy, at worst
 
 SUPPORTED_EXTENSIONS: Mapping[str, str] = MappingProxyType(
     {extension: name for name, module in _FORMATS.items() for extension in module.EXTENSIONS}
@@ -59,8 +63,9 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     if name not in _FORMATS:
         unsupported(f"{name} needs its plugin: install pillow-heif beside this package")
     format_ = _FORMATS[name]
+    limit = SizeLimit(max_pixels)
     try:
-        picture = format_.read(data, max_pixels)
+        picture = format_.read(data, limit)
         if picture.pixels.shape[2] == 4:
             colours = colour.inks_to_srgb(picture.pixels, picture.metadata.icc)
             picture = replace(picture, pixels=colours, losses=(*picture.losses, Loss.SEPARATION))
@@ -68,15 +73,15 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     except CodecError:
         raise
     except MemoryError as error:
-        raise CodecError(
-            ErrorCode.OUT_OF_MEMORY, f"decoding this {name} file takes more memory than allowed"
-        ) from error
+        raise _out_of_memory(name) from error
     except Image.DecompressionBombError as error:  # Pillow's own limit, where the sandbox has not lifted it
         raise CodecError(ErrorCode.TOO_LARGE, str(error)) from error
     except Exception as error:  # hostile bytes provoke any exception in a decoder; each is one image's
         if format_.is_truncated(data):
             message = f"the {name} file breaks off after {len(data)} bytes"
             raise CodecError(ErrorCode.TRUNCATED, message) from error
+        if _memory_is_short(limit.passed):
+            raise _out_of_memory(name) from error
         reason = str(error) or type(error).__name__
         raise CodecError(ErrorCode.UNREADABLE, f"the {name} file is damaged: {reason}") from error
 
@@ -131,6 +136,19 @@ def encode(picture: Picture, image: np.ndarray, *, format: str | None = None) ->
         losses.append(Loss.ICC)
     data, more = format_.write(replace(picture, pixels=pixels, alpha=alpha, metadata=metadata))
     return Encoded(data, format_.EXTENSIONS[0], tuple(dict.fromkeys(map(str, [*losses, *more]))))
+
+
+def _out_of_memory(name: str) -> CodecError:
+    return CodecError(ErrorCode.OUT_OF_MEMORY, f"decoding this {name} file takes more memory than allowed")
+
+
+def _memory_is_short(pixels: int) -> bool:
+    """Whether this process may allocate less than decoding so many pixels can take.
+
+    Some decoders, those of WebP and AVIF for two, call every failure the file's.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return limit != resource.RLIM_INFINITY and limit - address_space() < _BYTES_PER_PIXEL * pixels
 
 
 def _upright(picture: Picture) -> Picture:

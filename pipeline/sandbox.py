@@ -34,6 +34,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from pipeline.codec import Metadata, Picture
+from pipeline.codecs.memory import address_space
 from pipeline.errors import CodecError, ErrorCode, RunError
 
 DECODE = "pipeline.codec:decode"
@@ -359,9 +360,6 @@ def _load_decoders() -> None:
 
 def _limit_memory(spare: int) -> None:
     """Allow this process `spare` bytes of address space beyond what it has; on Linux only."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-    except OSError:
-        return
-    limit = pages * resource.getpagesize() + spare
-    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    if used := address_space():
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (used + spare, hard))

@@ -7,7 +7,7 @@ import io
 from PIL.AvifImagePlugin import AvifImageFile
 
 from pipeline.codecs import boxes, ifd, raster
-from pipeline.codecs.picture import Loss, Metadata, Picture, unsupported
+from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
 EXTENSIONS = (".avif",)
 KEEPS = frozenset({Loss.ALPHA, Loss.GRAY, Loss.EXIF, Loss.XMP, Loss.ICC})
@@ -17,12 +17,12 @@ QUALITY = 95
 _HIGH_BIT_DEPTH = 0x40
 
 
-def read(data: bytes, max_pixels: int) -> Picture:
+def read(data: bytes, limit: SizeLimit) -> Picture:
     opened = AvifImageFile(io.BytesIO(data))
     if opened.n_frames > 1:
         unsupported(f"AVIF sequence of {opened.n_frames} frames: only single images are restored")
     mode = opened.mode
-    pixels, alpha, losses = raster.bands(opened, max_pixels)
+    pixels, alpha, losses = raster.bands(opened, limit)
     if _is_deep(data):
         losses += (Loss.BIT_DEPTH,)
     info = opened.info

@@ -9,7 +9,7 @@ import numpy as np
 from PIL.BmpImagePlugin import BmpImageFile
 
 from pipeline.codecs import raster
-from pipeline.codecs.picture import Loss, Metadata, Picture, check_size
+from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit
 
 EXTENSIONS = (".bmp", ".dib")
 KEEPS = frozenset({Loss.ALPHA, Loss.GRAY, Loss.ICC, Loss.DPI})
@@ -21,13 +21,13 @@ _RELATIVE_COLORIMETRIC = 4
 _METRES_PER_INCH = 0.0254
 
 
-def read(data: bytes, max_pixels: int) -> Picture:
+def read(data: bytes, limit: SizeLimit) -> Picture:
     size = struct.unpack_from("<I", data, 14)[0]
     width, height = struct.unpack_from("<HH" if size == 12 else "<ii", data, 18)
-    check_size(width, abs(height), max_pixels)
+    limit.check(width, abs(height))
     opened = BmpImageFile(io.BytesIO(data))
     mode = opened.mode
-    pixels, alpha, losses = raster.bands(opened, max_pixels)
+    pixels, alpha, losses = raster.bands(opened, limit)
     return Picture(
         pixels, alpha, "BMP", mode, Metadata(icc=_profile(data, size), dpi=opened.info.get("dpi")), losses
     )

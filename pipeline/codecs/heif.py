@@ -9,7 +9,7 @@ import numpy as np
 import pillow_heif
 
 from pipeline.codecs import boxes, raster
-from pipeline.codecs.picture import Loss, Metadata, Picture, check_size, unsupported
+from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
 EXTENSIONS = (".heic", ".heif")
 KEEPS = frozenset({Loss.ALPHA, Loss.GRAY, Loss.EXIF, Loss.XMP, Loss.ICC})
@@ -17,12 +17,12 @@ KEEPS = frozenset({Loss.ALPHA, Loss.GRAY, Loss.EXIF, Loss.XMP, Loss.ICC})
 QUALITY = 95
 
 
-def read(data: bytes, max_pixels: int) -> Picture:
+def read(data: bytes, limit: SizeLimit) -> Picture:
     opened = pillow_heif.open_heif(data, convert_hdr_to_8bit=True)
     if len(opened) > 1:
         unsupported(f"HEIF of {len(opened)} images: only single images are restored")
     image = opened[0]
-    check_size(*image.size, max_pixels)
+    limit.check(*image.size)
     info: dict[str, Any] = image.info
     losses: tuple[str, ...] = ()
     if info.get("bit_depth", 8) > 8:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
 from pipeline.codecs import raster
-from pipeline.codecs.picture import Loss, Metadata, Picture, check_size, unsupported
+from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif")
 KEEPS = frozenset({Loss.GRAY, Loss.CMYK, Loss.EXIF, Loss.XMP, Loss.IPTC, Loss.ICC, Loss.DPI, Loss.COMMENT})
@@ -41,12 +41,12 @@ _LUMINANCE = np.array(
 """The luminance table of ITU-T T.81, annex K, which encoders scale by their quality."""
 
 
-def read(data: bytes, max_pixels: int) -> Picture:
+def read(data: bytes, limit: SizeLimit) -> Picture:
     losses: tuple[str, ...] = ()
     for marker, start, end in _segments(data):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             precision, height, width = struct.unpack_from(">BHH", data, start)
-            check_size(width, height, max_pixels)
+            limit.check(width, height)
             if precision != 8:
                 unsupported(f"JPEG of {precision} bits per sample: convert it to PNG or TIFF first")
             if marker in (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF):
@@ -57,7 +57,7 @@ def read(data: bytes, max_pixels: int) -> Picture:
             losses += (Loss.SECONDARY_IMAGES,)
     opened = JpegImageFile(io.BytesIO(data))
     mode = opened.mode
-    pixels, alpha, more = raster.bands(opened, max_pixels)
+    pixels, alpha, more = raster.bands(opened, limit)
     info = opened.info
     exif = info.get("exif", b"").removeprefix(b"Exif\0\0")
     return Picture(

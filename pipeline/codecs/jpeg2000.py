@@ -14,7 +14,7 @@ import numpy as np
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
 from pipeline.codecs import boxes, raster
-from pipeline.codecs.picture import Loss, Metadata, Picture, check_size, unsupported
+from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
 EXTENSIONS = (".jp2",)
 KEEPS = frozenset({Loss.ALPHA, Loss.BIT_DEPTH, Loss.GRAY, Loss.EXIF, Loss.XMP, Loss.IPTC, Loss.ICC})
@@ -45,10 +45,10 @@ class _Header:
     reversible: bool
 
 
-def read(data: bytes, max_pixels: int) -> Picture:
+def read(data: bytes, limit: SizeLimit) -> Picture:
     stream = _code_stream(data)
     header = _header(stream)
-    check_size(header.width, header.height, max_pixels)
+    limit.check(header.width, header.height)
     if header.channels > 4:
         unsupported(f"JPEG 2000 of {header.channels} channels: convert it to gray or RGB first")
     if header.signed or header.bits > 16:
@@ -59,7 +59,7 @@ def read(data: bytes, max_pixels: int) -> Picture:
     if header.bits <= 8:
         opened = Jpeg2KImageFile(io.BytesIO(data))
         mode = opened.mode
-        pixels, alpha, losses = raster.bands(opened, max_pixels)
+        pixels, alpha, losses = raster.bands(opened, limit)
     else:
         if header.subsampled or colour_space in (_SYCC, _INKS) or boxes.find(data, b"jp2h", b"pclr"):
             unsupported(

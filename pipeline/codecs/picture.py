@@ -116,7 +116,7 @@ class Format(Protocol):
     def KEEPS(self) -> frozenset[Loss]:
         """The losses that do not befall this format."""
 
-    def read(self, data: bytes, max_pixels: int) -> Picture:
+    def read(self, data: bytes, limit: SizeLimit) -> Picture:
         """Decode; anything may be raised for damaged data, `CodecError` where the reason is known."""
 
     def write(self, picture: Picture) -> tuple[bytes, tuple[str, ...]]:
@@ -126,19 +126,28 @@ class Format(Protocol):
         """Whether the container promises more bytes than there are."""
 
 
-def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Refuse what its header says is empty or too large, before any pixel is decoded.
+class SizeLimit:
+    """Refuses what its header says is empty or too large, before any pixel is decoded.
 
-    Raises:
-        CodecError: `unreadable` or `too_large`.
+    Args:
+        max_pixels: width times height that is refused above.
     """
-    if width <= 0 or height <= 0:
-        raise CodecError(ErrorCode.UNREADABLE, f"the header gives a size of {width}x{height} pixels")
-    if width * height > max_pixels:
-        raise CodecError(
-            ErrorCode.TOO_LARGE,
-            f"{width}x{height} is {width * height} pixels, above the limit of {max_pixels}",
-        )
+
+    def __init__(self, max_pixels: int) -> None:
+        self.max_pixels = max_pixels
+        self.passed = 0
+        """Pixels of the largest size that was let through."""
+
+    def check(self, width: int, height: int) -> None:
+        """Raises `CodecError`, `unreadable` or `too_large`, or lets the size pass."""
+        if width <= 0 or height <= 0:
+            raise CodecError(ErrorCode.UNREADABLE, f"the header gives a size of {width}x{height} pixels")
+        if width * height > self.max_pixels:
+            raise CodecError(
+                ErrorCode.TOO_LARGE,
+                f"{width}x{height} is {width * height} pixels, above the limit of {self.max_pixels}",
+            )
+        self.passed = max(self.passed, width * height)
 
 
 def unsupported(what: str) -> NoReturn:

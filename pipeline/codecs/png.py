@@ -12,7 +12,7 @@ import numpy as np
 from PIL.PngImagePlugin import PngImageFile
 
 from pipeline.codecs import raster
-from pipeline.codecs.picture import Loss, Metadata, Picture, check_size, unsupported
+from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
 EXTENSIONS = (".png",)
 KEEPS = frozenset(Loss) - {Loss.CMYK, Loss.COMMENT}
@@ -27,9 +27,9 @@ _METRES_PER_INCH = 0.0254
 _MAX_INFLATED = 64 << 20  # bytes of one compressed profile or text: more is a bomb
 
 
-def read(data: bytes, max_pixels: int) -> Picture:
+def read(data: bytes, limit: SizeLimit) -> Picture:
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
-    check_size(width, height, max_pixels)
+    limit.check(width, height)
     for kind, body in _chunks(data):
         if kind == b"acTL" and (frames := struct.unpack_from(">I", body)[0]) > 1:
             unsupported(f"animated PNG of {frames} frames: only single images are restored")
@@ -40,7 +40,7 @@ def read(data: bytes, max_pixels: int) -> Picture:
     else:
         opened = PngImageFile(io.BytesIO(data))
         mode = opened.mode
-        pixels, alpha, losses = raster.bands(opened, max_pixels)
+        pixels, alpha, losses = raster.bands(opened, limit)
     return Picture(pixels, alpha, "PNG", mode, _read_metadata(data), losses)
 
 

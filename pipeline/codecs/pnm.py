@@ -9,7 +9,7 @@ import numpy as np
 from PIL.PpmImagePlugin import PpmImageFile
 
 from pipeline.codecs import raster
-from pipeline.codecs.picture import Loss, Picture, check_size
+from pipeline.codecs.picture import Loss, Picture, SizeLimit
 from pipeline.errors import CodecError, ErrorCode
 
 EXTENSIONS = (".ppm", ".pgm", ".pbm", ".pnm")
@@ -20,14 +20,14 @@ _SIZE = re.compile(rb"P([1-6])" + _BLANK + rb"+(\d{1,10})" + _BLANK + rb"+(\d{1,
 _MAXIMUM = re.compile(_BLANK + rb"+(\d{1,10})\s")
 
 
-def read(data: bytes, max_pixels: int) -> Picture:
+def read(data: bytes, limit: SizeLimit) -> Picture:
     kind, width, height, maximum, start = _header(data)
-    check_size(width, height, max_pixels)
+    limit.check(width, height)
     losses: tuple[str, ...] = ()
     if maximum <= 255:
         opened = PpmImageFile(io.BytesIO(data))
         mode = opened.mode
-        pixels, _, losses = raster.bands(opened, max_pixels)
+        pixels, _, losses = raster.bands(opened, limit)
     else:
         channels = 3 if kind in (3, 6) else 1
         mode = "RGB;16" if channels == 3 else "I;16"

@@ -9,19 +9,19 @@ import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from pipeline.codecs.picture import Loss, check_size, unsupported
+from pipeline.codecs.picture import Loss, SizeLimit, unsupported
 
 Bands = tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]
 """(H, W, C) pixels, (H, W) alpha or `None`, losses."""
 
 
-def bands(opened: ImageFile, max_pixels: int) -> Bands:
+def bands(opened: ImageFile, limit: SizeLimit) -> Bands:
     """Decode an image that Pillow has opened; C is 4 for CMYK.
 
     Raises:
         CodecError: `too_large`, or `unsupported` for a mode without a way back.
     """
-    check_size(opened.width, opened.height, max_pixels)
+    limit.check(opened.width, opened.height)
     opened.load()
     image: Image.Image = opened
     losses: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from pipeline.codecs import ifd, raster
 from pipeline.codecs.ifd import SHORT, UNDEFINED, Directory, Entry, Layout
-from pipeline.codecs.picture import Loss, Metadata, Picture, check_size, unsupported
+from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 from pipeline.errors import CodecError, ErrorCode
 
 EXTENSIONS = (".tif", ".tiff")
@@ -49,11 +49,11 @@ _REDUCED_OR_MASK = 0b101
 _STRIP_TARGET = 256 << 10  # bytes before compression: readers decode strip by strip
 
 
-def read(data: bytes, max_pixels: int) -> Picture:
+def read(data: bytes, limit: SizeLimit) -> Picture:
     layout = Layout.of(data)
     tags = layout.directory(data, layout.first)
     width, height = _number(layout, tags, _WIDTH), _number(layout, tags, _HEIGHT)
-    check_size(width, height, max_pixels)
+    limit.check(width, height)
     losses = _secondary_images(data, layout)
     bits = set(_numbers(layout, tags, _BITS, (1,)))
     formats = set(_numbers(layout, tags, _SAMPLE_FORMAT, (1,)))
@@ -75,7 +75,7 @@ def read(data: bytes, max_pixels: int) -> Picture:
                 unsupported(f"TIFF of an unusual kind of pixel ({error})")
             raise
         mode = opened.mode
-        pixels, alpha, more = raster.bands(opened, max_pixels)
+        pixels, alpha, more = raster.bands(opened, limit)
         if metadata.exif is not None:  # Pillow has turned a TIFF, and no other format, by itself
             swapped = ifd.orientation(metadata.exif) > 4
             metadata = replace(metadata, exif=ifd.upright(metadata.exif, swapped=swapped)[0])

@@ -10,7 +10,7 @@ import numpy as np
 from PIL.WebPImagePlugin import WebPImageFile
 
 from pipeline.codecs import raster
-from pipeline.codecs.picture import Loss, Metadata, Picture, check_size, unsupported
+from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
 EXTENSIONS = (".webp",)
 KEEPS = frozenset({Loss.ALPHA, Loss.EXIF, Loss.XMP, Loss.ICC})
@@ -18,24 +18,24 @@ KEEPS = frozenset({Loss.ALPHA, Loss.EXIF, Loss.XMP, Loss.ICC})
 QUALITY = 95
 
 
-def read(data: bytes, max_pixels: int) -> Picture:
+def read(data: bytes, limit: SizeLimit) -> Picture:
     lossless = False
     for kind, body in _chunks(data):
         # Sizes are read here because opening the file allocates a canvas of the size that the header claims.
         if kind == b"VP8X":
-            check_size(1 + _three_bytes(body, 4), 1 + _three_bytes(body, 7), max_pixels)
+            limit.check(1 + _three_bytes(body, 4), 1 + _three_bytes(body, 7))
             if body[0] & 0x02:
                 unsupported("animated WebP: only single images are restored")
         elif kind == b"VP8L":
             lossless = True
             size = struct.unpack_from("<I", body, 1)[0]
-            check_size(1 + (size & 0x3FFF), 1 + (size >> 14 & 0x3FFF), max_pixels)
+            limit.check(1 + (size & 0x3FFF), 1 + (size >> 14 & 0x3FFF))
         elif kind == b"VP8 ":
             width, height = struct.unpack_from("<HH", body, 6)
-            check_size(width & 0x3FFF, height & 0x3FFF, max_pixels)
+            limit.check(width & 0x3FFF, height & 0x3FFF)
     opened = WebPImageFile(io.BytesIO(data))
     mode = opened.mode
-    pixels, alpha, losses = raster.bands(opened, max_pixels)
+    pixels, alpha, losses = raster.bands(opened, limit)
     info = opened.info
     icc = info.get("icc_profile")
     if icc is None and _is_gray(pixels, tolerance=0 if lossless else 1):
