@@ -18,7 +18,7 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
-from pipeline.codecs import avif, bmp, colour, ifd, jpeg, jpeg2000, png, pnm, tiff, webp
+from pipeline.codecs import avif, bmp, colour, heif, ifd, jpeg, jpeg2000, png, pnm, tiff, webp
 from pipeline.codecs.memory import address_space
 from pipeline.codecs.picture import Encoded, Format, Loss, Metadata, Picture, SizeLimit, unsupported
 from pipeline.codecs.sniff import identify
@@ -37,8 +37,6 @@ _FORMATS: dict[str, Format] = {
     "PPM": pnm,
 }
 if find_spec("pillow_heif") is not None:
-    from pipeline.codecs import heif
-
     _FORMATS["HEIF"] = heif
 
 _BYTES_PER_PIXEL = 24  # of the decoder's own frames, Pillow's image and our copy, at worst
@@ -69,7 +67,8 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
         if picture.pixels.shape[2] == 4:
             colours = colour.inks_to_srgb(picture.pixels, picture.metadata.icc)
             picture = replace(picture, pixels=colours, losses=(*picture.losses, Loss.SEPARATION))
-        return _upright(picture)
+        picture = _upright(picture)
+        return replace(picture, losses=tuple(dict.fromkeys(map(str, picture.losses))))
     except CodecError:
         raise
     except MemoryError as error:

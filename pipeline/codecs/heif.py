@@ -1,4 +1,4 @@
-"""HEIF, where its plugin is installed: `pip install pillow-heif`."""
+"""HEIF, where its plugin is installed: `pip install pillow-heif`; loaded at the first file that needs it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 from typing import Any
 
 import numpy as np
-import pillow_heif
 
 from pipeline.codecs import boxes, raster
 from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
@@ -18,6 +17,8 @@ QUALITY = 95
 
 
 def read(data: bytes, limit: SizeLimit) -> Picture:
+    import pillow_heif
+
     opened = pillow_heif.open_heif(data, convert_hdr_to_8bit=True)
     if len(opened) > 1:
         unsupported(f"HEIF of {len(opened)} images: only single images are restored")
@@ -36,6 +37,8 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
 
 
 def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
+    import pillow_heif
+
     samples = raster.join(picture.pixels, picture.alpha)
     mode = ("L" if picture.pixels.shape[2] == 1 else "RGB") + ("" if picture.alpha is None else "A")
     stream = io.BytesIO()

@@ -44,6 +44,10 @@ class Loss(StrEnum):
     """Text and colour chunks of a PNG."""
 
 
+MAX_DPI = 65_536
+"""Resolutions from here on are nonsense: a JPEG has 16 bits for them."""
+
+
 @dataclass(frozen=True)
 class Metadata:
     """What a file says beside its pixels; a field is `None` where it says nothing."""
@@ -58,6 +62,10 @@ class Metadata:
     comment: bytes | None = None
     chunks: tuple[tuple[bytes, bytes], ...] | None = None
     """PNG chunks (type, body) that other formats have no word for: text, gamma, chromaticities, time."""
+
+    def __post_init__(self) -> None:
+        if self.dpi is not None and not all(0 < value < MAX_DPI for value in self.dpi):
+            object.__setattr__(self, "dpi", None)  # nonsense, which some containers could not even hold
 
     def keep(self, kept: Collection[Loss]) -> tuple[Metadata, tuple[Loss, ...]]:
         """The part whose field names are in `kept`, and the names of what that leaves out."""

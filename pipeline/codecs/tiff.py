@@ -43,6 +43,7 @@ _DESCRIPTIVE = {
 """Tags that describe the picture and not how this file lays it out: name, maker, date, artist, rights, …"""
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _SEPARATED = 0, 1, 2, 5
+_CHANNELS = {_RGB: 3, _SEPARATED: 4, 6: 3, 8: 3}
 _ADOBE_DEFLATE, _HORIZONTAL = 8, 2
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _REDUCED_OR_MASK = 0b101
@@ -65,8 +66,12 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
             f"TIFF of {'/'.join(map(str, sorted(bits)))} bits per sample: convert it to 8 or 16 bits first"
         )
     metadata = _read_metadata(layout, tags)
+    samples = _number(layout, tags, _SAMPLES, 1)
+    has_alpha = _number(layout, tags, _EXTRA_SAMPLES) in (_ASSOCIATED, _UNASSOCIATED)
+    if samples > _CHANNELS.get(_number(layout, tags, _PHOTOMETRIC), 1) + has_alpha:
+        losses += (Loss.EXTRA_CHANNELS,)
     if bits == {16}:
-        mode, (pixels, alpha), more = _read_16_bits(data, layout, tags)
+        mode, pixels, alpha = _read_16_bits(data, layout, tags)
     else:
         try:
             opened = TiffImageFile(io.BytesIO(data))
@@ -76,10 +81,11 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
             raise
         mode = opened.mode
         pixels, alpha, more = raster.bands(opened, limit)
+        losses += more
         if metadata.exif is not None:  # Pillow has turned a TIFF, and no other format, by itself
             swapped = ifd.orientation(metadata.exif) > 4
             metadata = replace(metadata, exif=ifd.upright(metadata.exif, swapped=swapped)[0])
-    return Picture(pixels, alpha, "TIFF", mode, metadata, losses + more)
+    return Picture(pixels, alpha, "TIFF", mode, metadata, losses)
 
 
 def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
@@ -158,9 +164,8 @@ def _secondary_images(data: bytes, layout: Layout) -> tuple[str, ...]:
     return (Loss.SECONDARY_IMAGES,) if len(seen) > 1 else ()
 
 
-def _read_16_bits(
-    data: bytes, layout: Layout, tags: Directory
-) -> tuple[str, tuple[np.ndarray, np.ndarray | None], tuple[str, ...]]:
+def _read_16_bits(data: bytes, layout: Layout, tags: Directory) -> tuple[str, np.ndarray, np.ndarray | None]:
+    """(mode, pixels, alpha)."""
     import imagecodecs
 
     photometric = _number(layout, tags, _PHOTOMETRIC)
@@ -170,7 +175,7 @@ def _read_16_bits(
         )
         unsupported(f"TIFF of 16 bits in {what}: convert it to gray or RGB first")
     count = _number(layout, tags, _SAMPLES, 1)
-    colours = 3 if photometric == _RGB else 1
+    colours = _CHANNELS.get(photometric, 1)
     if not colours <= count <= colours + 4:
         unsupported(f"TIFF of {count} channels where {colours} are colour: convert it to gray or RGB first")
     samples = np.asarray(imagecodecs.tiff_decode(data))
@@ -179,7 +184,6 @@ def _read_16_bits(
     samples = samples.reshape(*samples.shape[:2], count)
     extra = _number(layout, tags, _EXTRA_SAMPLES)
     has_alpha = count > colours and extra in (_ASSOCIATED, _UNASSOCIATED)
-    losses: tuple[str, ...] = (Loss.EXTRA_CHANNELS,) if count > colours + has_alpha else ()
     pixels = np.ascontiguousarray(samples[..., :colours])
     alpha = np.ascontiguousarray(samples[..., colours]) if has_alpha else None
     if photometric == _WHITE_IS_ZERO:
@@ -187,7 +191,7 @@ def _read_16_bits(
     if alpha is not None and extra == _ASSOCIATED:
         pixels = _divided(pixels, alpha)
     mode = "I;16" if colours == 1 and alpha is None else ("L", "RGB")[colours == 3] + "A" * has_alpha + ";16"
-    return mode, (pixels, alpha), losses
+    return mode, pixels, alpha
 
 
 def _divided(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -314,6 +314,37 @@ def test_a_jpeg_comes_back_at_its_own_quality_or_95(quality: int) -> None:
         assert [layer[1:3] for layer in written.layer] == [(1, 1)] * 3
 
 
+def test_second_pictures_in_a_jpeg_are_left_out_by_name() -> None:
+    picture = decoded(saved("MPO", save_all=True, append_images=[gradient().rotate(180)]))
+    assert (picture.format, picture.losses) == ("JPEG", ("secondary_images",))
+    assert psnr(picture.pixels, np.asarray(gradient())) > 30
+
+
+@pytest.mark.parametrize(
+    "compression", ["raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "zstd", "jpeg", "group4"]
+)
+def test_tiffs_of_any_compression_are_read(compression: str) -> None:
+    image = gradient().convert("1") if compression == "group4" else gradient()
+    picture = decoded(saved("TIFF", image, compression=compression))
+    assert psnr(picture.pixels[..., 0], np.asarray(image.convert("RGB"))[..., 0]) > 30
+
+
+def test_channels_beyond_colour_and_alpha_are_left_out_by_name() -> None:
+    samples = smooth(20, 30, 3, 8, 1)
+    for depth in (np.uint8, np.uint16):
+        stream = io.BytesIO()
+        extra = np.dstack([samples, samples[..., :1]]).astype(depth)
+        tifffile.imwrite(stream, extra, photometric="rgb", extrasamples=["unspecified"])
+        picture = decoded(stream.getvalue())
+        assert (picture.alpha, picture.losses) == (None, ("extra_channels",))
+        np.testing.assert_array_equal(picture.pixels, samples)
+
+
+@pytest.mark.parametrize("dpi", [(0.0, 300.0), (1e9, 1e9), (float("nan"), 300.0), (-72.0, 72.0)])
+def test_a_resolution_that_is_nonsense_is_none(dpi: tuple[float, float]) -> None:
+    assert Metadata(dpi=dpi).dpi is None
+
+
 def test_one_bit_becomes_gray() -> None:
     image = gradient().convert("1")
     for format in ("PNG", "TIFF", "BMP", "PPM"):
