@@ -31,7 +31,7 @@ check: $(VENV)/installed-dev
 # The torch builds differ by a local version (+cpu, +cu130) and in what they need: the lock names neither, so
 # that one lock serves every machine. Run this where pip finds a CPU build, or it pins CUDA's packages.
 lock: $(VENV)/installed-tools
-	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK_FLAGS) --extra=s3 --extra=benchmark --extra=dev \
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK_FLAGS) --extra=s3 --extra=heif --extra=benchmark --extra=dev \
 		--output-file=requirements/dev.txt pyproject.toml
 	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9.]*/\1/' requirements/dev.txt
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK_FLAGS) --constraint=requirements/dev.txt \
