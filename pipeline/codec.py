@@ -107,9 +107,7 @@ def encode(picture: Picture, image: np.ndarray, *, format: str | None = None) ->
     format_ = _FORMATS[name]
     kept = format_.KEEPS
     if name != picture.format:
-        picture = replace(
-            picture, lossless=True
-        )  # the source's own choice says nothing about another container
+        picture = replace(picture, lossless=True)  # how one container was compressed says nothing of another
     losses = list(picture.losses)
     alpha = picture.alpha
     if alpha is not None and Loss.ALPHA not in kept:
@@ -124,7 +122,6 @@ def encode(picture: Picture, image: np.ndarray, *, format: str | None = None) ->
     metadata, gone = picture.metadata.keep(kept)
     losses += gone
     if picture.mode == "CMYK":
-        assert metadata.icc is not None or Loss.ICC in gone
         if Loss.CMYK in kept and metadata.icc is not None:
             pixels = colour.srgb_to_inks(pixels, metadata.icc)
         else:

@@ -101,21 +101,24 @@ class Decoder:
             self._await_start()
             try:
                 return self._ask(data, max_pixels)
+            except CodecError as error:
+                if error.code is ErrorCode.OUT_OF_MEMORY:
+                    self._restart()  # what the failed allocation left half done is not trusted
+                raise
             except TimeoutError:
-                self._restart(patience=0)
+                self._restart()
                 message = f"decoding took longer than {self._seconds:g} s"
                 raise CodecError(ErrorCode.TIMEOUT, message) from None
             except (EOFError, ConnectionError):
                 status = self._restart(patience=GRACE_SECONDS)
                 message = f"decoding ended its process ({_cause(status)})"
                 raise CodecError(ErrorCode.WORKER_DIED, message) from None
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                self._restart(patience=0)
+            except Exception as error:  # whatever a header that is not ours leads to
+                self._restart()
                 message = "the decoding process sent an answer that makes no sense"
                 raise CodecError(ErrorCode.WORKER_DIED, message) from error
-            except CodecError as error:
-                if error.code is ErrorCode.OUT_OF_MEMORY:
-                    self._restart(patience=0)  # what the failed allocation left half done is not trusted
+            except BaseException:
+                self._restart()  # interrupted between question and answer: the next question needs its own
                 raise
 
     def close(self) -> None:
@@ -163,7 +166,7 @@ class Decoder:
             self._start()
             raise RunError(f"the decoding process does not start ({_cause(status)}): its log says why")
 
-    def _restart(self, *, patience: float) -> int | None:
+    def _restart(self, *, patience: float = 0) -> int | None:
         """Bury the child, start another, and tell how the first one ended within `patience` seconds."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience)
@@ -229,9 +232,10 @@ def _parse(header: dict[str, Any], stream: _Stream, max_pixels: int) -> Picture:
     sizes = [_checked(size, int) for size in header["sizes"]]
     if min(sizes, default=0) < 0 or sum(sizes) > _MAX_METADATA:
         raise ValueError("impossible sizes of metadata")
-    values = iter([stream.receive(size) for size in sizes])
-    raw = {name: next(values) for name in header["raw"] if name in _RAW_FIELDS}
-    chunks = tuple((next(values), next(values)) for _ in range(_checked(header["chunks"], int)))
+    names = [name for name in header["raw"] if name in _RAW_FIELDS]
+    values = [stream.receive(size) for size in sizes]
+    raw, rest = dict(zip(names, values, strict=False)), values[len(names) :]
+    chunks = tuple(zip(rest[::2], rest[1::2], strict=True))
     dpi = header["dpi"] and (float(header["dpi"][0]), float(header["dpi"][1]))
     quality = header["quality"]
     return Picture(
@@ -330,7 +334,6 @@ def _answer(picture: Picture) -> list[bytes | memoryview]:
         "lossless": picture.lossless,
         "dpi": metadata.dpi and [float(value) for value in metadata.dpi],
         "raw": list(raw),
-        "chunks": len(chunks),
         "sizes": [len(value) for value in values],
     }
     text = json.dumps(header).encode()

@@ -10,7 +10,7 @@ from pipeline.codecs import boxes, ifd, raster
 from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
 EXTENSIONS = (".avif",)
-KEEPS = frozenset({Loss.ALPHA, Loss.GRAY, Loss.EXIF, Loss.XMP, Loss.ICC})
+KEEPS = frozenset({Loss.ALPHA, Loss.EXIF, Loss.XMP, Loss.ICC})
 
 QUALITY = 95
 
@@ -34,8 +34,9 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
 def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
     exif = picture.metadata.exif
     gray = picture.pixels.shape[2] == 1
+    full = picture.pixels.repeat(3, axis=2) if gray and picture.alpha is not None else picture.pixels
     return raster.save(
-        picture.pixels.repeat(3, axis=2) if gray else picture.pixels,
+        full,
         picture.alpha,
         "AVIF",
         quality=QUALITY,
@@ -44,7 +45,7 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
         exif=exif and ifd.without_orientation(exif),  # Pillow would write the block anew to move it
         xmp=picture.metadata.xmp,
         icc_profile=picture.metadata.icc,
-    ), ()
+    ), () if full is picture.pixels else (Loss.GRAY,)
 
 
 is_truncated = boxes.is_truncated

@@ -12,7 +12,7 @@ from pipeline.codecs import raster
 from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit
 
 EXTENSIONS = (".bmp", ".dib")
-KEEPS = frozenset({Loss.ALPHA, Loss.GRAY, Loss.ICC, Loss.DPI})
+KEEPS = frozenset({Loss.ALPHA, Loss.ICC, Loss.DPI})
 
 _V5 = 124
 _BITFIELDS = 3
@@ -35,13 +35,16 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
 
 def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
     height, width, colours = picture.pixels.shape
-    if picture.alpha is None and colours == 1:
+    losses: tuple[str, ...] = ()
+    if colours == 1 and picture.alpha is None:
         samples, palette = (
             picture.pixels[..., 0],
             (np.arange(256, dtype="<u4") * 0x010101).tobytes(),
         )
     else:
-        pixels = picture.pixels.repeat(3, axis=2) if colours == 1 else picture.pixels
+        pixels = picture.pixels
+        if colours == 1:
+            pixels, losses = pixels.repeat(3, axis=2), (Loss.GRAY,)
         samples, palette = raster.join(pixels[..., ::-1], picture.alpha), b""
     depth = 8 if samples.ndim == 2 else 8 * samples.shape[2]
     rows = np.zeros((height, -(-width * depth // 32) * 4), np.uint8)  # rows are padded to four bytes
@@ -58,7 +61,7 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
     )  # fmt: skip
     offset = 14 + _V5 + len(palette)
     whole = 14 + _V5 + len(body) + len(icc)
-    return struct.pack("<2sIII", b"BM", whole, 0, offset) + header + body + icc, ()
+    return struct.pack("<2sIII", b"BM", whole, 0, offset) + header + body + icc, losses
 
 
 def is_truncated(data: bytes) -> bool:

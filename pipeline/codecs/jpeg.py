@@ -16,7 +16,7 @@ from pipeline.codecs import raster
 from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif")
-KEEPS = frozenset({Loss.GRAY, Loss.CMYK, Loss.EXIF, Loss.XMP, Loss.IPTC, Loss.ICC, Loss.DPI, Loss.COMMENT})
+KEEPS = frozenset({Loss.CMYK, Loss.EXIF, Loss.XMP, Loss.IPTC, Loss.ICC, Loss.DPI, Loss.COMMENT})
 
 MIN_QUALITY = 95
 
@@ -25,6 +25,8 @@ _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"
 _IPTC_RESOURCE = 0x0404
+_CARRIED_RESOURCES = {_IPTC_RESOURCE, 0x0425, 0x03ED, 0x0409, 0x040C}
+"""IPTC, and what follows from other parts of the file: its digest, the resolution, thumbnails."""
 
 _LUMINANCE = np.array(
     [
@@ -59,6 +61,9 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
     mode = opened.mode
     pixels, alpha, more = raster.bands(opened, limit)
     info = opened.info
+    resources = info.get("photoshop", {})
+    if resources.keys() - _CARRIED_RESOURCES:
+        more += (Loss.PHOTOSHOP,)
     exif = info.get("exif", b"").removeprefix(b"Exif\0\0")
     return Picture(
         pixels=pixels,
@@ -68,7 +73,7 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
         metadata=Metadata(
             exif=exif or None,
             xmp=info.get("xmp"),
-            iptc=info.get("photoshop", {}).get(_IPTC_RESOURCE),
+            iptc=resources.get(_IPTC_RESOURCE),
             icc=info.get("icc_profile") or None,
             dpi=info.get("dpi"),
             comment=info.get("comment"),

@@ -17,7 +17,7 @@ from pipeline.codecs import boxes, raster
 from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
 EXTENSIONS = (".jp2",)
-KEEPS = frozenset({Loss.ALPHA, Loss.BIT_DEPTH, Loss.GRAY, Loss.EXIF, Loss.XMP, Loss.IPTC, Loss.ICC})
+KEEPS = frozenset({Loss.ALPHA, Loss.BIT_DEPTH, Loss.EXIF, Loss.XMP, Loss.IPTC, Loss.ICC})
 
 LOSSY_PSNR = 50
 """dB at which files that were not reversible are written."""

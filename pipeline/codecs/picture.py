@@ -32,6 +32,8 @@ class Loss(StrEnum):
     EXTRA_CHANNELS = "extra_channels"
     SECONDARY_IMAGES = "secondary_images"
     """Previews, masks, gain maps beside the main image."""
+    PHOTOSHOP = "photoshop"
+    """Photoshop's own resources, such as paths."""
     THUMBNAIL = "thumbnail"
     """The preview inside EXIF, which still showed the degraded image."""
     EXIF = "exif"

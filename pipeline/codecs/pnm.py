@@ -13,7 +13,7 @@ from pipeline.codecs.picture import Loss, Picture, SizeLimit
 from pipeline.errors import CodecError, ErrorCode
 
 EXTENSIONS = (".ppm", ".pgm", ".pbm", ".pnm")
-KEEPS = frozenset({Loss.GRAY, Loss.BIT_DEPTH})
+KEEPS = frozenset({Loss.BIT_DEPTH})
 
 _BLANK = rb"(?:\s|#[^\r\n]*[\r\n])"
 _SIZE = re.compile(rb"P([1-6])" + _BLANK + rb"+(\d{1,10})" + _BLANK + rb"+(\d{1,10})")

@@ -32,15 +32,19 @@ _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = (
 )
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES = 0x0111, 0x0115, 0x0116, 0x0117
 _X_RESOLUTION, _Y_RESOLUTION, _PLANAR, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x011C, 0x0128
-_PREDICTOR, _TILE_OFFSETS, _TILE_BYTES, _INK_SET = 0x013D, 0x0144, 0x0145, 0x014C
+_PREDICTOR, _TILE_OFFSETS, _TILE_BYTES, _SUB_IFDS = 0x013D, 0x0144, 0x0145, 0x014A
 _EXTRA_SAMPLES, _SAMPLE_FORMAT = 0x0152, 0x0153
 
-_DESCRIPTIVE = {
-    0x010D, 0x010E, 0x010F, 0x0110, ifd.ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, 0x011D, _RESOLUTION_UNIT,
-    0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749, 0x8298, ifd.EXIF_IFD, ifd.GPS_IFD,
-    0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F,
+_STRUCTURAL = {
+    0x00FE, 0x00FF, 0x0100, 0x0101, 0x0102, 0x0103, 0x0106, 0x0107, 0x0108, 0x0109, 0x010A, 0x0111, 0x0115,
+    0x0116, 0x0117, 0x0118, 0x0119, 0x011C, 0x0120, 0x0121, 0x0122, 0x0123, 0x0124, 0x0125, 0x0129, 0x012D,
+    0x013D, 0x013E, 0x013F, 0x0140, 0x0141, 0x0142, 0x0143, 0x0144, 0x0145, 0x0146, 0x0147, 0x0148, _SUB_IFDS,
+    0x014C, 0x014D, 0x014E, 0x0150, 0x0151, 0x0152, 0x0153, 0x0154, 0x0155, 0x0156, 0x0157, 0x0158, 0x0159,
+    0x015A, 0x015B, 0x0200, 0x0201, 0x0202, 0x0203, 0x0205, 0x0206, 0x0207, 0x0208, 0x0209, 0x0211, 0x0212,
+    0x0213, 0x0214, ifd.XMP, ifd.IPTC, ifd.PHOTOSHOP, ifd.ICC,
 }  # fmt: skip
-"""Tags that describe the picture and not how this file lays it out: name, maker, date, artist, rights, …"""
+"""Tags that say how this file lays the picture out, or that `Metadata` has a field for. All others describe
+the picture (name, maker, date, artist, rights, place) and are carried as they are."""
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _SEPARATED = 0, 1, 2, 5
 _CHANNELS = {_RGB: 3, _SEPARATED: 4, 6: 3, 8: 3}
@@ -70,6 +74,8 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
     has_alpha = _number(layout, tags, _EXTRA_SAMPLES) in (_ASSOCIATED, _UNASSOCIATED)
     if samples > _CHANNELS.get(_number(layout, tags, _PHOTOMETRIC), 1) + has_alpha:
         losses += (Loss.EXTRA_CHANNELS,)
+    if ifd.PHOTOSHOP in tags:
+        losses += (Loss.PHOTOSHOP,)
     if bits == {16}:
         mode, pixels, alpha = _read_16_bits(data, layout, tags)
     else:
@@ -152,7 +158,7 @@ def _number(layout: Layout, tags: Directory, tag: int, default: int = 0) -> int:
 def _secondary_images(data: bytes, layout: Layout) -> tuple[str, ...]:
     """The loss of reduced versions and masks; refuses further pages."""
     seen = {layout.first}
-    link = layout.entries(data, layout.first)[1]
+    entries, link = layout.entries(data, layout.first)
     while offset := layout.following(data, link):
         if offset in seen:
             raise CodecError(ErrorCode.UNREADABLE, "the pages of this TIFF form a loop")
@@ -161,7 +167,8 @@ def _secondary_images(data: bytes, layout: Layout) -> tuple[str, ...]:
         if not _number(layout, page, _SUBFILE_TYPE) & _REDUCED_OR_MASK:
             unsupported("TIFF of several pages: only single images are restored; split it first")
         link = layout.entries(data, offset)[1]
-    return (Loss.SECONDARY_IMAGES,) if len(seen) > 1 else ()
+    nested = any(tag == _SUB_IFDS for tag, *_ in entries)
+    return (Loss.SECONDARY_IMAGES,) if nested or len(seen) > 1 else ()
 
 
 def _read_16_bits(data: bytes, layout: Layout, tags: Directory) -> tuple[str, np.ndarray, np.ndarray | None]:
@@ -207,8 +214,8 @@ def _read_metadata(layout: Layout, tags: Directory) -> Metadata:
         for tag in (ifd.XMP, ifd.IPTC, ifd.ICC)
     )
     dpi = _dpi(layout, tags)
-    told = _DESCRIPTIVE if dpi is None else _DESCRIPTIVE - {_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT}
-    described = {tag: value for tag, value in tags.items() if tag in told}
+    told = _STRUCTURAL if dpi is None else _STRUCTURAL | {_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT}
+    described = {tag: value for tag, value in tags.items() if tag not in told}
     exif = None
     if described:
         exif = ifd.header(layout.order) + ifd.serialise(described, layout.order, 8)
@@ -237,7 +244,7 @@ def _descriptive(exif: bytes | None) -> tuple[Layout, Directory]:
         tags = layout.directory(exif, layout.first)
     except (struct.error, ValueError):
         return empty, {}  # damaged EXIF has no tags to take over
-    return layout, {tag: value for tag, value in tags.items() if tag in _DESCRIPTIVE}
+    return layout, {tag: value for tag, value in tags.items() if tag not in _STRUCTURAL}
 
 
 def _strip(samples: np.ndarray, order: str) -> bytes:

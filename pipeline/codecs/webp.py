@@ -54,7 +54,8 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
 
 
 def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
-    pixels = picture.pixels.repeat(3, axis=2) if picture.pixels.shape[2] == 1 else picture.pixels
+    gray = picture.pixels.shape[2] == 1
+    pixels = picture.pixels.repeat(3, axis=2) if gray else picture.pixels
     return raster.save(
         pixels,
         picture.alpha,
@@ -66,7 +67,7 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
         exif=picture.metadata.exif and b"Exif\0\0" + picture.metadata.exif,
         xmp=picture.metadata.xmp,
         icc_profile=picture.metadata.icc,
-    ), ()
+    ), (Loss.GRAY,) if gray and picture.format != "WEBP" else ()
 
 
 def is_truncated(data: bytes) -> bool:

@@ -510,6 +510,18 @@ def test_tags_move_between_tiff_and_other_formats() -> None:
         assert 0x0100 not in image.getexif()
 
 
+def test_tags_that_we_do_not_know_stay_in_a_tiff() -> None:
+    stream = io.BytesIO()
+    place = (0.0, 0.0, 0.0, 440720.0, 3751320.0, 0.0)
+    tifffile.imwrite(
+        stream, np.asarray(gradient()), photometric="rgb", extratags=[(33922, 12, 6, place, True)]
+    )
+    encoded = again(decoded(stream.getvalue()))
+    assert encoded.losses == ()
+    with tifffile.TiffFile(io.BytesIO(encoded.data)) as file:
+        assert file.pages[0].tags[33922].value == place
+
+
 def test_tiff_previews_and_masks_are_left_out_by_name() -> None:
     stream = io.BytesIO()
     with tifffile.TiffWriter(stream) as writer:
@@ -562,12 +574,18 @@ def test_gray_webp_stays_gray() -> None:
         assert decoded(again(picture).data).pixels.shape == (64, 96, 1)
 
 
+def test_gray_that_becomes_colour_is_named() -> None:
+    gray = decoded(saved("PNG", gradient().convert("L")))
+    faded = decoded(saved("PNG", gradient().convert("LA")))
+    assert again(gray, "WEBP").losses == ("gray",)
+    assert [again(gray, format).losses for format in ("BMP", "AVIF", "TIFF", "JPEG2000")] == [()] * 4
+    assert [again(faded, format).losses for format in ("BMP", "AVIF")] == [("gray",)] * 2
+
+
 def test_what_was_transparent_becomes_white_without_alpha() -> None:
     pixels = np.zeros((4, 4, 3), np.uint8)
     alpha = np.zeros((4, 4), np.uint8)
     alpha[:, 2:] = 255
-    encoded = again(Picture(pixels, alpha, "PNG", "RGBA"), "BMP")
-    assert encoded.losses == ()
     encoded = again(Picture(pixels, alpha, "PNG", "RGBA"), "PPM")
     assert encoded.losses == ("alpha",)
     np.testing.assert_array_equal(decoded(encoded.data).pixels[0, :, 0], [255, 255, 0, 0])
