@@ -121,17 +121,29 @@ def _verify(dest: str) -> int:
     return ExitStatus.SOME_FAILED if verification.faults else ExitStatus.DONE
 
 
+@main.command()
+@click.argument("dest", required=False, type=click.Path(path_type=Path))
+def demo(dest: Path | None) -> None:
+    """Damage the sample photographs, restore them, and show what came of each; into DEST, a new folder."""
+    sys.exit(_guarded(lambda: _demo(dest)))
+
+
+def _demo(dest: Path | None) -> int:
+    from jobs.demo import run_demo
+    from jobs.progress import show_progress
+
+    with show_progress() as on_progress:
+        return run_demo(dest, on_progress=on_progress)
+
+
 def _guarded(action: Callable[[], int]) -> int:
     """The exit status of a command; what goes wrong on purpose is one line on the standard error."""
-    from pipeline.errors import PipelineError
+    from pipeline.errors import LeaseHeldError, PipelineError, SettingsError
     from pipeline.summary import ExitStatus
 
     try:
         return action()
     except PipelineError as error:
-        from pipeline.lease import LeaseHeldError
-        from pipeline.settings import SettingsError
-
         click.echo(f"i2r: {error}", err=True)
         if isinstance(error, SettingsError):
             return ExitStatus.BAD_SETTINGS
@@ -140,7 +152,7 @@ def _guarded(action: Callable[[], int]) -> int:
 
 def _split(pairs: tuple[str, ...]) -> dict[str, str]:
     """`NAME=VALUE` flags by name."""
-    from pipeline.settings import SettingsError
+    from pipeline.errors import SettingsError
 
     split = {}
     for pair in pairs:

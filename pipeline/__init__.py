@@ -6,11 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.errors import ErrorCode, ItemError, PipelineError, RunError
-    from pipeline.lease import LeaseHeldError
+    from pipeline.errors import (
+        ErrorCode,
+        ItemError,
+        LeaseHeldError,
+        PipelineError,
+        RunError,
+        SettingsError,
+    )
     from pipeline.restoring import ImageRestorer, PriorIdentity, RestoreActor, RestorerFactory
     from pipeline.run import restore_dataset
-    from pipeline.settings import RunSettings, SettingsError, load_settings
+    from pipeline.settings import RunSettings, load_settings
     from pipeline.summary import ExitStatus, Progress, RunSummary
 
 _HOMES = {
@@ -18,7 +24,7 @@ _HOMES = {
     "ExitStatus": "summary",
     "ImageRestorer": "restoring",
     "ItemError": "errors",
-    "LeaseHeldError": "lease",
+    "LeaseHeldError": "errors",
     "PipelineError": "errors",
     "PriorIdentity": "restoring",
     "Progress": "summary",
@@ -27,7 +33,7 @@ _HOMES = {
     "RunError": "errors",
     "RunSettings": "settings",
     "RunSummary": "summary",
-    "SettingsError": "settings",
+    "SettingsError": "errors",
     "load_settings": "settings",
     "restore_dataset": "run",
 }

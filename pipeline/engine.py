@@ -10,6 +10,8 @@ import contextlib
 import logging
 import os
 import queue
+import re
+import signal
 import sys
 import threading
 import warnings
@@ -33,10 +35,17 @@ BLOCK_BYTES = 32 << 20
 SERVING_CPUS = 2
 """Logical CPUs for the stages beside the model, on top of the model's own: they mostly wait."""
 
-_QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+_SWITCHES = {
+    "RAY_AUTH_MODE": "disabled",  # or it leaves a token in the home, and asks for it later
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # or what still runs after the end of a session starts another Ray
+}
 _RETRIES = {"max_restarts": -1, "max_task_retries": 1}
 """An actor that dies is started again; the batch that it held is repeated once, or Ray would do so without end."""
 _WAITING_TABLES = 64
+_PATIENCE = 5.0  # seconds in which a pass that is broken off may hand over what it holds
+_KIND_OF_ERROR = re.compile(r"^[\w.]+(Error|Exception): ")
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ def ray_session(settings: RunSettings, address: str | None = None) -> Iterator[M
     Raises:
         RunError: it does not start or cannot be reached.
     """
-    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    os.environ.update({name: value for name, value in _SWITCHES.items() if name not in os.environ})
     import ray
 
     started = not ray.is_initialized()
@@ -72,7 +81,7 @@ def ray_session(settings: RunSettings, address: str | None = None) -> Iterator[M
             options |= {"num_cpus": workers * settings.threads + SERVING_CPUS, "include_dashboard": False}
             options |= {"object_store_memory": OBJECT_STORE_BYTES}
         try:
-            with _silence():
+            with _silence(), _own_signals():
                 ray.init(address or "local", **options)
         except (OSError, RuntimeError, ValueError, ConnectionError) as error:
             raise RunError(f"Ray does not start: {bounded_text(str(error))}") from error
@@ -96,6 +105,20 @@ def _silence() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the signal handlers that are there: Ray puts its own in their place when it starts."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _machines(settings: RunSettings) -> Machines:
@@ -162,6 +185,7 @@ def restored_rows(
                 yield table
         finally:
             over.set()
+            thread.join(_PATIENCE)
 
 
 def _dataset(job: Job, parts: Sequence[str], factory: RestorerFactory, machines: Machines, group: int) -> Any:
@@ -246,12 +270,12 @@ def _ray_data_context() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost reason of an error that came through Ray, in one line."""
-    cause: BaseException = error
-    while (inner := getattr(cause, "cause", None) or cause.__cause__) is not None:
-        cause = inner
-    lines = [line for line in str(cause).strip().splitlines() if line.strip()]
-    return bounded_text(without_secrets(lines[-1] if lines else type(cause).__name__))
+    """The innermost reason of an error that came through Ray, in one line: the last one of its traceback."""
+    while isinstance(inner := getattr(error, "cause", None), BaseException):
+        error = inner
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    last = _KIND_OF_ERROR.sub("", lines[-1]) if lines else type(error).__name__
+    return bounded_text(without_secrets(last))
 
 
 def images_per_batch(settings: RunSettings, pending: int, workers: int) -> int:

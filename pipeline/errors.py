@@ -2,6 +2,9 @@
 
     PipelineError            base of everything this package raises on purpose
     ├── RunError             belongs to the run and stops it (bucket denied, no space left, prior broken)
+    │   ├── SettingsError   the settings or arguments are wrong; nothing was written
+    │   └── LeaseHeldError  another run writes to this destination
+    │       └── LeaseLostError  another run took it over in the midst of this one
     └── ItemError            belongs to one image and becomes one `failed` row
         └── CodecError       the image's bytes could not be decoded or encoded
 
@@ -46,6 +49,18 @@ class PipelineError(Exception):
 
 class RunError(PipelineError):
     """Belongs to the run and stops it: no single image is to blame."""
+
+
+class SettingsError(RunError):
+    """The settings or arguments of a run are wrong: nothing was started, and nothing written."""
+
+
+class LeaseHeldError(RunError):
+    """Another run writes to this destination."""
+
+
+class LeaseLostError(LeaseHeldError):
+    """Another run took this destination over."""
 
 
 class ItemError(PipelineError):

@@ -16,10 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.buckets import DIGEST, Buckets, bucket_count, digests, newest
-from pipeline.errors import ErrorCode, ItemError
+from pipeline.errors import ErrorCode, ItemError, SettingsError
 from pipeline.lease import describe, epochs, is_dead, read_holder
 from pipeline.manifest import Status, manifest_files, read_batches, row_count
-from pipeline.settings import SettingsError
 from pipeline.storage import Store, open_store
 from pipeline.summary import read_records
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from pipeline.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import ErrorCode, ItemError
 from pipeline.storage import PRIVATE
 
@@ -34,7 +35,8 @@ def output_key(key: str, extension: str | None = None) -> str:
         ItemError: `bad_key`.
     """
     check_key(key)
-    if extension is None or PurePosixPath(key).suffix.lower() == extension:
+    suffix = PurePosixPath(key).suffix.lower()
+    if extension is None or SUPPORTED_EXTENSIONS.get(suffix) == SUPPORTED_EXTENSIONS[extension]:
         return key
     return str(PurePosixPath(key).with_suffix(extension))
 

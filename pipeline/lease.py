@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ItemError, RunError
+from pipeline.errors import ItemError, LeaseHeldError, LeaseLostError, RunError
 from pipeline.storage import PRIVATE, Store
 
 FOLDER = f"{PRIVATE}/lease"
@@ -26,14 +26,6 @@ JOB_VARIABLE = "I2R_JOB"
 KEPT_EPOCHS = 16
 _RENEWALS = 4
 """Signs of life within the time after which an owner counts as dead."""
-
-
-class LeaseHeldError(RunError):
-    """Another run writes to this destination."""
-
-
-class LeaseLostError(LeaseHeldError):
-    """Another run took this destination over."""
 
 
 class Lease:

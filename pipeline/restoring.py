@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ErrorCode, ItemError, RunError, bounded_text
-from pipeline.settings import SettingsError
+from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError, bounded_text
 
 if TYPE_CHECKING:
     from i2r import Restoration, RestoreSettings

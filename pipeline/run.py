@@ -19,12 +19,13 @@ import pyarrow.compute as pc
 
 from pipeline import manifest
 from pipeline.checkpoint import Tally, Wanted, pending_batches
-from pipeline.errors import ErrorCode, PipelineError, RunError
-from pipeline.lease import Lease, LeaseHeldError
+from pipeline.codec import SUPPORTED_EXTENSIONS
+from pipeline.errors import ErrorCode, LeaseHeldError, PipelineError, RunError, SettingsError
+from pipeline.lease import Lease
 from pipeline.listing import Listing
 from pipeline.manifest import ManifestWriter, Status, manifest_files, to_parquet
 from pipeline.restoring import PriorIdentity, PriorRestorerFactory, RestorerFactory
-from pipeline.settings import RunSettings, SettingsError
+from pipeline.settings import RunSettings
 from pipeline.sources import Source, open_source, overlap
 from pipeline.storage import PRIVATE, Store, open_store
 from pipeline.summary import Progress, RunSummary, run_folder
@@ -33,8 +34,6 @@ LOST_TO_WORRY = 64
 """Inputs that must be lost with dead processes before their share can stop the run."""
 SHRINK = 8
 """By how much the groups of lost inputs shrink from one attempt to the next."""
-
-_EXTENSION = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
 
 OnProgress = Callable[[Progress], None]
 
@@ -103,7 +102,7 @@ class Run:
         _check_writable(self._dest)
         self._prior: PriorIdentity = factory.identity()
         self._digest = settings.digest(self._prior.sha256)
-        self._extension = _EXTENSION[settings.format] if settings.format else None
+        self._extension = extension_of(settings.format) if settings.format else None
         self._tally = Tally()
         self._counts: Counter[str] = Counter()
         self._handled = 0
@@ -304,7 +303,7 @@ def _check_writable(dest: Store) -> None:
         raise SettingsError(f"DEST {dest.uri()} cannot be written: get the right to write to {place}, or choose another")
 
 
-class _first_write:  # noqa: N801 - reads as the statement that it is
+class _first_write:
     """Enters a lease; a destination that takes not even that is a wrong argument."""
 
     def __init__(self, dest: Store, lease: Lease) -> None:
@@ -320,6 +319,11 @@ class _first_write:  # noqa: N801 - reads as the statement that it is
 
     def __exit__(self, *exception: Any) -> None:
         self._lease.__exit__(*exception)
+
+
+def extension_of(format: str) -> str:
+    """The extension of a file format, with its dot."""
+    return next(extension for extension, name in SUPPORTED_EXTENSIONS.items() if name == format)
 
 
 def _silent(_: Progress) -> None:

@@ -19,17 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from i2r import RestoreSettings
 from pipeline.codec import SUPPORTED_EXTENSIONS
-from pipeline.errors import RunError
+from pipeline.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "I2R_"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
-
-
-class SettingsError(RunError):
-    """The settings or arguments of a run are wrong; nothing was started."""
 
 
 class Only(StrEnum):

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from fsspec.core import has_magic
 
-from pipeline.errors import RunError
-from pipeline.settings import SettingsError
+from pipeline.errors import RunError, SettingsError
 from pipeline.storage import Store, open_store, version_of
 
 PAGE = 1000

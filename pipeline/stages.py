@@ -115,10 +115,10 @@ class FetchAndDecode:
         self._threads = ThreadPoolExecutor(FETCHES)
         self._decoder = Decoder(job.settings.decode_memory_mib << 20, job.settings.decode_seconds)
 
-    def __call__(self, batch: Batch) -> Batch:
+    def __call__(self, batch: Batch) -> pa.Table:
         """Fetch and decode a batch of rows with the listing's columns, `owned` and `collides`."""
         rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-        return as_batch([self._decode(item) for item in self._threads.map(self._fetch, rows)])
+        return as_table([self._decode(item) for item in self._threads.map(self._fetch, rows)])
 
     def _fetch(self, listed: dict[str, Any]) -> Item:
         names = ("source_uri", "source_key", "source_version")
@@ -158,7 +158,7 @@ class RestoreItems:
     def __init__(self, factory: RestorerFactory) -> None:
         self._actor = RestoreActor(factory)
 
-    def __call__(self, batch: Batch) -> Batch:
+    def __call__(self, batch: Batch) -> pa.Table:
         """Restore the items of a batch that have not failed."""
         items: list[Item] = list(batch["item"])
         whole = [(item, item.picture) for item in items if not item.failed and item.picture is not None]
@@ -176,7 +176,7 @@ class RestoreItems:
                 )
             elif item.row["status"] == Status.RESTORED:
                 item.image = result.image
-        return as_batch(items)
+        return as_table(items)
 
 
 class EncodeAndStore:
@@ -247,8 +247,8 @@ def measure(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
     return scores
 
 
-def as_batch(items: list[Item]) -> Batch:
-    """Items as a batch of one column."""
-    column = np.empty(len(items), dtype=object)
-    column[:] = items
-    return {"item": column}
+def as_table(items: list[Item]) -> pa.Table:
+    """Items as a table of one column. Left to itself, Ray would first try to make arrays of them, and log why not."""
+    from ray.data.extensions import ArrowPythonObjectArray
+
+    return pa.table({"item": ArrowPythonObjectArray.from_objects(items)})

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from pipeline.errors import ErrorCode, ItemError, RunError, bounded_text
+from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError, bounded_text
 
 PRIVATE = "_i2r"
 """Folder of a destination that holds what is ours and is no restored image."""
@@ -74,12 +74,12 @@ def open_store(address: str, **options: Any) -> Store:
     """The store at an address: a local path or `protocol://…`.
 
     Raises:
-        RunError: no such protocol, or its client is not installed.
+        SettingsError: no such protocol, or its client is not installed.
     """
     try:
         fs, path = url_to_fs(address, **options)
     except (ValueError, ImportError) as error:
-        raise RunError(f"cannot open {without_secrets(address)}: {error}") from error
+        raise SettingsError(f"cannot open {without_secrets(address)}: {error}") from error
     path = path if path.startswith("http") else path.rstrip("/") or "/"
     return Store(fs, path)
 

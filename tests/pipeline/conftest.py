@@ -91,3 +91,9 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
     fs.mkdir(name)
     yield f"s3://{name}"
     fs.clear_instance_cache()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Ray warn itself of its own coming changes."""
+    for category in ("DeprecationWarning", "ray.util.annotations.RayDeprecationWarning"):
+        config.addinivalue_line("filterwarnings", f"ignore::{category}:ray")

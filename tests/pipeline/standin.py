@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.errors import RunError
 from pipeline.restoring import PriorIdentity
 
 DEADLY, BROKEN, CLEAN, BAD = 250, 240, 230, 220
@@ -50,6 +51,8 @@ class StandIn:
         return PriorIdentity("stand-in", hashlib.sha256(self.version.encode()).hexdigest())
 
     def __call__(self) -> BoxBlur:
+        if self.version == "broken":
+            raise RunError("the weights are gone")
         return BoxBlur(self)
 
 

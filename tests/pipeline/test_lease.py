@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.lease import FOLDER, Lease, LeaseHeldError, LeaseLostError, epochs, identity, is_dead
+from pipeline.errors import LeaseHeldError, LeaseLostError
+from pipeline.lease import FOLDER, Lease, epochs, identity, is_dead
 from pipeline.storage import Store, open_store
 
 

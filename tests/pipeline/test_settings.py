@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.settings import RunSettings, SettingsError, load_settings
+from pipeline.errors import SettingsError
+from pipeline.settings import RunSettings, load_settings
 
 
 def test_each_place_goes_over_the_one_before(tmp_path: Path) -> None:

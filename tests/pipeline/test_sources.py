@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import sources
+from pipeline.errors import SettingsError
 from pipeline.listing import Listing
-from pipeline.settings import RunSettings, SettingsError
+from pipeline.settings import RunSettings
 from pipeline.sources import matches, open_source, overlap
 from pipeline.storage import Store, open_store
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ErrorCode, ItemError, RunError
+from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError
 from pipeline.storage import Store, open_store, public_uri, without_secrets
 
 
@@ -75,7 +75,7 @@ def test_a_denied_write_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_a_protocol_that_is_not_known_is_an_error() -> None:
-    with pytest.raises(RunError, match="cannot open"):
+    with pytest.raises(SettingsError, match="cannot open"):
         open_store("nonsense://bucket/prefix")
 
 

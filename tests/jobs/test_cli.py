@@ -1,0 +1,81 @@
+"""The command line: what it says, what it ends with, and that a wrong argument costs a second and writes nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from jobs.cli import main
+from pipeline.summary import ExitStatus
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "source").mkdir()
+    Image.new("RGB", (16, 16), "gray").save(tmp_path / "source" / "a.png")
+    return tmp_path / "source"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_help_answers_at_once_and_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, jobs.cli\n"
+        "assert not {'torch', 'ray', 'diffusers', 'pandas', 'pyarrow'} & set(sys.modules)\n"
+        "jobs.cli.main(['--help'])\n"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert time.monotonic() - start < 5  # below one second on a machine that does nothing else
+    assert "restore" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{tmp}/nowhere", "{tmp}/dest"], "SOURCE file://{tmp}/nowhere does not exist"),
+        (["{tmp}/source", "{tmp}/source/dest"], "overlap"),
+        (["{tmp}/source", "{tmp}/file/dest"], "is a file"),
+        (["{tmp}/source", "{tmp}/dest", "--prior", "no-such-prior"], "no prior 'no-such-prior'"),
+        (["{tmp}/source", "{tmp}/dest", "--set", "batchs=3"], "did you mean 'batch'"),
+        (["{tmp}/source", "{tmp}/dest", "--set", "batch"], "is not NAME=VALUE"),
+        (["{tmp}/source", "{tmp}/dest", "--limit", "0"], "'limit'"),
+        (["{tmp}/source", "{tmp}/dest", "--settings", "{tmp}/none.yaml"], "cannot read the settings file"),
+        (["{tmp}/source", "nonsense://x"], "cannot open nonsense://x"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_writes_nothing(
+    source: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    result = run("restore", *(argument.format(tmp=tmp_path) for argument in arguments))
+    assert result.exit_code == ExitStatus.BAD_SETTINGS
+    assert words.format(tmp=tmp_path) in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_unknown_setting_in_the_environment_is_an_error(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("I2R_WORKRES", "2")
+    result = run("restore", source, tmp_path / "dest")
+    assert result.exit_code == ExitStatus.BAD_SETTINGS
+    assert "did you mean 'workers'" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "verify"])
+def test_a_destination_without_anything_is_an_error(tmp_path: Path, command: str) -> None:
+    result = run(command, tmp_path)
+    assert result.exit_code == ExitStatus.BAD_SETTINGS
+    assert "holds no restored images" in result.stderr

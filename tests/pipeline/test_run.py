@@ -1,0 +1,225 @@
+"""Whole runs through Ray Data, with a cheap stand-in for the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import write_image
+from standin import BAD, BROKEN, CLEAN, DEADLY, StandIn
+
+from pipeline.errors import LeaseHeldError, RunError, SettingsError
+from pipeline.inspection import newest_rows, verify_dataset
+from pipeline.lease import FOLDER, identity
+from pipeline.manifest import SCHEMA
+from pipeline.run import restore_dataset
+from pipeline.settings import RunSettings
+from pipeline.storage import open_store
+from pipeline.summary import Progress, RunSummary
+
+pytestmark = pytest.mark.usefixtures("ray_here")
+
+
+def restore(source: Path | str, dest: Path | str, kind: StandIn | None = None, **settings: Any) -> RunSummary:
+    run_settings = RunSettings.model_validate({"batch": 4, **settings})
+    return restore_dataset(str(source), str(dest), run_settings, restorer_factory=kind or StandIn())
+
+
+def rows(dest: Path | str) -> dict[str, dict[str, Any]]:
+    """The newest row of every key."""
+    store = open_store(str(dest))
+    found = [row for batch in newest_rows(store, SCHEMA.names) for row in batch.to_pylist()]
+    assert len({row["source_key"] for row in found}) == len(found)
+    return {row["source_key"]: row for row in found}
+
+
+def images(dest: Path) -> set[str]:
+    """Everything at a destination that is not ours, as keys."""
+    files = (path.relative_to(dest).as_posix() for path in dest.rglob("*") if path.is_file())
+    return {key for key in files if not key.startswith("_i2r/")}
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_with_broken_files_is_restored_in_full(source: Path, tmp_path: Path) -> None:
+    write_image(source / "clean.png", 50, mark=CLEAN)
+    write_image(source / "bad.png", 51, mark=BAD)
+    write_image(source / "broken.png", 52, mark=BROKEN)
+    (source / "x.jpg").write_text("hello")
+    (source / "cut.png").write_bytes((source / "clean.png").read_bytes()[:900])
+    (source / "empty.png").touch()
+    (source / "notes.txt").write_text("hello")
+    dest = tmp_path / "dest"
+    told: list[Progress] = []
+    summary = restore_dataset(
+        str(source), str(dest), RunSettings(), restorer_factory=StandIn(), on_progress=told.append
+    )
+
+    assert summary.exit_status == 3
+    assert summary.counts == {
+        "restored": 6, "unchanged": 1, "rejected": 1, "failed": 4, "carried": 0, "left": 0, "ignored": 1
+    }  # fmt: skip
+    found = rows(dest)
+    assert len(found) == 12
+    codes = {key: row["error_code"] for key, row in found.items() if row["status"] == "failed"}
+    assert codes == {"x.jpg": "unreadable", "cut.png": "truncated", "empty.png": "unreadable", "broken.png": "numerical"}
+    assert all(row["error_message"] for row in found.values() if row["status"] == "failed")
+    assert images(dest) == set(found) - set(codes)
+    for key in ("clean.png", "bad.png"):
+        assert (dest / key).read_bytes() == (source / key).read_bytes()
+    for key in set(found) - set(codes):
+        assert found[key]["output_sha256"] == hashlib.sha256((dest / key).read_bytes()).hexdigest()
+        assert found[key]["content_sha256"] == hashlib.sha256((source / key).read_bytes()).hexdigest()
+    row = found["album-0/0.png"]
+    assert (row["width"], row["height"], row["format"], row["mode"]) == (24, 24, "PNG", "RGB")
+    assert row["prior"] == "stand-in"
+    assert row["metrics"]["noise_level_before"] > row["metrics"]["noise_level_after"]
+    assert set(row["timings"]) == {"fetch", "decode", "restore", "encode", "store"}
+    assert pq.read_schema(next((dest / "_i2r/manifest").rglob("*.parquet"))).equals(SCHEMA)
+    record = json.loads((dest / f"_i2r/runs/{summary.run_id}.json").read_text())
+    assert record["counts"] == summary.counts
+    assert record["details"]["settings"]["batch"] == 16
+    assert told[-1].done == told[-2].total == 12
+
+    again = restore(source, dest)
+    assert again.counts["carried"] == 12
+    assert again.exit_status == 3
+    third = restore(source, dest, retry_failed=True)
+    assert (third.counts["failed"], third.counts["carried"]) == (4, 8)
+    assert verify_dataset(str(dest)).faults == []
+
+
+def test_the_same_bytes_come_out_of_every_grouping(source: Path, tmp_path: Path) -> None:
+    restore(source, tmp_path / "one", batch=1)
+    restore(source, tmp_path / "two", batch=16)
+    first, second = rows(tmp_path / "one"), rows(tmp_path / "two")
+    assert {key: row["output_sha256"] for key, row in first.items()} == {
+        key: row["output_sha256"] for key, row in second.items()
+    }
+
+
+def test_settings_a_then_b_then_a_restore_three_times(source: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    for version in ("A", "B", "A"):
+        assert restore(source, dest, StandIn(version)).counts["restored"] == 6
+        assert verify_dataset(str(dest)).faults == []
+    assert restore(source, dest, StandIn("A")).counts["carried"] == 6
+
+
+def test_only_what_changed_or_came_is_done(source: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    assert restore(source, dest, limit=4).counts["left"] == 2
+    assert restore(source, dest).counts["carried"] == 4
+    write_image(source / "album-0/0.png", 99)
+    write_image(source / "new.png", 98)
+    assert restore(source, dest, only="new").counts["restored"] == 1
+    summary = restore(source, dest)
+    assert (summary.counts["restored"], summary.counts["carried"]) == (1, 6)
+    assert verify_dataset(str(dest)).faults == []
+
+
+def test_a_dry_run_writes_nothing(source: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    summary = restore_dataset(str(source), str(dest), RunSettings(), restorer_factory=StandIn(), dry_run=True)
+    assert (summary.counts["left"], summary.exit_status) == (6, 0)
+    assert not dest.exists()
+
+
+def test_a_foreign_object_is_never_overwritten(source: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    (dest / "album-0").mkdir(parents=True)
+    (dest / "album-0/0.png").write_text("mine")
+    summary = restore(source, dest)
+    assert (dest / "album-0/0.png").read_text() == "mine"
+    assert summary.counts["failed"] == 1
+    assert "not ours" in rows(dest)["album-0/0.png"]["error_message"]
+    (dest / "album-0/0.png").unlink()
+    assert restore(source, dest, retry_failed=True).counts["restored"] == 1
+
+
+def test_an_object_whose_row_was_lost_is_ours_all_the_same(source: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    restore(source, tmp_path / "other")
+    (dest / "album-0").mkdir(parents=True)
+    (dest / "album-0/0.png").write_bytes((tmp_path / "other/album-0/0.png").read_bytes())
+    assert restore(source, dest).counts["restored"] == 6
+
+
+def test_an_image_that_kills_its_process_is_one_failed_row(source: Path, tmp_path: Path) -> None:
+    write_image(source / "deadly.png", 60, mark=DEADLY)
+    summary = restore(source, tmp_path / "dest", batch=16)
+    assert (summary.counts["restored"], summary.counts["failed"]) == (6, 1)
+    assert rows(tmp_path / "dest")["deadly.png"]["error_code"] == "worker_died"
+    assert rows(tmp_path / "dest")["deadly.png"]["attempts"] > 1
+
+
+def test_a_run_that_is_stopped_records_what_is_finished(source: Path, tmp_path: Path) -> None:
+    dest, stop = tmp_path / "dest", threading.Event()
+
+    def stop_after_one(progress: Progress) -> None:
+        if progress.done:
+            stop.set()
+
+    summary = restore_dataset(
+        str(source),
+        str(dest),
+        RunSettings(batch=1),
+        restorer_factory=StandIn(seconds=0.5),
+        on_progress=stop_after_one,
+        stop=stop,
+    )
+    done = summary.counts["restored"]
+    assert summary.exit_status == 5
+    assert 1 <= done == len(rows(dest)) < 6
+    assert summary.counts["left"] == 6 - done
+    assert restore(source, dest).counts["carried"] == done
+
+
+def test_another_format(source: Path, tmp_path: Path) -> None:
+    write_image(source / "clean.png", 50, mark=CLEAN)
+    restore(source, tmp_path / "dest", format="jpg")
+    assert {Path(key).suffix for key in images(tmp_path / "dest")} == {".jpg"}
+    assert (tmp_path / "dest/clean.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+def test_a_destination_that_another_run_writes_to_is_refused(source: Path, tmp_path: Path) -> None:
+    dest = open_store(str(tmp_path / "dest"))
+    dest.write(f"{FOLDER}/0000000001", json.dumps({"seconds": 60, **identity(), "host": "elsewhere"}).encode())
+    before = snapshot(tmp_path / "dest")
+    with pytest.raises(LeaseHeldError, match="elsewhere"):
+        restore(source, tmp_path / "dest")
+    assert snapshot(tmp_path / "dest") == before
+
+
+@pytest.mark.parametrize("dest", ["source/inside", ".", "file/below", "/proc/nothing"])
+def test_a_wrong_destination_is_refused_before_anything_is_written(source: Path, tmp_path: Path, dest: str) -> None:
+    (tmp_path / "file").touch()
+    before = snapshot(tmp_path)
+    with pytest.raises(SettingsError, match="DEST"):
+        restore(source, tmp_path / dest)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_restorer_that_cannot_start_stops_the_run(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="weights are gone"):
+        restore(source, tmp_path / "dest", StandIn(version="broken"))
+
+
+def test_the_same_from_s3_to_s3(source: Path, bucket: str) -> None:
+    from_store = open_store(f"{bucket}/source")
+    for path in source.rglob("*.png"):
+        from_store.write(path.relative_to(source).as_posix(), path.read_bytes())
+    from_store.write("x.jpg", b"hello")
+    summary = restore(f"{bucket}/source", f"{bucket}/dest")
+    assert (summary.counts["restored"], summary.counts["failed"]) == (6, 1)
+    assert restore(f"{bucket}/source", f"{bucket}/dest", StandIn("B")).counts["restored"] == 6
+    assert restore(f"{bucket}/source", f"{bucket}/dest", StandIn("B")).counts["carried"] == 7
+    verification = verify_dataset(f"{bucket}/dest")
+    assert (verification.checked, verification.faults) == (6, [])
