@@ -55,8 +55,8 @@ def restore(
 
     What an earlier run has done is not done again: the same command resumes, and picks up new images.
 
-    Exit status: 0 all is restored, unchanged or rejected; 1 the run could not finish; 2 wrong settings or arguments;
-    3 some images failed; 4 another run writes to DEST; 5 stopped early on purpose.
+    Exit status: 0 all is restored, unchanged or rejected; 1 the run could not finish; 2 wrong settings or
+    arguments; 3 some images failed; 4 another run writes to DEST; 5 stopped early on purpose.
     """
     sys.exit(_guarded(lambda: _restore(source, dest, file, pairs, address, dry_run, flags)))
 
@@ -130,10 +130,8 @@ def demo(dest: Path | None) -> None:
 
 def _demo(dest: Path | None) -> int:
     from jobs.demo import run_demo
-    from jobs.progress import show_progress
 
-    with show_progress() as on_progress:
-        return run_demo(dest, on_progress=on_progress)
+    return run_demo(dest)
 
 
 def _guarded(action: Callable[[], int]) -> int:
