@@ -1,4 +1,4 @@
-"""Grouping more records than memory holds, by 16-byte digests: spilled to disk in buckets, joined bucket by bucket."""
+"""Grouping more records than memory holds, by 16-byte digests: spilled to disk, joined bucket by bucket."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ from pipeline.settings import Only, RunSettings
 from pipeline.storage import Store
 
 NEW, CHANGED, OUTDATED, FAILED, DONE, HANDLED = range(6)
-"""What the manifest knows of an input: nothing; another version; other settings; a failure; that it is done; that this
-very run has a row of it."""
+"""What the manifest knows of an input: nothing; another version; other settings; a failure; that it is done;
+that this very run has a row of it."""
 
 _KIND = 0x07
 _OWNED = 0x08  # an object of ours lies at its output's key
@@ -35,8 +35,15 @@ _SAMPLED = 0x40
 _LAST_FAILED = 0x80  # the newest row is a failure, of whatever version and settings
 
 _ENTRY = np.dtype(
-    [*DIGEST, ("version", "<u8"), ("settings", "<u8"), ("failed", "?")]
-    + [("epoch", "<i8"), ("attempts", "<i4"), ("finished", "<i8")]
+    [
+        *DIGEST,
+        ("version", "<u8"),
+        ("settings", "<u8"),
+        ("failed", "?"),
+        ("epoch", "<i8"),
+        ("attempts", "<i4"),
+        ("finished", "<i8"),
+    ]
 )
 _INPUT = np.dtype([*DIGEST, ("version", "<u8"), ("index", "<i8")])
 _OUTPUT = np.dtype([*DIGEST])
@@ -114,7 +121,7 @@ def pending_batches(
 ) -> Iterator[pa.RecordBatch]:
     """The inputs that are still to be done: rows of the listing, with two columns more.
 
-    `owned` says that an object of ours lies at the output's key, and `collides` that another input has that key.
+    `owned`: an object of ours lies at the output's key. `collides`: an earlier input has the same output key.
 
     Args:
         store: the destination.

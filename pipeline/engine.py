@@ -1,7 +1,7 @@
 """Ray: started quietly where there is none, and one pass of images through the stages as rows.
 
-A dead actor costs the batch that it held, once more after one repetition; whatever is lost that way is missing from
-the rows, and the caller tries it again in smaller groups.
+A dead actor costs the batch that it held, once more after one repetition; whatever is lost that way is
+missing from the rows, and the caller tries it again in smaller groups.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SWITCHES = {
     "RAY_ENABLE_AUTO_CONNECT": "0",  # or what still runs after the end of a session starts another Ray
 }
 _RETRIES = {"max_restarts": -1, "max_task_retries": 1}
-"""An actor that dies is started again; the batch that it held is repeated once, or Ray would do so without end."""
+"""A dead actor is started again; its batch is repeated once only, where Ray would do so without end."""
 _WAITING_TABLES = 64
 _PATIENCE = 5.0  # seconds in which a pass that is broken off may hand over what it holds
 _KIND_OF_ERROR = re.compile(r"^[\w.]+(Error|Exception): ")
@@ -64,7 +64,7 @@ class Machines:
 
 @contextlib.contextmanager
 def ray_session(settings: RunSettings, address: str | None = None) -> Iterator[Machines]:
-    """A Ray to run on: the one that is there, the one at an address, or one on this machine that ends with this.
+    """A Ray to run on: the one that is there, one at an address, or a new one on this machine that ends here.
 
     Raises:
         RunError: it does not start or cannot be reached.
@@ -94,7 +94,7 @@ def ray_session(settings: RunSettings, address: str | None = None) -> Iterator[M
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep what Ray's native code prints at its start off the terminal; errors come as exceptions all the same."""
+    """Keep what Ray's native code prints at its start off the terminal; errors come as exceptions anyway."""
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -151,7 +151,7 @@ class ReadPending:
 def restored_rows(
     job: Job, parts: Sequence[str], factory: RestorerFactory, machines: Machines, group: int
 ) -> Iterator[pa.Table | None]:
-    """Send the inputs in stored parts through the stages; rows as they come, None when none came for a second.
+    """Send inputs through the stages: rows as they come, None when none came for a second.
 
     Args:
         job: what the stages know.
@@ -165,7 +165,8 @@ def restored_rows(
     """
     with _ray_data_context():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # there is no other way yet to bound the retries
+            # there is no other way yet to bound the retries
+            warnings.simplefilter("ignore", DeprecationWarning)
             dataset = _dataset(job, parts, factory, machines, group)
         tables: queue.Queue[pa.Table | BaseException | None] = queue.Queue(_WAITING_TABLES)
         over = threading.Event()
@@ -254,7 +255,7 @@ def _ray_data_context() -> Iterator[None]:
     wanted = {
         "enable_progress_bars": False,
         "print_on_execution_start": False,
-        "max_errored_blocks": -1,  # a block whose process dies twice costs its own rows, which are tried again
+        "max_errored_blocks": -1,  # a block whose process dies twice costs its own rows; they are tried again
         "target_max_block_size": BLOCK_BYTES,
     }
     before = {name: getattr(context, name) for name in wanted}
@@ -281,5 +282,3 @@ def _reason(error: BaseException) -> str:
 def images_per_batch(settings: RunSettings, pending: int, workers: int) -> int:
     """Images in one batch: few enough that every worker has something to do, and more than once."""
     return max(1, min(settings.batch, pending // (4 * workers)))
-
-

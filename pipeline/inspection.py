@@ -96,7 +96,8 @@ def newest_rows(store: Store, columns: Sequence[str]) -> Iterator[pa.RecordBatch
                 entries = np.zeros(batch.num_rows, _ENTRY)
                 pairs = digests(batch["source_uri"].to_pylist())
                 entries["hi"], entries["lo"] = pairs[:, 0], pairs[:, 1]
-                entries["epoch"], entries["attempts"] = batch["epoch"].to_numpy(), batch["attempts"].to_numpy()
+                entries["epoch"] = batch["epoch"].to_numpy()
+                entries["attempts"] = batch["attempts"].to_numpy()
                 entries["finished"] = batch["finished_at"].cast(pa.int64()).to_numpy()
                 entries["index"] = np.arange(start, start + batch.num_rows)
                 start += batch.num_rows
@@ -154,5 +155,3 @@ def _check(store: Store, row: Mapping[str, Any]) -> Fault | None:
     except ItemError as error:
         return Fault(uri, "missing" if error.code is ErrorCode.NOT_FOUND else str(error.code))
     return None if hashlib.sha256(data).hexdigest() == row["output_sha256"] else Fault(uri, "changed")
-
-

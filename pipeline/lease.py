@@ -1,8 +1,8 @@
 """Who writes to a destination: numbered objects under `DEST/_i2r/lease/`, each created only if absent.
 
-Taking over creates the next epoch. An owner that sees a higher epoch than its own stops. Time is the store's own
-clock: an owner that has not renewed its object for longer than it promised is taken to be dead, and one whose process
-is known to be gone from this host is taken over at once.
+Taking over creates the next epoch. An owner that sees a higher epoch than its own stops. Time is the store's
+own clock: an owner that has not renewed its object for longer than it promised is taken to be dead, and one
+whose process is known to be gone from this host is taken over at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.storage import PRIVATE, Store
 
 FOLDER = f"{PRIVATE}/lease"
 JOB_VARIABLE = "I2R_JOB"
-"""Names the job that this process is an attempt of; a later attempt takes over from an earlier one at once."""
+"""Names the job that this process is an attempt of: a later attempt takes over from an earlier one."""
 KEPT_EPOCHS = 16
 _RENEWALS = 4
 """Signs of life within the time after which an owner counts as dead."""
@@ -53,7 +53,8 @@ class Lease:
         last = held[-1] if held else 0
         if last and not self._may_take(last, holder := read_holder(self._store, last)):
             raise LeaseHeldError(
-                f"{self._store.uri()} is being written by {describe(holder)}: wait for it, stop it, or choose another DEST"
+                f"{self._store.uri()} is being written by {describe(holder)}: "
+                "wait for it, stop it, or choose another DEST"
             )
         self.epoch = last + 1
         if not self._store.create(_key(self.epoch), self._content()):
@@ -76,7 +77,7 @@ class Lease:
         """Raise LeaseLostError if another run took over."""
         if self._lost.is_set():
             raise LeaseLostError(
-                f"another run took over {self._store.uri()} while this one gave no sign of life: this one stops"
+                f"another run took over {self._store.uri()}, as this one gave no sign of life: this one stops"
             )
 
     def _may_take(self, epoch: int, holder: Mapping[str, Any]) -> bool:
@@ -156,13 +157,14 @@ def _key(epoch: int) -> str:
 def _boot() -> str:
     """This boot of this host, and its space of process numbers; empty where there is no such thing."""
     try:
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in ticks since the boot; None if there is none, or only what its parent has to bury."""
+    """When a process began, in ticks since the boot; None if it is gone, or ended and not yet buried."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except (OSError, IndexError):

@@ -19,6 +19,9 @@ MAX_EXTENSIONS = 200
 """Distinct extensions of ignored objects that are told apart."""
 OTHER = "other"
 
+SOURCE_COLUMNS = ("source_uri", "source_key", "source_size", "source_version")
+"""Columns that a row of the manifest takes over from the listing."""
+
 SCHEMA = pa.schema(
     [
         ("source_uri", pa.string()),
@@ -104,5 +107,5 @@ def is_input(key: str, include: Sequence[str], exclude: Sequence[str], *, single
 
 
 def _text(name: str) -> str:
-    """A name that can be stored as UTF-8: bytes that are not are spelled out with a backslash (and so refused)."""
+    """A name as UTF-8: bytes that are none are spelled out with a backslash, and so refused later."""
     return name.encode("utf-8", "backslashreplace").decode()

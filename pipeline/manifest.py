@@ -1,4 +1,4 @@
-"""The manifest: one row per input that a run handled, in Parquet parts under `DEST/_i2r/manifest/run=<run id>/`.
+"""The manifest: one row per input that a run handled, in Parquet under `DEST/_i2r/manifest/run=<run id>/`.
 
 The manifest is also the checkpoint: what its newest rows say is done is not done again.
 """
@@ -169,7 +169,7 @@ def read_batches(store: Store, key: str, columns: Sequence[str] | None = None) -
 
 
 def compact(store: Store, run_id: str) -> None:
-    """Merge a run's parts into few files; a crash in the midst leaves either the parts or the merged files valid.
+    """Merge a run's parts into few files; a crash in the midst leaves one or the other valid.
 
     Merged files are named `rows-<number>-of-<total>`, and count only when all of them are there.
     """
@@ -208,7 +208,7 @@ def row_count(store: Store, key: str) -> int:
 
 
 def _complete(merged: Sequence[str]) -> list[str]:
-    """The merged files of which every one that their names speak of is there; none if there is no such set."""
+    """The merged files that are complete, by the total in their names; none if there is no such set."""
     for total in {name.removesuffix(".parquet").rsplit("-", 1)[1] for name in merged}:
         together = [name for name in merged if name.endswith(f"-of-{total}.parquet")]
         if len(together) == int(total):

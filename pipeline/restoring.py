@@ -80,10 +80,10 @@ class PriorRestorerFactory:
 class RestoreActor:
     """Restores batches of images; the model is loaded once, when the actor starts.
 
-    For `Dataset.map_batches(RestoreActor, fn_constructor_args=(factory,), num_cpus=…, concurrency=…)`: it takes a
-    column `image`, (H, W, C) of uint8, uint16, or float in [0, 1], and, if there is one, a column `seed`. It puts the
-    restored images, of the same shapes and types, in their place, and adds `status`, `error_message` and what was
-    measured.
+    For `Dataset.map_batches(RestoreActor, fn_constructor_args=(factory,), num_cpus=…, concurrency=…)`: it
+    takes a column `image`, (H, W, C) of uint8, uint16, or float in [0, 1], and, if there is one, a column
+    `seed`. It puts the restored images, of the same shapes and types, in their place, and adds `status`,
+    `error_message` and what was measured.
 
     Args:
         factory: makes the restorer.

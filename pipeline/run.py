@@ -22,7 +22,7 @@ from pipeline.checkpoint import Tally, Wanted, pending_batches
 from pipeline.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import ErrorCode, LeaseHeldError, PipelineError, RunError, SettingsError
 from pipeline.lease import Lease
-from pipeline.listing import Listing
+from pipeline.listing import SOURCE_COLUMNS, Listing
 from pipeline.manifest import ManifestWriter, Status, manifest_files, to_parquet
 from pipeline.restoring import PriorIdentity, PriorRestorerFactory, RestorerFactory
 from pipeline.settings import RunSettings
@@ -55,16 +55,18 @@ def restore_dataset(
         source: a prefix, a glob or a single object, on local disk or on any fsspec address.
         dest: where restored images, the manifest and the run's record go.
         settings: of the run; by default `RunSettings()`.
-        restorer_factory: makes the restorer in each actor; by default `i2r.Restorer` with the settings' prior.
+        restorer_factory: makes the restorer in each actor; by default `i2r.Restorer` with the settings'
+            prior.
         on_progress: told how far the run has come, about once a second.
         stop: set it to stop the run early; what was finished is recorded.
         dry_run: only find out what would be done; writes nothing.
-        address: of a Ray cluster; by default the one that is initialised, or one on this machine for this run.
+        address: of a Ray cluster; by default the one that is initialised, or one on this machine for this
+            run.
 
     Raises:
         SettingsError: the source, the destination, the prior or a setting is wrong; nothing was written.
         LeaseHeldError: another run writes to the destination.
-        RunError: the run could not finish; what was finished is recorded, and the next run goes on from there.
+        RunError: the run could not finish; what was finished is recorded, and the next run goes on.
     """
     settings = settings or RunSettings()
     factory = restorer_factory or PriorRestorerFactory(settings.prior, settings.method)
@@ -97,7 +99,8 @@ class Run:
         self._id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
         if overlap(self._source.store, self._dest):
             raise SettingsError(
-                f"SOURCE {self._source.store.uri()} and DEST {self._dest.uri()} overlap: choose a DEST outside of SOURCE"
+                f"SOURCE {self._source.store.uri()} and DEST {self._dest.uri()} overlap: "
+                "choose a DEST outside of SOURCE"
             )
         _check_writable(self._dest)
         self._prior: PriorIdentity = factory.identity()
@@ -123,7 +126,9 @@ class Run:
             listing = Listing(self._dest, f"{run_folder(self._id)}/listing")
             self._tell("listing")
             listing.fill(self._source, self._settings)
-            parts = self._store_pending(listing, Wanted.of(self._settings, self._digest, lease.epoch), attempt=1)
+            parts = self._store_pending(
+                listing, Wanted.of(self._settings, self._digest, lease.epoch), attempt=1
+            )
             reason = self._restore(listing, parts, lease) if parts else None
             self._tell("recording")
             manifest.compact(self._dest, self._id)
@@ -138,7 +143,12 @@ class Run:
         self._tally = Tally()
         left = self._settings.limit
         for batch in pending_batches(
-            self._dest, listing, manifest_files(self._dest), wanted, tally=self._tally, extension=self._extension
+            self._dest,
+            listing,
+            manifest_files(self._dest),
+            wanted,
+            tally=self._tally,
+            extension=self._extension,
         ):
             kept = batch if left is None else batch.slice(0, left)
             if left is not None:
@@ -157,7 +167,7 @@ class Run:
         return parts
 
     def _restore(self, listing: Listing, parts: list[str], lease: Lease) -> str | None:
-        """Restore what is pending, and again what was lost, in smaller and smaller groups; why it stopped early."""
+        """Restore what is pending, then what was lost, in smaller and smaller groups; why it stopped early."""
         from pipeline.engine import images_per_batch, ray_session, restored_rows
 
         first, total = self._tally, self._tally.pending
@@ -215,8 +225,8 @@ class Run:
         lost = total - self._handled
         if attempt == 1 and lost >= LOST_TO_WORRY and lost > self._settings.max_lost_share * total:
             raise RunError(
-                f"{lost} of {total} inputs were lost with processes that died: a machine is broken, not an image; "
-                "look at its memory and its logs, then run again"
+                f"{lost} of {total} inputs were lost with processes that died: a machine is broken, "
+                "not an image; look at its memory and its logs, then run again"
             )
 
     def _give_up(self, parts: list[str], job: Any, writer: ManifestWriter) -> None:
@@ -225,7 +235,7 @@ class Run:
             for batch in manifest.read_batches(self._dest, part):
                 rows = [
                     job.common
-                    | {name: row[name] for name in ("source_uri", "source_key", "source_size", "source_version")}
+                    | {name: row[name] for name in SOURCE_COLUMNS}
                     | {
                         "status": Status.FAILED.value,
                         "error_code": ErrorCode.WORKER_DIED.value,
@@ -300,7 +310,9 @@ def _check_writable(dest: Store) -> None:
     if not place.is_dir():
         raise SettingsError(f"DEST {dest.uri()} cannot be a folder, {place} is a file: choose another DEST")
     if not os.access(place, os.W_OK | os.X_OK) or os.statvfs(place).f_flag & os.ST_RDONLY:
-        raise SettingsError(f"DEST {dest.uri()} cannot be written: get the right to write to {place}, or choose another")
+        raise SettingsError(
+            f"DEST {dest.uri()} cannot be written: get the right to write to {place}, or choose another"
+        )
 
 
 class _first_write:
@@ -328,5 +340,3 @@ def extension_of(format: str) -> str:
 
 def _silent(_: Progress) -> None:
     """Tell nobody."""
-
-

@@ -1,7 +1,7 @@
 """What a run is told to do: one validated model, from a YAML file, the environment and flags.
 
-Each source goes over the one before. Nested settings are written with a dot in flags (`method.steps=20`), as nested
-maps in YAML, and with two underscores in the environment (`I2R_METHOD__STEPS=20`).
+Each source goes over the one before. Nested settings are written with a dot in flags (`method.steps=20`), as
+nested maps in YAML, and with two underscores in the environment (`I2R_METHOD__STEPS=20`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Only(StrEnum):
 class RunSettings(BaseModel):
     """Everything that one run over a dataset can be told.
 
-    Only `prior`, `method`, `format` and `threads` change the bytes of an output, so only they are in the digest.
+    Only `prior`, `method`, `format` and `threads` change the bytes of an output, so only they are in the
+    digest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -19,7 +19,7 @@ PAGE = 1000
 
 
 class Found(NamedTuple):
-    """One object: its key relative to the source, where it is, its size in bytes (-1: unknown) and version."""
+    """One object: its key relative to the source, its path, its size in bytes (-1: unknown) and version."""
 
     key: str
     path: str

@@ -1,5 +1,6 @@
-"""The three stages of an image's way, each a class for `Dataset.map_batches`: fetch and decode, restore, encode and
-store. What happens to an image stays with it: every stage takes an `Item` and hands it on, failed or not.
+"""The stages of an image's way, classes for `Dataset.map_batches`: fetch and decode, restore, encode and store.
+
+What happens to an image stays with it: every stage takes an `Item` and hands it on, failed or not.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pipeline import manifest
 from pipeline.codec import Picture, encode
 from pipeline.errors import ErrorCode, ItemError, RunError, bounded_text
 from pipeline.keys import output_key
+from pipeline.listing import SOURCE_COLUMNS
 from pipeline.manifest import Status
 from pipeline.restoring import RestoreActor, RestorerFactory, describe, seed_of, to_float
 from pipeline.sandbox import Decoder
@@ -121,9 +123,7 @@ class FetchAndDecode:
         return as_table([self._decode(item) for item in self._threads.map(self._fetch, rows)])
 
     def _fetch(self, listed: dict[str, Any]) -> Item:
-        names = ("source_uri", "source_key", "source_version")
-        row = self._job.common | {name: str(listed[name]) for name in names}
-        row["source_size"] = int(listed["source_size"])
+        row = self._job.common | {name: listed[name] for name in SOURCE_COLUMNS}
         item = Item(row, owned=bool(listed["owned"]))
         with item.timed("fetch"):
             output_key(row["source_key"], self._job.extension)
@@ -227,7 +227,7 @@ class EncodeAndStore:
                 # our own bytes may lie there without a row: a run that was killed between the two stored them
                 raise ItemError(
                     ErrorCode.STORAGE,
-                    f"{self._job.dest.uri(key)} is there already and not ours: move it away, or choose another DEST",
+                    f"{self._job.dest.uri(key)} is there already and not ours: move it, or choose another DEST",
                 )
             item.row |= {
                 "output_uri": self._job.dest.uri(key),
@@ -248,7 +248,7 @@ def measure(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
 
 
 def as_table(items: list[Item]) -> pa.Table:
-    """Items as a table of one column. Left to itself, Ray would first try to make arrays of them, and log why not."""
+    """Items as a table of one column. Ray itself would first try to make arrays of them, and log why not."""
     from ray.data.extensions import ArrowPythonObjectArray
 
     return pa.table({"item": ArrowPythonObjectArray.from_objects(items)})

@@ -1,8 +1,8 @@
 """One address that objects lie under, on local disk or on any fsspec file system.
 
-A write is whole or absent: on local disk through a temporary name and a rename, on object stores through one put.
-Errors come out as this package's own: what belongs to one object is an `ItemError`, what belongs to the whole
-address (no space left, a bucket that denies writing) is a `RunError`.
+A write is whole or absent: on local disk through a temporary name and a rename, on object stores through one
+put. Errors come out as this package's own: what belongs to one object is an `ItemError`, what belongs to the
+whole address (no space left, a bucket that denies writing) is a `RunError`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PRIVATE = "_i2r"
 
 ATTEMPTS = 5
 FIRST_PAUSE = 0.2
-"""Seconds before the first repetition of a request that failed in passing; doubled, with jitter, each time."""
+"""Seconds before the first repetition of a request that failed; doubled, with jitter, each time."""
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _FINAL = (
@@ -49,7 +49,7 @@ Result = TypeVar("Result")
 
 
 def without_secrets(text: str) -> str:
-    """`text` without the user and password of every address in it, the query of web addresses, and signatures."""
+    """`text` without the users and passwords of addresses in it, the queries of web addresses, signatures."""
     return _SIGNED.sub(r"\1=…", _USER.sub("", _QUERY.sub(r"\1", text)))
 
 
@@ -194,7 +194,7 @@ class Store:
         except OSError as error:
             if error.errno in _NO_SPACE:
                 raise RunError(
-                    f"{self.uri()} takes no more data ({os.strerror(error.errno or 0)}): make room, then run again"
+                    f"{self.uri()} takes no more data ({os.strerror(error.errno or 0)}): make room and run again"
                 ) from error
             raise item_error(error, self.uri(key)) from error
         except (RunError, ItemError):

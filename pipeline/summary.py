@@ -61,8 +61,8 @@ class RunSummary:
     Attributes:
         run_id: its name, which sorts by time.
         dest: public address of the destination.
-        counts: over every input of its listing: one per status, `carried` for those an earlier run had done, `left`
-            for those that are still to be done, and `ignored`.
+        counts: over every input of its listing: one per status, `carried` for those an earlier run had done,
+            `left` for those that are still to be done, and `ignored`.
         carried_failed: of the carried ones, those that had failed.
         ignored: objects that are no inputs, by extension.
         seconds: from start to end.

@@ -20,7 +20,8 @@ from pipeline.storage import open_store
 ROOT = Path(__file__).parent.parent
 IMAGES = 24
 IN_FLIGHT = 12
-"""Most images that a run of these can have under way: two batches at each stage, and what waits for its row."""
+"""Most images that a run of these can have under way: two batches at each stage, and what waits for its row.
+"""
 
 COMMAND = """
 import sys
@@ -32,8 +33,8 @@ if __name__ == "__main__":
     source, dest, seconds, log = sys.argv[1:]
     with stop_on_signals() as stop, show_progress() as on_progress:
         summary = restore_dataset(
-            source, dest, RunSettings(batch=1, workers=1, flush_seconds=0.5), on_progress=on_progress, stop=stop,
-            restorer_factory=StandIn(seconds=float(seconds), log=log),
+            source, dest, RunSettings(batch=1, workers=1, flush_seconds=0.5), on_progress=on_progress,
+            stop=stop, restorer_factory=StandIn(seconds=float(seconds), log=log),
         )
     print(dict(summary.counts))
     sys.exit(summary.exit_status)
@@ -89,7 +90,10 @@ def test_a_killed_run_is_finished_by_the_same_command_at_once(source: Path, tmp_
     assert verify_dataset(str(dest)).faults == []
     rows = [row for batch in newest_rows(open_store(str(dest)), ("source_key",)) for row in batch.to_pylist()]
     assert sorted(row["source_key"] for row in rows) == sorted(path.name for path in source.iterdir())
-    assert sorted(path.name for path in dest.iterdir()) == [*sorted(path.name for path in source.iterdir()), "_i2r"]
+    assert sorted(path.name for path in dest.iterdir()) == [
+        *sorted(path.name for path in source.iterdir()),
+        "_i2r",
+    ]
 
 
 def test_a_run_that_is_told_to_stop_ends_cleanly(source: Path, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""The command line: what it says, what it ends with, and that a wrong argument costs a second and writes nothing."""
+"""The command line: what it says, what it ends with, and that a wrong argument costs a second and writes
+nothing.
+"""
 
 from __future__ import annotations
 

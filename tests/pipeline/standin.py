@@ -1,4 +1,6 @@
-"""A cheap restorer for tests of the plumbing: a box blur, whose outcome and failures the image itself chooses."""
+"""A cheap restorer for tests of the plumbing: a box blur, whose outcome and failures the image itself
+chooses.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from pipeline.errors import RunError
 from pipeline.restoring import PriorIdentity
 
 DEADLY, BROKEN, CLEAN, BAD = 250, 240, 230, 220
-"""Gray levels of the first pixel that kill the process, raise, come back unchanged, and come back rejected."""
+"""Gray levels of the first pixel that kill the process, raise, come back unchanged, and come back rejected.
+"""
 
 
 @dataclass(frozen=True)

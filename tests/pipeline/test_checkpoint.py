@@ -34,7 +34,9 @@ def record(store: Store, name: str, rows: list[dict[str, Any]]) -> None:
     store.write(f"{folder_of(name)}/part-000000.parquet", to_parquet(to_table(rows)))
 
 
-def pending(store: Store, listing: Listing, wanted: Wanted, tally: Tally | None = None) -> list[dict[str, Any]]:
+def pending(
+    store: Store, listing: Listing, wanted: Wanted, tally: Tally | None = None
+) -> list[dict[str, Any]]:
     batches = pending_batches(
         store, listing, manifest_files(store), wanted, tally=tally or Tally(), extension=None
     )
@@ -56,7 +58,9 @@ ROW = st.fixed_dictionaries(
 
 @pytest.mark.parametrize("rows_per_bucket", [500_000, 2])
 @given(
-    rows=st.lists(ROW, max_size=12, unique_by=lambda row: (row["key"], row["epoch"], row["attempts"], row["second"])),
+    rows=st.lists(
+        ROW, max_size=12, unique_by=lambda row: (row["key"], row["epoch"], row["attempts"], row["second"])
+    ),
     versions=st.dictionaries(st.sampled_from(NAMES), st.sampled_from("12")),
     wanted=st.builds(
         Wanted,
@@ -137,5 +141,3 @@ def test_a_sample_is_always_the_same_and_of_its_share(tmp_path: Path) -> None:
     assert 400 < len(first) < 600
     assert {row["source_key"] for row in pending(dest, listing, Wanted("A", sample=0.5))} > first
     assert pending(dest, listing, Wanted("A", sample=0.0)) == []
-
-

@@ -18,7 +18,9 @@ from pipeline.storage import Store, open_store
 
 @pytest.fixture(params=["local", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return open_store(str(tmp_path) if request.param == "local" else request.getfixturevalue("bucket") + "/dest")
+    return open_store(
+        str(tmp_path) if request.param == "local" else request.getfixturevalue("bucket") + "/dest"
+    )
 
 
 def hold(store: Store, epoch: int, **holder: object) -> None:
@@ -34,7 +36,10 @@ def test_epochs_count_up(store: Store) -> None:
 
 
 def test_a_second_run_is_refused_with_the_holders_name(store: Store) -> None:
-    with Lease(store, "first", 60), pytest.raises(LeaseHeldError, match=f"run first .process {os.getpid()} on"):
+    with (
+        Lease(store, "first", 60),
+        pytest.raises(LeaseHeldError, match=f"run first .process {os.getpid()} on"),
+    ):
         Lease(store, "second", 60).__enter__()
 
 

@@ -32,7 +32,12 @@ def store(tmp_path: Path) -> Store:
 
 
 def rows_of(store: Store) -> list[dict[str, Any]]:
-    return [row for file in manifest_files(store) for batch in read_batches(store, file.key) for row in batch.to_pylist()]
+    return [
+        row
+        for file in manifest_files(store)
+        for batch in read_batches(store, file.key)
+        for row in batch.to_pylist()
+    ]
 
 
 def test_a_part_is_written_after_so_many_rows(store: Store) -> None:

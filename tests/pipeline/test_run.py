@@ -69,7 +69,12 @@ def test_a_folder_with_broken_files_is_restored_in_full(source: Path, tmp_path: 
     found = rows(dest)
     assert len(found) == 12
     codes = {key: row["error_code"] for key, row in found.items() if row["status"] == "failed"}
-    assert codes == {"x.jpg": "unreadable", "cut.png": "truncated", "empty.png": "unreadable", "broken.png": "numerical"}
+    assert codes == {
+        "x.jpg": "unreadable",
+        "cut.png": "truncated",
+        "empty.png": "unreadable",
+        "broken.png": "numerical",
+    }
     assert all(row["error_message"] for row in found.values() if row["status"] == "failed")
     assert images(dest) == set(found) - set(codes)
     for key in ("clean.png", "bad.png"):
@@ -191,7 +196,9 @@ def test_another_format(source: Path, tmp_path: Path) -> None:
 
 def test_a_destination_that_another_run_writes_to_is_refused(source: Path, tmp_path: Path) -> None:
     dest = open_store(str(tmp_path / "dest"))
-    dest.write(f"{FOLDER}/0000000001", json.dumps({"seconds": 60, **identity(), "host": "elsewhere"}).encode())
+    dest.write(
+        f"{FOLDER}/0000000001", json.dumps({"seconds": 60, **identity(), "host": "elsewhere"}).encode()
+    )
     before = snapshot(tmp_path / "dest")
     with pytest.raises(LeaseHeldError, match="elsewhere"):
         restore(source, tmp_path / "dest")
@@ -199,7 +206,9 @@ def test_a_destination_that_another_run_writes_to_is_refused(source: Path, tmp_p
 
 
 @pytest.mark.parametrize("dest", ["source/inside", ".", "file/below", "/proc/nothing"])
-def test_a_wrong_destination_is_refused_before_anything_is_written(source: Path, tmp_path: Path, dest: str) -> None:
+def test_a_wrong_destination_is_refused_before_anything_is_written(
+    source: Path, tmp_path: Path, dest: str
+) -> None:
     (tmp_path / "file").touch()
     before = snapshot(tmp_path)
     with pytest.raises(SettingsError, match="DEST"):

@@ -22,7 +22,8 @@ def test_each_place_goes_over_the_one_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "nearest"), [("methd", "method"), ("method.stepz", "method.steps"), ("retry-failed", "retry_failed")]
+    ("name", "nearest"),
+    [("methd", "method"), ("method.stepz", "method.steps"), ("retry-failed", "retry_failed")],
 )
 def test_an_unknown_setting_names_the_nearest_known_one(name: str, nearest: str) -> None:
     with pytest.raises(SettingsError, match=f"unknown setting '{name}': did you mean '{nearest}'"):
@@ -59,7 +60,15 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         load_settings(tmp_path / "none.yaml")
 
 
-SAME = {"workers": 2, "batch": 3, "limit": 4, "include": ["*.png"], "retry_failed": True, "max_hours": 1.0, "sample": 0.5}
+SAME = {
+    "workers": 2,
+    "batch": 3,
+    "limit": 4,
+    "include": ["*.png"],
+    "retry_failed": True,
+    "max_hours": 1.0,
+    "sample": 0.5,
+}
 OTHER = {"format": "PNG", "threads": 2, "method": {"steps": 9}}
 
 

@@ -14,7 +14,9 @@ from pipeline.storage import Store, open_store, public_uri, without_secrets
 
 @pytest.fixture(params=["local", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return open_store(str(tmp_path / "dest") if request.param == "local" else request.getfixturevalue("bucket") + "/dest")
+    return open_store(
+        str(tmp_path / "dest") if request.param == "local" else request.getfixturevalue("bucket") + "/dest"
+    )
 
 
 def test_what_is_written_is_read_back_and_replaced(store: Store) -> None:
@@ -84,7 +86,10 @@ def test_a_protocol_that_is_not_known_is_an_error() -> None:
     [
         ("https://u:p@host/a.jpg?X-Amz-Signature=abc", "https://host/a.jpg"),
         ("s3://bucket/what?.jpg", "s3://bucket/what?.jpg"),
-        ("abfs://container@account.dfs.core.windows.net/a.jpg", "abfs://container@account.dfs.core.windows.net/a.jpg"),
+        (
+            "abfs://container@account.dfs.core.windows.net/a.jpg",
+            "abfs://container@account.dfs.core.windows.net/a.jpg",
+        ),
     ],
 )
 def test_a_public_address_has_no_secret_and_nothing_else_missing(text: str, clean: str) -> None:
