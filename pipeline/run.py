@@ -167,7 +167,7 @@ class Run:
         return parts
 
     def _restore(self, listing: Listing, parts: list[str], lease: Lease) -> str | None:
-        """Restore what is pending, then what was lost, in smaller and smaller groups; why it stopped early."""
+        """Restore what is pending, then what was lost, in ever smaller groups; why it stopped early."""
         from pipeline.engine import images_per_batch, ray_session, restored_rows
 
         first, total = self._tally, self._tally.pending

@@ -1,4 +1,4 @@
-"""The stages of an image's way, classes for `Dataset.map_batches`: fetch and decode, restore, encode and store.
+"""The stages of an image's way, for `Dataset.map_batches`: fetch and decode, restore, encode and store.
 
 What happens to an image stays with it: every stage takes an `Item` and hands it on, failed or not.
 """
@@ -227,7 +227,7 @@ class EncodeAndStore:
                 # our own bytes may lie there without a row: a run that was killed between the two stored them
                 raise ItemError(
                     ErrorCode.STORAGE,
-                    f"{self._job.dest.uri(key)} is there already and not ours: move it, or choose another DEST",
+                    f"{self._job.dest.uri(key)} is there and not ours: move it, or choose another DEST",
                 )
             item.row |= {
                 "output_uri": self._job.dest.uri(key),

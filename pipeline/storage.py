@@ -194,7 +194,7 @@ class Store:
         except OSError as error:
             if error.errno in _NO_SPACE:
                 raise RunError(
-                    f"{self.uri()} takes no more data ({os.strerror(error.errno or 0)}): make room and run again"
+                    f"{self.uri()} takes no more ({os.strerror(error.errno or 0)}): make room and run again"
                 ) from error
             raise item_error(error, self.uri(key)) from error
         except (RunError, ItemError):

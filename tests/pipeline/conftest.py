@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -43,16 +44,6 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_here() -> Iterator[None]:
-    """A small Ray for the whole session."""
-    import ray
-
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=200 << 20)
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """The address of an S3 endpoint over HTTP that runs for the session."""
     with socket.socket() as probe:
@@ -64,6 +55,14 @@ def s3_endpoint() -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     address = f"http://127.0.0.1:{port}"
+    environment = pytest.MonkeyPatch()
+    for name, value in {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        environment.setenv(name, value)
     try:
         for _ in range(300):
             try:
@@ -73,26 +72,31 @@ def s3_endpoint() -> Iterator[str]:
                 time.sleep(0.1)
         yield address
     finally:
+        environment.undo()
         server.terminate()
         server.wait()
 
 
 @pytest.fixture
-def bucket(
-    s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Iterator[str]:
-    """The address of a fresh bucket, reached with credentials from the environment."""
+def bucket(s3_endpoint: str) -> Iterator[str]:
+    """The address of a fresh bucket."""
     import fsspec
 
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    fs = fsspec.filesystem("s3", skip_instance_cache=True)
-    name = f"bucket-{abs(hash(request.node.nodeid)) % 10**8}"
+    fs = fsspec.filesystem("s3")
+    name = f"bucket-{secrets.token_hex(8)}"
     fs.mkdir(name)
     yield f"s3://{name}"
     fs.clear_instance_cache()
+
+
+@pytest.fixture(scope="session")
+def ray_here(s3_endpoint: str) -> Iterator[None]:
+    """A small Ray for the whole session, whose workers know the S3 endpoint."""
+    import ray
+
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=200 << 20)
+    yield
+    ray.shutdown()
 
 
 def pytest_configure(config: pytest.Config) -> None:
