@@ -23,14 +23,11 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
-from PIL import Image, ImageOps
 
+from i2r.photographs import Photographs
 from i2r.schedule import NoiseSchedule
 
 logger = logging.getLogger(__name__)
-
-PHOTOGRAPH_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-SHORT_SIDES = (256, 384, 512, 768, 1080)
 
 
 @dataclass(frozen=True)
@@ -50,63 +47,7 @@ class Recipe:
     """Fraction of the crops whose timestep is uniform instead, so that full depth is learnt too."""
     grey: float = 0.1
     """Fraction of the crops turned grey: archives are."""
-    smallest_reduction: float = 1.6
-    """Photographs are shrunk at least this much, which removes their own compression artefacts."""
     seed: int = 0
-
-
-class Photographs:
-    """Random crops of photographs, each photograph held in memory at several sizes.
-
-    Args:
-        folder: searched recursively.
-        recipe: crop size, grey fraction and smallest reduction.
-
-    Raises:
-        ValueError: the folder has no photograph large enough.
-    """
-
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.sizes: list[list[np.ndarray]] = []
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in PHOTOGRAPH_SUFFIXES and (sizes := self._read(path)):
-                self.sizes.append(sizes)
-        if not self.sizes:
-            raise ValueError(
-                f"{folder} holds no photograph whose short side is at least "
-                f"{SHORT_SIDES[0] * recipe.smallest_reduction:.0f} px: give a folder that does"
-            )
-
-    def _read(self, path: Path) -> list[np.ndarray]:
-        with Image.open(path) as image:
-            photograph = ImageOps.exif_transpose(image).convert("RGB")
-        limit = min(photograph.size) / self.recipe.smallest_reduction
-        sizes = []
-        for short_side in (side for side in SHORT_SIDES if side <= limit):
-            scale = short_side / min(photograph.size)
-            size = (round(photograph.width * scale), round(photograph.height * scale))
-            sizes.append(np.asarray(photograph.resize(size, Image.Resampling.LANCZOS)))
-        return sizes
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def batch(self, generator: np.random.Generator) -> torch.Tensor:
-        """Draw crops of shape (batch, 3, crop, crop) in [-1, 1]."""
-        side = self.recipe.crop
-        crops = np.empty((self.recipe.batch, side, side, 3), np.uint8)
-        for crop in crops:
-            sizes = self.sizes[generator.integers(len(self.sizes))]
-            photograph = sizes[generator.integers(len(sizes))]
-            top = generator.integers(photograph.shape[0] - side + 1)
-            left = generator.integers(photograph.shape[1] - side + 1)
-            crop[:] = photograph[top : top + side, left : left + side]
-            if generator.random() < 0.5:
-                crop[:] = crop[:, ::-1].copy()
-            if generator.random() < self.recipe.grey:
-                crop[:] = crop.mean(axis=-1, keepdims=True).round()
-        return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
 def build_network() -> UNet2DModel:
@@ -225,7 +166,7 @@ def train(photographs: Photographs, trainer: Trainer, minutes: float, save_every
     budget, saved = 60 * minutes, trainer.seconds
     while trainer.seconds < budget:
         started = time.monotonic()
-        yield trainer.train_step(photographs.batch(generator), trainer.seconds / budget)
+        yield trainer.train_step(photographs.draw(trainer.recipe.batch, generator), trainer.seconds / budget)
         trainer.seconds += time.monotonic() - started
         if trainer.seconds - saved > 60 * save_every:
             trainer.save()
@@ -244,7 +185,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     recipe = Recipe(batch=options.batch)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    photographs = Photographs(options.data, recipe)
+    photographs = Photographs(options.data, recipe.crop, recipe.grey)
     trainer = Trainer(recipe, options.out, device)
     logger.info("%d photographs, %s", len(photographs), device)
     window: list[float] = []

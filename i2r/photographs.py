@@ -1,0 +1,76 @@
+"""A folder of photographs as random crops: what priors are trained and calibrated on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+SHORT_SIDES = (256, 384, 512, 768, 1080)
+SMALLEST_REDUCTION = 1.6
+"""Photographs are shrunk at least this much, which removes their own noise and compression artefacts."""
+
+
+class Photographs:
+    """Random crops of photographs, each photograph held in memory at several sizes.
+
+    Args:
+        folder: searched recursively for JPEG, PNG and WebP files.
+        crop: side of a crop in pixels.
+        grey: share of the crops that are turned grey: archives are.
+        short_sides: the sizes that each photograph is shrunk to.
+
+    Raises:
+        ValueError: the folder has no photograph that is large enough.
+    """
+
+    def __init__(
+        self, folder: Path, crop: int, grey: float = 0.0, short_sides: Sequence[int] = SHORT_SIDES
+    ) -> None:
+        self.crop, self.grey = crop, grey
+        self.sizes: list[list[NDArray[np.uint8]]] = []
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in SUFFIXES and (sizes := _read(path, short_sides)):
+                self.sizes.append(sizes)
+        if not self.sizes:
+            raise ValueError(
+                f"{folder} holds no photograph whose short side is at least "
+                f"{short_sides[0] * SMALLEST_REDUCTION:.0f} px: give a folder that does"
+            )
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def draw(self, count: int, generator: np.random.Generator | None = None) -> Tensor:
+        """Draw crops of shape (count, 3, crop, crop) in [-1, 1]; always the same ones without a generator."""
+        generator = generator or np.random.default_rng(0)
+        side = self.crop
+        crops = np.empty((count, side, side, 3), np.uint8)
+        for crop in crops:
+            sizes = self.sizes[generator.integers(len(self.sizes))]
+            photograph = sizes[generator.integers(len(sizes))]
+            top = generator.integers(photograph.shape[0] - side + 1)
+            left = generator.integers(photograph.shape[1] - side + 1)
+            crop[:] = photograph[top : top + side, left : left + side]
+            if generator.random() < 0.5:
+                crop[:] = crop[:, ::-1].copy()
+            if generator.random() < self.grey:
+                crop[:] = crop.mean(axis=-1, keepdims=True).round()
+        return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+def _read(path: Path, short_sides: Sequence[int]) -> list[NDArray[np.uint8]]:
+    with Image.open(path) as image:
+        photograph = ImageOps.exif_transpose(image).convert("RGB")
+    sizes = []
+    for short_side in (side for side in short_sides if side * SMALLEST_REDUCTION <= min(photograph.size)):
+        scale = short_side / min(photograph.size)
+        size = (round(photograph.width * scale), round(photograph.height * scale))
+        sizes.append(np.asarray(photograph.resize(size, Image.Resampling.LANCZOS)))
+    return sizes

@@ -1,0 +1,164 @@
+"""The prior: a pretrained diffusion model behind one function of an image and a noise level.
+
+A prior is a folder in the diffusers layout (``unet/``, ``scheduler/``) that lies on local disk. Whatever
+its network predicts, :class:`Prior` answers with the noise, in the variance-exploding view: its input is
+``x + sigma eps``, never scaled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+from safetensors import SafetensorError
+from torch import Tensor
+
+from i2r.errors import PriorError
+from i2r.schedule import NoiseSchedule
+
+BUILT_IN = Path(__file__).parent / "priors"
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+_SCHEDULE_KEYS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
+
+
+def built_in_priors() -> dict[str, Path]:
+    """Folders of the priors that ship with the package, by name."""
+    return {folder.parent.name: folder.parent for folder in sorted(BUILT_IN.glob("*/model_index.json"))}
+
+
+def find_prior(name_or_folder: str) -> Path:
+    """The folder of a built-in prior, or of one on local disk.
+
+    Raises:
+        PriorError: neither exists.
+    """
+    if (folder := built_in_priors().get(name_or_folder)) is not None:
+        return folder
+    if (Path(name_or_folder) / "model_index.json").is_file():
+        return Path(name_or_folder)
+    known = ", ".join(built_in_priors()) or "none"
+    raise PriorError(
+        f"no prior {name_or_folder!r}: give a built-in name ({known}) or a local folder with a model_index.json"
+    )
+
+
+def digest_prior(folder: Path) -> str:
+    """SHA-256 of everything in a prior's folder that decides its output: weights and configurations."""
+    digest = hashlib.sha256()
+    for path in sorted(p for part in ("unet", "scheduler") for p in (folder / part).glob("*") if p.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+class Prior:
+    """A noise predictor ``eps(x, sigma)`` in the variance-exploding view.
+
+    Args:
+        network: called as ``network(sample, timestep).sample``.
+        schedule: the noise levels that the network was trained on.
+        prediction_type: what the network predicts: ``epsilon``, ``v_prediction`` or ``sample``.
+        name: for manifests.
+        sha256: digest of the weights and configurations.
+        device: where the network is evaluated.
+    """
+
+    def __init__(
+        self,
+        network: UNet2DModel,
+        schedule: NoiseSchedule,
+        prediction_type: str,
+        *,
+        name: str,
+        sha256: str,
+        device: torch.device,
+    ) -> None:
+        if prediction_type not in PREDICTION_TYPES:
+            raise PriorError(f"prediction type {prediction_type!r} is none of {', '.join(PREDICTION_TYPES)}")
+        self.network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.schedule = schedule
+        self.prediction_type = prediction_type
+        self.name = name
+        self.sha256 = sha256
+        self.device = device
+
+    @property
+    def stride(self) -> int:
+        """Canvas sides must be multiples of this: the network halves them once a level."""
+        return int(2 ** (len(self.network.config["block_out_channels"]) - 1))
+
+    @torch.inference_mode()
+    def eps(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Predict the noise in ``x``.
+
+        Args:
+            x: (B, 3, H, W) float32, an image of range [-1, 1] plus noise of level ``sigma``.
+            sigma: (B,) noise levels, each within the schedule's range.
+
+        Returns:
+            (B, 3, H, W) float32, of unit variance where ``x`` holds noise of that level.
+        """
+        timestep = self.schedule.timestep(sigma.cpu())
+        alpha, noise = (level.view(-1, 1, 1, 1).to(self.device) for level in self.schedule.alpha_sigma(timestep))
+        sample = (alpha * x).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            output = self.network(sample, timestep.to(self.device)).sample.float()
+        if self.prediction_type == "epsilon":
+            return output
+        if self.prediction_type == "v_prediction":
+            return noise * sample + alpha * output
+        return (sample - alpha * output) / noise
+
+
+def load_prior(name_or_folder: str, device: torch.device | None = None) -> Prior:
+    """Load a built-in prior or a local diffusers folder.
+
+    Raises:
+        PriorError: the folder is missing or damaged, or its model is of a kind that cannot be used.
+    """
+    folder = find_prior(name_or_folder)
+    scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
+    config = _read_json(folder / "unet" / "config.json")
+    if (kind := config.get("_class_name")) != "UNet2DModel":
+        raise PriorError(f"{folder} holds a {kind}: only UNet2DModel priors can be used")
+    if config.get("in_channels") != 3:
+        raise PriorError(f"{folder} works on {config.get('in_channels')} channels: only RGB priors can be used")
+    try:
+        network = UNet2DModel.from_pretrained(
+            folder / "unet", use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise PriorError(f"the weights in {folder / 'unet'} cannot be read ({reason}): copy them again") from error
+    return Prior(
+        network,
+        NoiseSchedule.from_alphas_cumprod(_alphas_cumprod(scheduler)),
+        scheduler.get("prediction_type", "epsilon"),
+        name=folder.resolve().name,
+        sha256=digest_prior(folder),
+        device=device or torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+    )
+
+
+def _alphas_cumprod(scheduler: Mapping[str, Any]) -> Tensor:
+    from diffusers import DDIMScheduler
+
+    known = {key: scheduler[key] for key in _SCHEDULE_KEYS if key in scheduler}
+    return DDIMScheduler(**known).alphas_cumprod
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise PriorError(f"{path} is missing or not JSON: a prior is a folder in the diffusers layout") from error
+    if not isinstance(content, dict):
+        raise PriorError(f"{path} is not a configuration: a prior is a folder in the diffusers layout")
+    return content

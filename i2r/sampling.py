@@ -1,0 +1,123 @@
+"""DDIM as an invertible map: the deterministic steps between noise levels, and their inverse.
+
+Everything here is written for one canvas and is a generator: it *yields* a :class:`Query` whenever it needs
+the prior and is sent the predicted noise. Straight-line code for one image, while whoever drives the
+generators evaluates the queries of many images together (:func:`drive`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from i2r.tiling import FixedShapeEvaluator, TileGrid, gather_tiles
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Query:
+    """Asks for the noise in canvas ``x`` (C, H, W), read as a sample at noise level ``sigma``."""
+
+    x: Tensor
+    sigma: float
+
+
+Process = Generator[Query, Tensor, T]
+"""A computation that asks for noise and returns a ``T``."""
+
+
+def levels(low: float, high: float, count: int) -> list[float]:
+    """``count + 1`` noise levels from ``low`` to ``high``, even in log sigma.
+
+    Even spacing in log sigma is what makes DDIM invertible by fixed-point iteration: the contraction
+    factor ``1 - sigma[i-1] / sigma[i]`` is then the same at every step, instead of 1 at the last.
+    """
+    return [math.exp(math.log(low) + (math.log(high) - math.log(low)) * i / count) for i in range(count + 1)]
+
+
+def denoise(x: Tensor, sigma: float) -> Process[Tensor]:
+    """The posterior mean ``E[x0 | x]`` (Tweedie): one evaluation."""
+    return x - sigma * (yield Query(x, sigma))
+
+
+def generate(x: Tensor, sigmas: Sequence[float]) -> Process[Tensor]:
+    """Follow DDIM (eta = 0) from ``sigmas[-1]`` down to ``sigmas[0]``, then to the clean image.
+
+    In the variance-exploding view a step is ``x += (sigma' - sigma) eps(x, sigma)`` (Song et al., arXiv
+    2010.02502, equation 13).
+
+    Args:
+        x: (C, H, W), a sample at ``sigmas[-1]``.
+        sigmas: increasing noise levels.
+    """
+    for sigma, lower in zip(reversed(sigmas), [*reversed(sigmas[:-1]), 0.0], strict=True):
+        x = x + (lower - sigma) * (yield Query(x, sigma))
+    return x
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """A latent noise and how well it was found.
+
+    Attributes:
+        z: (C, H, W), a sample at the deepest level.
+        residual: largest RMS by which a step's equation is missed, in units of the [-1, 1] range.
+    """
+
+    z: Tensor
+    residual: float
+
+
+def invert(y: Tensor, sigmas: Sequence[float], iterations: int) -> Process[Inversion]:
+    """Find ``z`` with ``generate(z, sigmas) = y``, step by step, by fixed-point iteration.
+
+    Each implicit step ``x_i = x_{i-1} + (sigma_i - sigma_{i-1}) eps(x_i, sigma_i)`` is iterated from the
+    noise of the step before (Pan et al., arXiv 2309.04907; Garibi et al., arXiv 2403.14602).
+    """
+    x, lower, worst = y, 0.0, 0.0
+    eps: Tensor | None = None
+    for sigma in sigmas:
+        target = x
+        if eps is not None:
+            x = target + (sigma - lower) * eps
+        for _ in range(iterations):
+            eps = yield Query(x, sigma)
+            proposal = target + (sigma - lower) * eps
+            step = (proposal - x).square().mean().sqrt().item()
+            x = proposal
+        worst, lower = max(worst, step), sigma
+    return Inversion(x, worst)
+
+
+def drive(processes: Sequence[Process[T]], grids: Sequence[TileGrid], evaluator: FixedShapeEvaluator) -> list[T]:
+    """Run one process per image to its end, sharing network batches between the images.
+
+    Every process's open query is evaluated in each round, so that images of different sizes and depths
+    fill batches together. Returns the results in order.
+    """
+    results: dict[int, T] = {}
+    queries: dict[int, Query] = {}
+
+    def advance(index: int, answer: Tensor | None) -> None:
+        try:
+            queries[index] = next(processes[index]) if answer is None else processes[index].send(answer)
+        except StopIteration as stop:
+            queries.pop(index, None)
+            results[index] = stop.value
+
+    for index in range(len(processes)):
+        advance(index, None)
+    while queries:
+        open_queries = list(queries.items())
+        tiles, counts = gather_tiles([grids[i] for i, _ in open_queries], [query.x for _, query in open_queries])
+        sigmas = torch.cat([tiles.new_full((n,), q.sigma) for (_, q), n in zip(open_queries, counts, strict=True)])
+        predicted = evaluator.eps(tiles, sigmas).split(counts)
+        for (index, _), part in zip(open_queries, predicted, strict=True):
+            advance(index, grids[index].blend(part))
+    return [results[index] for index in range(len(processes))]

@@ -1,0 +1,25 @@
+"""The settings of the method: everything, next to the prior, that decides the pixels of a result."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class RestoreSettings(BaseModel):
+    """Settings of :class:`i2r.restorer.Restorer`, the same for every image and every degradation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tile: int = Field(208, ge=32, le=2048, multiple_of=8, description="side of a tile, in pixels")
+    overlap: int = Field(16, ge=0, description="how far neighbouring tiles reach into each other, in pixels")
+    tiles_per_batch: int = Field(2, ge=1, le=256, description="tiles in one evaluation of the network")
+    false_discovery_rate: float = Field(
+        0.01, gt=0, lt=1, description="share of wrong alarms among the statistics that are called atypical"
+    )
+    steps: int = Field(5, ge=1, le=100, description="DDIM steps from the entry level down to the clean image")
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> RestoreSettings:
+        if self.overlap > self.tile // 2:
+            raise ValueError(f"overlap {self.overlap} is more than half of the tile {self.tile}: make it smaller")
+        return self

@@ -1,0 +1,205 @@
+"""How typical the noise of an image is, against the noise of clean photographs.
+
+The prior reads an image as a sample at a known noise level and predicts its noise. Clean photographs leave
+noise of a known kind; whatever degraded an image shows as noise of another kind. Four statistics find it
+(textbook normality tests do not: they miss correlation, and clean photographs fail them too):
+
+========== ================================================== ==================================
+statistic  what it is                                         what makes it atypical
+========== ================================================== ==================================
+scale      robust standard deviation                          added noise
+tails      far outliers among their neighbours                dead pixels, rain, scratches
+lag        correlation of neighbouring pixels, where sharpest blur, low resolution
+period     steps at one phase of an 8-pixel grid              JPEG blocks
+========== ================================================== ==================================
+
+Each prior ships the spread of these statistics over clean photographs, its :class:`Calibration`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from i2r.errors import PriorError
+
+STATISTICS = ("scale", "tails", "lag", "period")
+GRID = 8
+PATCH = 16
+"""Side of the patches that are looked at one by one, in pixels."""
+SMALLEST_SIDE = 2 * PATCH
+"""Images with a side below this have too few pixels to test."""
+WINDOW = 11
+"""Side of the neighbourhood that an outlier stands out of, in pixels."""
+
+_MAD_TO_STD = 0.6744897501960817  # the median of |n| for n of N(0, 1)
+_SHARPEST = 0.2  # quantile over patches: a photograph in focus is sharp somewhere, a blurred one nowhere
+_TAIL = 0.995  # quantile over pixels: damage over a hundredth of the pixels shows
+
+
+def robust_scale(eps: Tensor) -> float:
+    """Standard deviation of (C, H, W) noise from its median magnitude; edges and damage hardly move it."""
+    return eps.abs().median().item() / _MAD_TO_STD
+
+
+def outlier_ratio(magnitude: Tensor) -> Tensor:
+    """How far each pixel stands out of its neighbourhood.
+
+    Args:
+        magnitude: (H, W), the size of the noise, in units of the [-1, 1] range.
+
+    Returns:
+        (H, W): magnitude over the local median magnitude. Edges, which are long and have edges for
+        neighbours, score lower than specks and streaks.
+    """
+    # A share of the range keeps flat regions, where the median is next to nothing, from standing out.
+    return magnitude / (_local_median(magnitude) + 0.03)
+
+
+def _local_median(x: Tensor) -> Tensor:
+    """The median across, then down: near the median of the square, without holding WINDOW^2 copies."""
+    reach = WINDOW // 2
+    padded = F.pad(x[None, None], (reach, reach, reach, reach), mode="replicate")[0, 0]
+    across = padded.unfold(1, WINDOW, 1).median(dim=-1).values
+    return across.unfold(0, WINDOW, 1).median(dim=-1).values
+
+
+def lag_correlation(eps: Tensor) -> float:
+    """Correlation of neighbouring pixels in the sharper ones of the patches that hold most of the noise.
+
+    The larger one of across and down, in [-1, 1].
+    """
+    inner = eps[:, 1:, 1:]
+    products = torch.stack([inner * eps[:, 1:, :-1], inner * eps[:, :-1, 1:], inner.square()]).mean(dim=1)
+    across, down, power = F.avg_pool2d(products, PATCH).flatten(1)
+    correlation = torch.maximum(across, down) / (power + 1e-12)
+    return correlation[power >= power.median()].quantile(_SHARPEST).item()
+
+
+def grid_period(eps: Tensor) -> float:
+    """Largest mean step between neighbours over the phases of an 8-pixel grid, over the median phase.
+
+    1 for noise that no grid has touched. The smaller one of across and down, since blocks have both.
+    """
+    ratios = []
+    for axis in (-1, -2):
+        steps = eps.diff(dim=axis).abs().mean(dim=(0, -1 if axis == -2 else -2))
+        phases = steps[: len(steps) // GRID * GRID].view(-1, GRID).mean(dim=0)
+        ratios.append(((phases.max() + 1e-6) / (phases.median() + 1e-6)).item())
+    return min(ratios)
+
+
+def log_scale(eps: Tensor) -> float:
+    return math.log(robust_scale(eps) + 1e-6)
+
+
+def log_period(eps: Tensor) -> float:
+    return math.log(grid_period(eps))
+
+
+def measure(eps: Tensor, magnitude: Tensor) -> dict[str, float]:
+    """The four statistics, each on a scale on which clean photographs are about normal.
+
+    Args:
+        eps: (C, H, W), the noise at :attr:`Calibration.level`.
+        magnitude: (H, W), the size of the noise at :attr:`Calibration.damage_level`, in units of the range.
+    """
+    outliers = outlier_ratio(magnitude).flatten()
+    rank = max(1, math.ceil(_TAIL * outliers.numel()))
+    return {
+        "scale": log_scale(eps),
+        "tails": math.log(outliers.kthvalue(rank).values.item() + 1e-6),
+        "lag": lag_correlation(eps),
+        "period": log_period(eps),
+    }
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The middle and the upper spread of a statistic over clean photographs."""
+
+    middle: float
+    spread: float
+
+    def p_value(self, value: float) -> float:
+        """The chance of a clean photograph to lie above ``value``, were the upper side normal."""
+        return 0.5 * math.erfc((value - self.middle) / self.spread / math.sqrt(2))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the noise of clean photographs looks like to one prior.
+
+    Attributes:
+        level: noise level at which scale, lag and period are measured.
+        damage_level: noise level at which outliers are measured.
+        clean: spread of every statistic over clean photographs.
+        entry_scale: for increasing noise levels, the log robust scale of photographs that hold noise of just
+            that level. Where an image's own scale falls below it, reading on would eat the image.
+        spectrum: log power of clean photographs in bands of even width from zero to the Nyquist frequency.
+    """
+
+    level: float
+    damage_level: float
+    clean: Mapping[str, Spread]
+    entry_scale: Mapping[float, float]
+    spectrum: tuple[float, ...]
+
+    def p_values(self, statistics: Mapping[str, float]) -> dict[str, float]:
+        """One-sided p-value of each statistic."""
+        return {name: self.clean[name].p_value(statistics[name]) for name in STATISTICS}
+
+    @classmethod
+    def load(cls, folder: Path) -> Calibration:
+        """Read ``calibration.json`` of a prior's folder.
+
+        Raises:
+            PriorError: the file is missing or damaged.
+        """
+        path = folder / "calibration.json"
+        try:
+            content = json.loads(path.read_text())
+            return cls(
+                level=float(content["level"]),
+                damage_level=float(content["damage_level"]),
+                clean={name: Spread(**content["clean"][name]) for name in STATISTICS},
+                entry_scale={float(level): float(scale) for level, scale in content["entry_scale"]},
+                spectrum=tuple(float(power) for power in content["spectrum"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise PriorError(
+                f"{path} is missing or damaged: "
+                f"make it with `python -m i2r.calibration --prior {folder} --data PHOTOS`"
+            ) from error
+
+    def save(self, folder: Path) -> None:
+        content = {
+            "level": self.level,
+            "damage_level": self.damage_level,
+            "clean": {name: {"middle": s.middle, "spread": s.spread} for name, s in self.clean.items()},
+            "entry_scale": [[level, scale] for level, scale in self.entry_scale.items()],
+            "spectrum": self.spectrum,
+        }
+        (folder / "calibration.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def typicality(p_values: Mapping[str, float]) -> float:
+    """One figure in [0, 1] for the whole image: the smallest p-value, corrected for their number."""
+    return min(1.0, len(p_values) * min(p_values.values()))
+
+
+def discoveries(p_values: Mapping[str, float], rate: float) -> frozenset[str]:
+    """The statistics that are atypical, with the false discovery rate held at ``rate``.
+
+    Benjamini and Hochberg 1995: reject the smallest p-values up to the last one below its rank's share.
+    """
+    ordered = sorted(p_values, key=lambda name: p_values[name])
+    passed = [rank for rank, name in enumerate(ordered, 1) if p_values[name] <= rate * rank / len(ordered)]
+    return frozenset(ordered[: max(passed, default=0)])
