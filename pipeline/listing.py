@@ -9,9 +9,10 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 
 from pipeline.codec import SUPPORTED_EXTENSIONS
+from pipeline.containers import Found, Kind
 from pipeline.manifest import read_batches, to_parquet
 from pipeline.settings import RunSettings
-from pipeline.sources import Found, Source, matches
+from pipeline.sources import Source, matches
 from pipeline.storage import Store
 
 ROWS_PER_PART = 50_000
@@ -28,6 +29,9 @@ SCHEMA = pa.schema(
         ("source_key", pa.string()),
         ("source_size", pa.int64()),
         ("source_version", pa.string()),
+        ("kind", pa.string()),
+        ("container", pa.string()),
+        ("offset", pa.int64()),
     ]
 )
 
@@ -58,26 +62,28 @@ class Listing:
     def fill(self, source: Source, settings: RunSettings) -> None:
         """List a source; parts are stored on the way."""
         rows: list[Found] = []
-        for found in source.objects():
-            if not is_input(
-                found.key, settings.include, settings.exclude, single=source.pattern == found.key
-            ):
+        for found in source.inputs():
+            named = source.pattern == found.key or found.kind in (Kind.TABLE, Kind.ADDRESS, Kind.SIGNED)
+            if not is_input(found.key, settings.include, settings.exclude, named=named):
                 self._ignore(found.key)
                 continue
             rows.append(found)
             if len(rows) == ROWS_PER_PART:
-                self.store_part(source.store, rows)
+                self.store_part(rows)
                 rows = []
         if rows:
-            self.store_part(source.store, rows)
+            self.store_part(rows)
 
-    def store_part(self, source: Store, rows: Sequence[Found]) -> None:
-        """Append inputs under a store of sources as one part."""
+    def store_part(self, rows: Sequence[Found]) -> None:
+        """Append inputs as one part."""
         columns = [
-            [_text(source.uri_of(row.path)) for row in rows],
+            [_text(row.uri) for row in rows],
             [_text(row.key) for row in rows],
             [row.size for row in rows],
             [row.version for row in rows],
+            [row.kind.value for row in rows],
+            [_text(row.container) for row in rows],
+            [row.offset for row in rows],
         ]
         part = f"{self._folder}/part-{len(self._parts):06d}.parquet"
         self._store.write(part, to_parquet(pa.table(columns, schema=SCHEMA)))
@@ -90,20 +96,20 @@ class Listing:
         self.ignored[_text(extension) if known else OTHER] += 1
 
 
-def is_input(key: str, include: Sequence[str], exclude: Sequence[str], *, single: bool = False) -> bool:
+def is_input(key: str, include: Sequence[str], exclude: Sequence[str], *, named: bool = False) -> bool:
     """Whether an object is an input: of a supported extension, or named, and not excluded.
 
     Args:
         key: of the object.
         include: globs; where there are any, only what one of them names is an input.
         exclude: globs of what is no input.
-        single: the source is this very object.
+        named: the source names this very object.
     """
     if any(matches(key, pattern) for pattern in exclude):
         return False
     if include:
         return any(matches(key, pattern) for pattern in include)
-    return single or PurePosixPath(key).suffix.lower() in SUPPORTED_EXTENSIONS
+    return named or PurePosixPath(key).suffix.lower() in SUPPORTED_EXTENSIONS
 
 
 def _text(name: str) -> str:

@@ -6,25 +6,15 @@ import fnmatch
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import NamedTuple
 
 from fsspec.core import has_magic
 
+from pipeline.containers import Found, container_kind, members
 from pipeline.errors import RunError, SettingsError
-from pipeline.storage import Store, open_store, version_of
+from pipeline.storage import Store, local_version, open_store, version_of
 
 PAGE = 1000
 """Keys that one request to an object store lists."""
-
-
-class Found(NamedTuple):
-    """One object: its key relative to the source, its path, its size in bytes (-1: unknown) and version."""
-
-    key: str
-    path: str
-    size: int
-    version: str
 
 
 @dataclass(frozen=True)
@@ -41,12 +31,26 @@ class Source:
     store: Store
     pattern: str | None
 
+    def inputs(self) -> Iterator[Found]:
+        """Every object, and, in place of a container that the address names, what is in it.
+
+        A prefix does not name the containers under it: a zip archive among photographs is left alone.
+
+        Raises:
+            RunError: it cannot be listed.
+        """
+        for found in self.objects():
+            if self.pattern is not None and container_kind(found.key) is not None:
+                yield from members(self.store, found)
+            else:
+                yield found
+
     def objects(self) -> Iterator[Found]:
         """Every object, as the file system lists them. Raises RunError if it cannot be listed."""
         try:
             if self.pattern is not None and not has_magic(self.pattern):
-                info = self.store.fs.info(self.store.path(self.pattern))
-                yield Found(self.pattern, str(info["name"]), _size(info), version_of(info))
+                path = self.store.path(self.pattern)
+                yield Found(self.pattern, path, *self.store.describe(path), self.store.uri_of(path))
                 return
             for found in walk(self.store):
                 if self.pattern is None or matches_whole(found.key, self.pattern):
@@ -73,8 +77,8 @@ def open_source(address: str) -> Source:
         _require(base, address)
         return Source(address, base, "/".join(parts[first:]))
     if _require(store, address) == "file":
-        path = PurePosixPath(store.root)
-        return Source(address, Store(store.fs, str(path.parent)), path.name)
+        folder, _, name = store.root.rpartition("/")
+        return Source(address, Store(store.fs, folder or "/"), name)
     return Source(address, store, None)
 
 
@@ -118,13 +122,15 @@ def _match_parts(parts: list[str], patterns: list[str]) -> bool:
 def walk(store: Store) -> Iterator[Found]:
     """Every object under a store, however many: one folder or one page at a time."""
     if store.is_local:
-        return _walk_local(store.root)
+        return _walk_local(store)
     if "s3" in store.fs.protocol:
         return _walk_s3(store)
     return _walk_folders(store)
 
 
-def _walk_local(root: str) -> Iterator[Found]:
+def _walk_local(store: Store) -> Iterator[Found]:
+    root = store.root
+    start = len(root.rstrip("/")) + 1
     folders = [root]
     while folders:
         with os.scandir(folders.pop()) as entries:
@@ -132,13 +138,8 @@ def _walk_local(root: str) -> Iterator[Found]:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
                 elif entry.is_file():
-                    stat = entry.stat()
-                    key = (
-                        os.path.relpath(entry.path, root)
-                        if os.sep != "/"
-                        else entry.path[len(root.rstrip("/")) + 1 :]
-                    )
-                    yield Found(key, entry.path, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
+                    uri = store.uri_of(entry.path)
+                    yield Found(entry.path[start:], entry.path, *local_version(entry.stat()), uri)
 
 
 def _walk_s3(store: Store) -> Iterator[Found]:
@@ -151,7 +152,9 @@ def _walk_s3(store: Store) -> Iterator[Found]:
         for entry in page.get("Contents", ()):
             key = entry["Key"]
             if not key.endswith("/"):
-                yield Found(key[len(prefix) :], f"{bucket}/{key}", int(entry["Size"]), version_of(entry))
+                path = f"{bucket}/{key}"
+                size, uri = int(entry["Size"]), store.uri_of(path)
+                yield Found(key[len(prefix) :], path, size, version_of(entry), uri)
         if not page.get("IsTruncated"):
             return
         more = {"ContinuationToken": page["NextContinuationToken"]}
@@ -167,7 +170,8 @@ def _walk_folders(store: Store) -> Iterator[Found]:
                 if path != folder:
                     folders.append(path)
             else:
-                yield Found(path[len(store.root.rstrip("/")) + 1 :], path, _size(info), version_of(info))
+                key = path[len(store.root.rstrip("/")) + 1 :]
+                yield Found(key, path, _size(info), version_of(info), store.uri_of(path))
         store.fs.invalidate_cache(folder)
 
 

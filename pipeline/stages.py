@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from pipeline import manifest
 from pipeline.codec import Picture, encode
+from pipeline.containers import Fetcher
 from pipeline.errors import ErrorCode, ItemError, RunError, bounded_text
 from pipeline.keys import output_key
 from pipeline.listing import SOURCE_COLUMNS
@@ -115,6 +116,7 @@ class FetchAndDecode:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._threads = ThreadPoolExecutor(FETCHES)
+        self._fetcher = Fetcher(job.source, job.settings.decode_memory_mib << 20)
         self._decoder = Decoder(job.settings.decode_memory_mib << 20, job.settings.decode_seconds)
 
     def __call__(self, batch: Batch) -> pa.Table:
@@ -132,7 +134,7 @@ class FetchAndDecode:
                     ErrorCode.BAD_KEY,
                     f"another source has the output {row['source_key']!r} too: rename one of them",
                 )
-            item.data = self._job.source.read(row["source_key"])
+            item.data = self._fetcher.fetch(listed)
             row["content_sha256"] = hashlib.sha256(item.data).hexdigest()
             row["seed"] = seed_of(item.data)
         return item

@@ -70,6 +70,11 @@ def version_of(info: Mapping[str, Any]) -> str:
     return f"{info.get('size')}-{stamp}"
 
 
+def local_version(stat: os.stat_result) -> tuple[int, str]:
+    """Size and version of a file on this machine."""
+    return stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
 def open_store(address: str, **options: Any) -> Store:
     """The store at an address: a local path or `protocol://…`.
 
@@ -120,6 +125,9 @@ class Store:
     def read_path(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
         """The bytes of the object at a path of this file system, or a part of them. Raises ItemError."""
 
+        if end is not None and start == end:
+            return b""
+
         def fetch() -> bytes:
             if self.is_local:
                 with open(path, "rb") as file:
@@ -131,6 +139,18 @@ class Store:
             return _with_retries(fetch)
         except Exception as error:
             raise item_error(error, self.uri_of(path)) from error
+
+    def describe(self, path: str) -> tuple[int, str]:
+        """Size in bytes, -1 where it is not known, and version of the object at a path of this file system.
+
+        Raises:
+            OSError, or what its client raises: there is none, or it cannot be asked about.
+        """
+        if self.is_local:
+            return local_version(os.stat(path))
+        info = self.fs.info(path)
+        size = info.get("size")
+        return size if isinstance(size, int) else -1, version_of(info)
 
     def write(self, key: str, data: bytes) -> None:
         """Store an object, whole or not at all, over whatever was there.

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from pipeline import buckets
 from pipeline.checkpoint import Tally, Wanted, pending_batches
+from pipeline.containers import Found
 from pipeline.listing import Listing
 from pipeline.manifest import folder_of, manifest_files, to_parquet, to_table
 from pipeline.settings import Only
-from pipeline.sources import Found
 from pipeline.storage import Store, open_store
 
 NAMES = [f"{letter}.png" for letter in "abcdef"]
@@ -26,7 +26,9 @@ def listed(store: Store, source: Store, found: list[tuple[str, str]]) -> Listing
     """A stored listing of (key, version)."""
     listing = Listing(store, "_i2r/runs/r/listing")
     if found:
-        listing.store_part(source, [Found(key, source.path(key), 1, version) for key, version in found])
+        listing.store_part(
+            [Found(key, source.path(key), 1, version, source.uri(key)) for key, version in found]
+        )
     return listing
 
 

@@ -54,7 +54,7 @@ def test_pages_are_joined(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_single_object_is_an_input(root: str) -> None:
     assert keys(f"{root}/a/1.jpg") == {"1.jpg"}
-    assert keys(f"{root}/a/b/notes.txt") == {"notes.txt"}
+    assert keys(f"{root}/c/README") == {"README"}
 
 
 def test_a_glob_has_keys_relative_to_where_it_begins(root: str) -> None:

@@ -1,0 +1,357 @@
+"""Objects that hold many images: tar and WebDataset shards, zip archives, Parquet tables, lists of addresses.
+
+Each kind says what is in a container without holding it all in memory, and where; `Fetcher` gets one image's
+bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import tarfile
+import threading
+import zipfile
+import zlib
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from itertools import accumulate, islice
+from pathlib import PurePosixPath
+from typing import IO, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError
+from pipeline.storage import Store, item_error, open_store, public_uri
+
+HEADS = 32
+"""Objects of a list that are asked about at once."""
+OPEN_CONTAINERS = 4
+"""Containers that a fetcher keeps open."""
+MAX_LINE = 16384
+"""Bytes of a line of a list with a signed address."""
+ROWS = 1024
+
+_IMAGE_COLUMNS = ("image", "images", "img", "bytes", "data", "content")
+_ADDRESS_COLUMNS = ("address", "url", "uri", "path", "image", "file", "key")
+
+
+class Kind(StrEnum):
+    """Where an input's bytes are."""
+
+    OBJECT = "object"
+    TAR = "tar"
+    ZIP = "zip"
+    TABLE = "table"
+    ADDRESS = "address"
+    SIGNED = "signed"
+
+
+EXTENSIONS = {".tar": Kind.TAR, ".zip": Kind.ZIP, ".parquet": Kind.TABLE}
+LISTS = {".txt", ".lst", ".csv"}
+
+
+class Found(NamedTuple):
+    """One input.
+
+    Attributes:
+        key: relative to the source.
+        path: of the object that it is, as its file system spells it.
+        size: in bytes, -1 where it is not known.
+        version: changes when the input changes.
+        uri: its public address.
+        kind: where its bytes are.
+        container: key of the object that they lie in, or that names it; empty for an object of its own.
+        offset: of its bytes, its header, its row or its line within the container.
+    """
+
+    key: str
+    path: str
+    size: int
+    version: str
+    uri: str
+    kind: Kind = Kind.OBJECT
+    container: str = ""
+    offset: int = 0
+
+
+def container_kind(key: str) -> Kind | None:
+    """The kind of container that an object is by its extension, or None."""
+    suffix = PurePosixPath(key).suffix.lower()
+    return Kind.ADDRESS if suffix in LISTS else EXTENSIONS.get(suffix)
+
+
+def members(store: Store, container: Found) -> Iterator[Found]:
+    """What lies in a container.
+
+    Args:
+        store: of the source.
+        container: an object whose `container_kind` is not None.
+
+    Raises:
+        RunError: it cannot be read as what its extension says it is.
+    """
+    kind = container_kind(container.key)
+    walk = {Kind.TAR: _tar, Kind.ZIP: _zip, Kind.TABLE: _table}.get(kind, _text_list) if kind else _text_list
+    try:
+        yield from walk(store, container)
+    except (tarfile.TarError, zipfile.BadZipFile, pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
+        raise RunError(f"{container.uri} cannot be read as its extension says: {error}") from error
+
+
+def _member(container: Found, name: str, size: int, offset: int, kind: Kind) -> Found:
+    name = name.removeprefix("./")
+    return Found(
+        f"{container.key}/{name}",
+        container.path,
+        size,
+        f"{container.version}+{offset}",
+        f"{container.uri}/{name}",
+        kind,
+        container.key,
+        offset,
+    )
+
+
+def _tar(store: Store, container: Found) -> Iterator[Found]:
+    with store.fs.open(container.path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        while (info := archive.next()) is not None:
+            archive.members.clear()  # type: ignore[attr-defined]  # or it remembers every header
+            if info.isreg():
+                yield _member(container, info.name, info.size, info.offset_data, Kind.TAR)
+
+
+def _zip(store: Store, container: Found) -> Iterator[Found]:
+    with store.fs.open(container.path, "rb") as file, zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            if not info.is_dir():
+                yield _member(container, info.filename, info.file_size, info.header_offset, Kind.ZIP)
+
+
+def _table(store: Store, container: Found) -> Iterator[Found]:
+    with store.fs.open(container.path, "rb") as file, pq.ParquetFile(file) as table:
+        schema = table.schema_arrow
+        if (address := _address_column(schema)) is not None:
+            lines = ((number, text) for number, text in enumerate(_column(table, address)) if text)
+            yield from _addresses(store, container, lines)
+            return
+        column = image_column(schema)
+        names = _column(table, f"{column}.path") if pa.types.is_struct(schema.field(column).type) else None
+        for number in range(table.metadata.num_rows):
+            name = next(names) if names is not None else None
+            yield _member(container, name or str(number), -1, number, Kind.TABLE)
+
+
+def _column(table: pq.ParquetFile, name: str) -> Iterator[str | None]:
+    """The values of a column of text, also of one within a struct."""
+    for batch in table.iter_batches(batch_size=ROWS, columns=[name]):
+        column = batch.column(0)
+        yield from (column.field(0) if pa.types.is_struct(column.type) else column).to_pylist()
+
+
+def image_column(schema: pa.Schema) -> str:
+    """The column with encoded images: binary, or a struct with a field `bytes`. Raises SettingsError."""
+    fitting = [field.name for field in schema if _holds_bytes(field.type)]
+    for name in (*_IMAGE_COLUMNS, *fitting):
+        if name in fitting:
+            return name
+    raise SettingsError(
+        f"the table has no column of encoded images or addresses, only {', '.join(schema.names)}"
+    )
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        names = [field.name for field in kind]
+        return "bytes" in names and "path" in names
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _address_column(schema: pa.Schema) -> str | None:
+    """The column of addresses in a table without encoded images."""
+    if any(_holds_bytes(field.type) for field in schema):
+        return None
+    texts = [
+        field.name
+        for field in schema
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+    ]
+    return next((name for name in (*_ADDRESS_COLUMNS, *texts[:1]) if name in texts), None)
+
+
+def _text_list(store: Store, container: Found) -> Iterator[Found]:
+    """Addresses, one a line, or in a column of a CSV file; lines that begin with `#` are left out."""
+    with store.fs.open(container.path, "rb") as file:
+        column = _csv_column(file.readline().decode()) if is_csv(container.key) else None
+        yield from _addresses(store, container, _lines(file, column))
+
+
+def is_csv(key: str) -> bool:
+    """Whether a list has columns."""
+    return key.lower().endswith(".csv")
+
+
+def _csv_column(header: str) -> int:
+    """The number of the column of addresses."""
+    names = next(csv.reader([header.strip()]), [])
+    return next((names.index(name) for name in _ADDRESS_COLUMNS if name in names), 0)
+
+
+def _lines(file: IO[bytes], column: int | None) -> Iterator[tuple[int, str]]:
+    """Offset and address of every line."""
+    offset = file.tell()
+    for line in file:
+        if address := _address_in(line.decode(), column):
+            yield offset, address
+        offset += len(line)
+
+
+def _address_in(line: str, column: int | None) -> str | None:
+    text = line.strip()
+    if not text or text.startswith("#"):
+        return None
+    values = [text] if column is None else next(csv.reader([text]))
+    return values[column or 0].strip() if len(values) > (column or 0) else None
+
+
+def _addresses(store: Store, container: Found, lines: Iterator[tuple[int, str]]) -> Iterator[Found]:
+    """Ask about every address, many at once; one that is not there is an input all the same, and fails later."""
+    with ThreadPoolExecutor(HEADS) as threads:
+        while some := list(islice(lines, 32 * HEADS)):
+            yield from threads.map(lambda line: _ask(store, container, *line), some)
+
+
+def _ask(store: Store, container: Found, offset: int, address: str) -> Found:
+    place = address_store(store, container.key, address)
+    uri = place.uri()
+    key = uri.partition("://")[2].strip("/") if "://" in address else address.strip("/")
+    kind = Kind.SIGNED if public_uri(address) != address else Kind.ADDRESS
+    try:
+        size, version = place.describe(place.root)
+    except Exception:  # whatever it is, fetching it will say so
+        size, version = -1, ""
+    return Found(key, uri, size, version, uri, kind, container.key, offset)
+
+
+def address_store(store: Store, container: str, address: str) -> Store:
+    """The store whose root is an address of a list; a relative one is relative to the list's folder."""
+    if "://" in address:
+        return open_store(address)
+    folder = store.path(container).rpartition("/")[0]
+    return Store(store.fs, address if address.startswith("/") else f"{folder}/{address}")
+
+
+class Fetcher:
+    """Gets the bytes of inputs. Threads may share one; make one where it is used.
+
+    Args:
+        source: the store that keys are relative to.
+        limit: bytes that one image may have when it is unpacked.
+    """
+
+    def __init__(self, source: Store, limit: int) -> None:
+        self._source, self._limit = source, limit
+        self._open: OrderedDict[str, _OpenTable | _OpenZip] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def fetch(self, row: Mapping[str, Any]) -> bytes:
+        """The bytes of an input, by its row of the listing. Raises ItemError."""
+        kind, offset, size = Kind(row["kind"]), int(row["offset"]), int(row["source_size"])
+        if size > self._limit:
+            raise ItemError(ErrorCode.TOO_LARGE, f"{size} bytes exceed the limit of {self._limit}")
+        match kind:
+            case Kind.OBJECT:
+                return self._source.read(row["source_key"])
+            case Kind.TAR:
+                return self._source.read_path(self._source.path(row["container"]), offset, offset + size)
+            case Kind.ADDRESS:
+                return open_store(row["source_uri"]).read("")
+            case Kind.SIGNED:
+                return self._read_signed(row["container"], offset)
+        try:
+            with self._lock:
+                return self._opened(kind, row["container"]).read(offset)
+        except ItemError:
+            raise
+        except (zipfile.BadZipFile, zlib.error, pa.ArrowException, KeyError, NotImplementedError) as error:
+            raise ItemError(
+                ErrorCode.UNREADABLE, f"{row['source_uri']} cannot be unpacked: {error}"
+            ) from error
+        except Exception as error:
+            raise item_error(error, row["source_uri"]) from error
+
+    def _opened(self, kind: Kind, container: str) -> _OpenTable | _OpenZip:
+        if container in self._open:
+            self._open.move_to_end(container)
+        else:
+            opener = _OpenZip if kind is Kind.ZIP else _OpenTable
+            self._open[container] = opener(self._source, container, self._limit)
+            if len(self._open) > OPEN_CONTAINERS:
+                self._open.popitem(last=False)[1].close()
+        return self._open[container]
+
+    def _read_signed(self, container: str, offset: int) -> bytes:
+        """Read by an address whose signature only the list knows."""
+        path = self._source.path(container)
+        if container_kind(container) is Kind.TABLE:
+            with self._lock:
+                address = self._opened(Kind.TABLE, container).read(offset).decode()
+        else:
+            line = self._source.read_path(path, offset, offset + MAX_LINE).partition(b"\n")[0].decode()
+            header = self._source.read_path(path, 0, MAX_LINE).partition(b"\n")[0].decode()
+            address = _address_in(line, _csv_column(header) if is_csv(container) else None) or ""
+        return address_store(self._source, container, address).read("")
+
+
+class _OpenZip:
+    """A zip archive, open."""
+
+    def __init__(self, source: Store, container: str, limit: int) -> None:
+        self._archive = zipfile.ZipFile(source.fs.open(source.path(container), "rb"))
+        self._infos = {info.header_offset: info for info in self._archive.infolist()}
+        self._limit = limit
+
+    def read(self, offset: int) -> bytes:
+        """The member whose header is at an offset."""
+        info = self._infos[offset]
+        if info.flag_bits & 1:
+            raise ItemError(ErrorCode.UNSUPPORTED, f"{info.filename} is encrypted")
+        with self._archive.open(info) as member:
+            data = member.read(self._limit + 1)
+        if len(data) > self._limit:
+            raise ItemError(ErrorCode.TOO_LARGE, f"{info.filename} unpacks to more than {self._limit} bytes")
+        return data
+
+    def close(self) -> None:
+        """Let it go."""
+        self._archive.close()
+
+
+class _OpenTable:
+    """A Parquet table, open; keeps the row group that was read last."""
+
+    def __init__(self, source: Store, container: str, _limit: int) -> None:
+        self._table = pq.ParquetFile(source.fs.open(source.path(container), "rb"))
+        schema = self._table.schema_arrow
+        self._column = _address_column(schema) or image_column(schema)
+        groups = range(self._table.metadata.num_row_groups)
+        self._starts = [0, *accumulate(self._table.metadata.row_group(group).num_rows for group in groups)]
+        self._group, self._values = -1, pa.chunked_array([], pa.binary())
+
+    def read(self, row: int) -> bytes:
+        """The image, or the address, in a row."""
+        group = bisect_right(self._starts, row) - 1
+        if group != self._group:
+            self._values = self._table.read_row_group(group, columns=[self._column]).column(0)
+            self._group = group
+        value = self._values[row - self._starts[group]].as_py()
+        value = value.get("bytes") if isinstance(value, dict) else value
+        if value is None:
+            raise ItemError(ErrorCode.NOT_FOUND, f"row {row} of the table has no image in it")
+        return value.encode() if isinstance(value, str) else bytes(value)
+
+    def close(self) -> None:
+        """Let it go."""
+        self._table.close()

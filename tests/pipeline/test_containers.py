@@ -1,0 +1,194 @@
+"""Images in shards, archives, tables and lists: what is found in them, and that their bytes come back."""
+
+from __future__ import annotations
+
+import http.server
+import io
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.containers import Fetcher
+from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError
+from pipeline.listing import Listing
+from pipeline.settings import RunSettings
+from pipeline.sources import open_source
+from pipeline.storage import open_store
+
+FILES = {"a.jpg": b"first", "folder/b.png": b"second" * 1000, "c.json": b"{}", "d.webp": b""}
+IMAGES = {name: data for name, data in FILES.items() if not name.endswith("json")}
+
+
+def listed(address: str) -> dict[str, dict[str, Any]]:
+    """Rows of the listing by key."""
+    listing = Listing(open_store(f"memory://{id(address)}"), "listing")
+    listing.fill(open_source(address), RunSettings())
+    return {row["source_key"]: row for batch in listing.batches() for row in batch.to_pylist()}
+
+
+def fetched(address: str) -> dict[str, bytes]:
+    """The bytes of every input by key."""
+    fetcher = Fetcher(open_source(address).store, 1 << 20)
+    return {key: fetcher.fetch(row) for key, row in listed(address).items()}
+
+
+def write_tar(path: Path, files: dict[str, bytes] = FILES) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(f"./{name}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+def write_zip(path: Path, files: dict[str, bytes] = FILES) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize(("suffix", "write"), [("tar", write_tar), ("zip", write_zip)])
+def test_an_archive_is_read_member_by_member(tmp_path: Path, suffix: str, write: Any) -> None:
+    write(tmp_path / f"shard.{suffix}")
+    address = str(tmp_path / f"shard.{suffix}")
+    assert fetched(address) == {f"shard.{suffix}/{name}": data for name, data in IMAGES.items()}
+    row = listed(address)[f"shard.{suffix}/a.jpg"]
+    assert row["source_uri"] == f"file://{address}/a.jpg"
+    assert row == listed(str(tmp_path / "*"))[f"shard.{suffix}/a.jpg"]
+
+
+def test_a_glob_names_shards_and_a_prefix_does_not(tmp_path: Path) -> None:
+    for number in range(3):
+        write_tar(tmp_path / f"{number}.tar")
+    assert len(listed(f"{tmp_path}/*.tar")) == 9
+    assert listed(str(tmp_path)) == {}
+
+
+def test_shards_on_s3(tmp_path: Path, bucket: str) -> None:
+    write_tar(tmp_path / "shard.tar")
+    write_zip(tmp_path / "shard.zip")
+    for name in ("shard.tar", "shard.zip"):
+        open_store(bucket).write(f"shards/{name}", (tmp_path / name).read_bytes())
+    found = fetched(f"{bucket}/shards/*")
+    assert found == {f"shard.{kind}/{name}": data for kind in ("tar", "zip") for name, data in IMAGES.items()}
+
+
+@pytest.mark.parametrize("rows_per_group", [1, 2, 100])
+def test_a_table_with_encoded_images(tmp_path: Path, rows_per_group: int) -> None:
+    path = tmp_path / "data.parquet"
+    images = [
+        {"bytes": b"one", "path": "x.jpg"},
+        {"bytes": b"two", "path": None},
+        {"bytes": b"three", "path": "y.png"},
+    ]
+    pq.write_table(pa.table({"label": [1, 2, 3], "image": images}), path, row_group_size=rows_per_group)
+    assert fetched(str(path)) == {
+        "data.parquet/x.jpg": b"one",
+        "data.parquet/1": b"two",
+        "data.parquet/y.png": b"three",
+    }
+    pq.write_table(
+        pa.table({"label": ["a", "b"], "jpeg": [b"one", b"two"]}), path, row_group_size=rows_per_group
+    )
+    assert fetched(str(path)) == {"data.parquet/0": b"one", "data.parquet/1": b"two"}
+
+
+def test_a_row_without_an_image_is_one_failure(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    pq.write_table(pa.table({"image": pa.array([None, b"two"], pa.binary())}), path)
+    rows, fetcher = listed(str(path)), Fetcher(open_store(str(tmp_path)), 100)
+    with pytest.raises(ItemError) as caught:
+        fetcher.fetch(rows["data.parquet/0"])
+    assert caught.value.code is ErrorCode.NOT_FOUND
+    assert fetcher.fetch(rows["data.parquet/1"]) == b"two"
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv", "parquet"])
+def test_a_list_of_addresses(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.jpg").write_bytes(b"a")
+    (tmp_path / "b.png").write_bytes(b"b")
+    addresses = [str(tmp_path / "in/a.jpg"), "b.png", "gone.jpg"]
+    path = tmp_path / f"list.{kind}"
+    if kind == "txt":
+        path.write_text("\n# a comment\n" + "\n".join(addresses) + "\n\n")
+    elif kind == "csv":
+        path.write_text("label,url\n" + "".join(f'"x, y",{address}\n' for address in addresses))
+    else:
+        pq.write_table(pa.table({"label": [1, 2, 3], "url": addresses}), path)
+    rows, fetcher = listed(str(path)), Fetcher(open_source(str(path)).store, 100)
+    inside = f"{tmp_path}/in/a.jpg".strip("/")
+    assert set(rows) == {inside, "b.png", "gone.jpg"}
+    assert [fetcher.fetch(rows[key]) for key in (inside, "b.png")] == [b"a", b"b"]
+    with pytest.raises(ItemError) as caught:
+        fetcher.fetch(rows["gone.jpg"])
+    assert caught.value.code is ErrorCode.NOT_FOUND
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """The address of a web server that asks for a signature."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def send_head(self) -> Any:
+            if "sig=secret" not in self.path:
+                self.send_error(403)
+                return None
+            return super().send_head()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/a.jpg").write_bytes(b"a")
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "web"))
+    )
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv", "parquet"])
+def test_a_signature_is_used_and_never_stored(tmp_path: Path, web: str, kind: str) -> None:
+    address, path = f"{web}/a.jpg?sig=secret", tmp_path / f"list.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.table({"url": [address]}), path)
+    else:
+        path.write_text(("name,url\nx," if kind == "csv" else "# list\n") + address + "\n")
+    rows = listed(str(path))
+    assert [row["source_uri"] for row in rows.values()] == [f"{web}/a.jpg"]
+    assert "secret" not in str(rows)
+    assert list(fetched(str(path)).values()) == [b"a"]
+
+
+def test_what_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
+    write_zip(tmp_path / "bomb.zip", {"a.png": b"\0" * 100_000})
+    row = listed(str(tmp_path / "bomb.zip"))["bomb.zip/a.png"]
+    for size in (row["source_size"], -1):
+        with pytest.raises(ItemError) as caught:
+            Fetcher(open_store(str(tmp_path)), 1000).fetch(row | {"source_size": size})
+        assert caught.value.code is ErrorCode.TOO_LARGE
+
+
+@pytest.mark.parametrize("name", ["broken.tar", "broken.zip", "broken.parquet"])
+def test_a_container_that_is_none_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"nonsense" * 100)
+    with pytest.raises(RunError, match="cannot be read as its extension says"):
+        listed(str(tmp_path / name))
+
+
+def test_a_table_without_images_is_an_error(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"label": [1]}), tmp_path / "data.parquet")
+    with pytest.raises(SettingsError, match="no column of encoded images"):
+        listed(str(tmp_path / "data.parquet"))
