@@ -32,6 +32,8 @@ OBJECT_STORE_BYTES = 1 << 30
 """Of a Ray that we start: what is in flight between the stages lies in it."""
 BLOCK_BYTES = 32 << 20
 """Of decoded images in one block, roughly; more of them than that are split."""
+BATCH_ON_GPU, BATCH_ON_CPU = 32, 8
+"""Images in a batch: where one takes seconds, a batch that is lost with its process must not cost minutes."""
 SERVING_CPUS = 2
 """Logical CPUs for the stages beside the model, on top of the model's own: they mostly wait."""
 
@@ -279,6 +281,7 @@ def _reason(error: BaseException) -> str:
     return bounded_text(without_secrets(last))
 
 
-def images_per_batch(settings: RunSettings, pending: int, workers: int) -> int:
+def images_per_batch(settings: RunSettings, pending: int, machines: Machines) -> int:
     """Images in one batch: few enough that every worker has something to do, and more than once."""
-    return max(1, min(settings.batch, pending // (4 * workers)))
+    most = settings.batch or (BATCH_ON_GPU if machines.gpus else BATCH_ON_CPU)
+    return max(1, min(most, pending // (4 * machines.workers)))

@@ -6,6 +6,7 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -60,21 +61,42 @@ class PriorRestorerFactory:
     method: RestoreSettings
 
     def identity(self) -> PriorIdentity:
-        """Which prior it is. Raises SettingsError."""
-        from i2r import load_prior
+        """Which prior it is; the model itself is not loaded. Raises SettingsError."""
         from i2r.errors import I2RError
+        from i2r.prior import digest_prior, find_prior
+        from i2r.typicality import Calibration
 
         try:
-            loaded = load_prior(self.prior, _device())
-        except I2RError as error:
+            folder = find_prior(self.prior)
+            _check_weights(folder)
+            Calibration.load(folder)
+            return PriorIdentity(folder.resolve().name, digest_prior(folder))
+        except (I2RError, OSError) as error:
             raise SettingsError(str(error)) from error
-        return PriorIdentity(loaded.name, loaded.sha256)
 
     def __call__(self) -> ImageRestorer:
         """The restorer, on a GPU where this process has one."""
         from i2r import Restorer, load_prior
+        from i2r.prior import find_prior
+        from i2r.typicality import Calibration
 
-        return Restorer(load_prior(self.prior, _device()), self.method)
+        calibration = Calibration.load(find_prior(self.prior))
+        return Restorer(load_prior(self.prior, _device()), calibration, self.method)
+
+
+def _check_weights(folder: Path) -> None:
+    """Read the weights' header, which tells a damaged or truncated file. Raises SettingsError."""
+    from safetensors import SafetensorError, safe_open
+
+    files = sorted((folder / "unet").glob("*.safetensors"))
+    if not files:
+        raise SettingsError(f"{folder / 'unet'} holds no .safetensors file: copy the prior again")
+    for file in files:
+        try:
+            with safe_open(file, framework="numpy") as weights:
+                weights.keys()
+        except (SafetensorError, OSError) as error:
+            raise SettingsError(f"the weights {file} cannot be read ({error}): copy them again") from error
 
 
 class RestoreActor:
@@ -195,7 +217,7 @@ def from_float(image: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     """Float pixels in [0, 1] at another depth, rounded."""
     if np.issubdtype(dtype, np.integer):
         limit = np.iinfo(dtype).max
-        return np.rint(np.clip(image.astype(np.float64), 0, 1) * limit).astype(dtype)
+        return np.rint(np.clip(image, 0, 1) * np.float32(limit)).astype(dtype)
     return image.astype(dtype, copy=False)
 
 

@@ -176,7 +176,7 @@ class Run:
         )
         self._tell("starting Ray")
         with ray_session(self._settings, self._address) as machines:
-            group = images_per_batch(self._settings, total, machines.workers)
+            group = images_per_batch(self._settings, total, machines)
             started = time.monotonic()
             attempt = 1
             while parts:

@@ -62,7 +62,9 @@ class RunSettings(BaseModel):
     workers: Count | None = Field(
         None, description="models at work at once; by default what the machine holds"
     )
-    batch: Count = Field(16, description="most images handed to a model at once")
+    batch: Count | None = Field(
+        None, description="most images handed to a model at once; by default 32 on a GPU, 8 without"
+    )
     max_pixels: Count = Field(200_000_000, description="pixels above which an image is refused")
     decode_seconds: Seconds = Field(60.0, description="time after which decoding an image is given up")
     decode_memory_mib: Count = Field(4096, description="memory that decoding an image may take")

@@ -241,12 +241,12 @@ class Store:
         return True
 
     @contextlib.contextmanager
-    def _temporary(self, key: str, data: bytes) -> Iterator[Path]:
+    def _temporary(self, key: str, data: bytes) -> Iterator[str]:
         """A file with `data` in it, on the disk of `key`, whose folder exists; gone afterwards."""
-        folder = Path(self.root, PRIVATE, "tmp")
-        folder.mkdir(parents=True, exist_ok=True)
-        Path(self.path(key)).parent.mkdir(parents=True, exist_ok=True)
-        name = folder / f"{os.getpid()}-{secrets.token_hex(8)}"
+        folder = f"{self.root}/{PRIVATE}/tmp"
+        name = f"{folder}/{os.getpid()}-{secrets.token_hex(8)}"
+        os.makedirs(folder, exist_ok=True)
+        os.makedirs(os.path.dirname(self.path(key)), exist_ok=True)
         try:
             with open(name, "xb") as file:
                 file.write(data)
@@ -254,7 +254,8 @@ class Store:
                 os.fsync(file.fileno())
             yield name
         finally:
-            name.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
 
 
 def item_error(error: BaseException, uri: str) -> ItemError:

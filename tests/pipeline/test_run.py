@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tarfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def test_a_folder_with_broken_files_is_restored_in_full(source: Path, tmp_path: 
     assert pq.read_schema(next((dest / "_i2r/manifest").rglob("*.parquet"))).equals(SCHEMA)
     record = json.loads((dest / f"_i2r/runs/{summary.run_id}.json").read_text())
     assert record["counts"] == summary.counts
-    assert record["details"]["settings"]["batch"] == 16
+    assert record["details"]["settings"]["prior"] == "photo-64"
     assert told[-1].done == told[-2].total == 12
 
     again = restore(source, dest)
@@ -219,6 +220,14 @@ def test_a_wrong_destination_is_refused_before_anything_is_written(
 def test_a_restorer_that_cannot_start_stops_the_run(source: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="weights are gone"):
         restore(source, tmp_path / "dest", StandIn(version="broken"))
+
+
+def test_images_in_a_shard_are_restored_beside_each_other(source: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "shard.tar", "w") as archive:
+        archive.add(source, arcname=".")
+    restore(tmp_path / "shard.tar", tmp_path / "dest")
+    expected = {f"shard.tar/{path.relative_to(source).as_posix()}" for path in source.rglob("*.png")}
+    assert images(tmp_path / "dest") == set(rows(tmp_path / "dest")) == expected
 
 
 def test_the_same_from_s3_to_s3(source: Path, bucket: str) -> None:

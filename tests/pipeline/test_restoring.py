@@ -1,0 +1,101 @@
+"""The actor's class by itself: types, seeds, and one bad image among good ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from standin import BROKEN, CLEAN, Answer, StandIn
+
+from i2r import RestoreSettings
+from pipeline.errors import ErrorCode, ItemError, SettingsError
+from pipeline.restoring import (
+    PriorIdentity,
+    PriorRestorerFactory,
+    RestoreActor,
+    Restored,
+    from_float,
+    seed_of,
+    to_float,
+)
+
+
+def image(mark: int = 100, side: int = 8, channels: int = 3) -> np.ndarray:
+    pixels = np.full((side, side, channels), 50, np.uint8)
+    pixels[0, 0] = mark
+    return pixels
+
+
+@given(hnp.arrays(st.sampled_from([np.uint8, np.uint16]), (3, 4, 1)))
+def test_pixels_survive_the_way_through_floats(pixels: np.ndarray) -> None:
+    floats = to_float(pixels)
+    assert floats.dtype == np.float32
+    np.testing.assert_array_equal(from_float(floats, pixels.dtype), pixels)
+
+
+def test_a_batch_of_columns_is_restored_in_place() -> None:
+    images = np.empty(3, dtype=object)
+    images[:] = [image(), image(CLEAN, side=6, channels=1), image(BROKEN)]
+    batch = RestoreActor(StandIn())({"image": images, "name": np.array(["a", "b", "c"])})
+    assert list(batch["status"]) == ["restored", "unchanged", "failed"]
+    assert list(batch["name"]) == ["a", "b", "c"]
+    assert [restored.shape for restored in batch["image"]] == [pixels.shape for pixels in images]
+    np.testing.assert_array_equal(batch["image"][1], images[1])
+    assert "divides by zero" in batch["error_message"][2]
+
+
+def test_one_bad_image_does_not_spoil_its_neighbours() -> None:
+    images = [image(mark) for mark in (1, 2, BROKEN, 3, BROKEN)]
+    results = RestoreActor(StandIn()).restore(images, range(5))
+    assert [isinstance(result, Restored) for result in results] == [True, True, False, True, False]
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """Restores at most two images at once."""
+
+    def identity(self) -> PriorIdentity:
+        return PriorIdentity("narrow", "0")
+
+    def __call__(self) -> Narrow:
+        return self
+
+    def restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Answer]:
+        if len(images) > 2 or images[0].shape[0] > 16:
+            raise RuntimeError("CUDA out of memory")
+        return [Answer("restored", pixels) for pixels in images]
+
+
+def test_a_batch_that_does_not_fit_is_halved() -> None:
+    results = RestoreActor(Narrow()).restore([image(n) for n in range(7)], range(7))
+    assert all(isinstance(result, Restored) for result in results)
+    (failure,) = RestoreActor(Narrow()).restore([image(side=32)], [0])
+    assert isinstance(failure, ItemError)
+    assert failure.code is ErrorCode.OUT_OF_MEMORY
+
+
+def test_a_seed_comes_from_the_bytes_alone() -> None:
+    assert seed_of(b"x") == seed_of(b"x") != seed_of(b"y")
+    assert 0 <= seed_of(b"x") < 2**63
+
+
+def write_prior(folder: Path, weights: bytes) -> Path:
+    (folder / "unet").mkdir(parents=True)
+    (folder / "scheduler").mkdir()
+    (folder / "model_index.json").write_text("{}")
+    (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(weights)
+    return folder
+
+
+def test_a_broken_prior_is_a_wrong_setting(tmp_path: Path) -> None:
+    folder = write_prior(tmp_path / "prior", b"nonsense" * 10)
+    with pytest.raises(SettingsError, match="cannot be read .* copy them again"):
+        PriorRestorerFactory(str(folder), RestoreSettings()).identity()
+    with pytest.raises(SettingsError, match="no prior"):
+        PriorRestorerFactory("no-such-prior", RestoreSettings()).identity()
