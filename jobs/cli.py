@@ -36,6 +36,7 @@ def main() -> None:
 @click.option("--retry-failed", is_flag=True, default=None, help="Try again what failed earlier.")
 @click.option("--limit", type=int, help="Handle at most so many inputs.")
 @click.option("--sample", type=float, help="Share of the inputs, from 0 to 1, always the same ones.")
+@click.option("--reference", metavar="PREFIX", help="Better versions, paired by key, to measure against.")
 @click.option("--workers", type=int, help="Models at work at once. [default: what the machine holds]")
 @click.option("--threads", type=int, help="CPU threads of one model.")
 @click.option("--batch", type=int, help="Most images handed to a model at once.")
@@ -103,22 +104,49 @@ def _status(dest: str) -> int:
 
 @main.command()
 @click.argument("dest")
-def verify(dest: str) -> None:
+@click.option("--repair", is_flag=True, help="Restore again what is missing or wrong.")
+def verify(dest: str, repair: bool) -> None:
     """Check that every object which the manifest speaks of is at DEST with the right content.
 
     Exit status: 0 all is right; 3 something is missing or wrong.
     """
-    sys.exit(_guarded(lambda: _verify(dest)))
+    sys.exit(_guarded(lambda: _verify(dest, repair)))
 
 
-def _verify(dest: str) -> int:
-    from jobs.tables import print_verification
+def _verify(dest: str, repair: bool) -> int:
+    from jobs.progress import show_progress, stop_on_signals
+    from jobs.tables import print_summary, print_verification
     from pipeline.inspection import verify_dataset
+    from pipeline.repair import repair_dataset
     from pipeline.summary import ExitStatus
 
     verification = verify_dataset(dest)
     print_verification(verification)
+    if verification.faults and repair:
+        with stop_on_signals() as stop, show_progress() as on_progress:
+            summary = repair_dataset(dest, verification.faults, on_progress=on_progress, stop=stop)
+        print_summary(summary)
+        return summary.exit_status
     return ExitStatus.SOME_FAILED if verification.faults else ExitStatus.DONE
+
+
+@main.command()
+@click.argument("dest")
+@click.option("--yes", is_flag=True, help="Delete them; without it they are only listed.")
+def clean(dest: str, yes: bool) -> None:
+    """List, and with --yes delete, our objects at DEST that no newest row of the manifest mentions."""
+    sys.exit(_guarded(lambda: _clean(dest, yes)))
+
+
+def _clean(dest: str, yes: bool) -> int:
+    from pipeline.cleaning import clean_dataset
+
+    count = 0
+    for uri in clean_dataset(dest, delete=yes):
+        click.echo(uri)
+        count += 1
+    click.echo(f"{count} objects {'deleted' if yes else 'would be deleted: --yes does it'}")
+    return 0
 
 
 @main.command()

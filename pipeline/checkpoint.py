@@ -68,6 +68,7 @@ class Wanted:
         settings_sha256: of the outputs that are wanted.
         epoch: of this run, whose own rows are final whatever they say; None before it has one.
         only, retry_failed, sample: as in `RunSettings`.
+        redo: addresses of sources that are wanted whatever the manifest says, and no others.
     """
 
     settings_sha256: str
@@ -75,14 +76,23 @@ class Wanted:
     only: Only | None = None
     retry_failed: bool = False
     sample: float | None = None
+    redo: frozenset[str] | None = None
 
     @classmethod
-    def of(cls, settings: RunSettings, settings_sha256: str, epoch: int | None = None) -> Wanted:
+    def of(
+        cls,
+        settings: RunSettings,
+        settings_sha256: str,
+        epoch: int | None = None,
+        redo: frozenset[str] | None = None,
+    ) -> Wanted:
         """What a run's settings want."""
-        return cls(settings_sha256, epoch, settings.only, settings.retry_failed, settings.sample)
+        return cls(settings_sha256, epoch, settings.only, settings.retry_failed, settings.sample, redo)
 
     def kinds(self) -> set[int]:
         """Kinds of inputs to handle."""
+        if self.redo is not None:
+            return {OUTDATED}
         match self.only:
             case Only.NEW:
                 return {NEW}
@@ -260,6 +270,9 @@ class _Join:
             [HANDLED, CHANGED, OUTDATED, FAILED],
             DONE,
         )
+        if (redo := self._wanted.redo) is not None:
+            again = np.isin(inputs["hi"], digests(redo)[:, 0]) & (kind != HANDLED)
+            kind = np.where(again, OUTDATED, np.where(kind == HANDLED, HANDLED, DONE)).astype(np.uint8)
         kind[known] |= np.where(found["failed"], _LAST_FAILED, 0).astype(np.uint8)
         kind[_repeats(input_groups, inputs["index"])] |= _REPEATED
         self._flags[inputs["index"]] |= kind

@@ -217,7 +217,7 @@ def _address_in(line: str, column: int | None) -> str | None:
 
 
 def _addresses(store: Store, container: Found, lines: Iterator[tuple[int, str]]) -> Iterator[Found]:
-    """Ask about every address, many at once; one that is not there is an input all the same, and fails later."""
+    """Ask about every address, many at once; one that is not there is an input too, and fails later."""
     with ThreadPoolExecutor(HEADS) as threads:
         while some := list(islice(lines, 32 * HEADS)):
             yield from threads.map(lambda line: _ask(store, container, *line), some)

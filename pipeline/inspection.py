@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.buckets import DIGEST, Buckets, bucket_count, digests, newest
 from pipeline.errors import ErrorCode, ItemError, SettingsError
 from pipeline.lease import describe, epochs, is_dead, read_holder
-from pipeline.manifest import Status, manifest_files, read_batches, row_count
+from pipeline.manifest import ManifestFile, Status, manifest_files, read_batches, row_count
 from pipeline.storage import Store, open_store
 from pipeline.summary import read_records
 
@@ -61,10 +62,17 @@ class DatasetStatus:
 
 @dataclass(frozen=True)
 class Fault:
-    """An object that is not as its row says."""
+    """An object that is not as its row says.
+
+    Attributes:
+        uri: of the object.
+        problem: `missing`, `changed`, `lies elsewhere`, or the code of the error in reading it.
+        source_uri: what it was made from.
+    """
 
     uri: str
     problem: str
+    source_uri: str
 
 
 @dataclass
@@ -86,30 +94,40 @@ def open_dataset(dest: str) -> Store:
 def newest_rows(store: Store, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The newest row of every source, in batches with some of the columns; flat in memory."""
     files = manifest_files(store)
-    total = sum(row_count(store, file.key) for file in files)
     with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
-        buckets = Buckets(Path(folder, "rows"), _ENTRY, bucket_count(total))
-        wanted = np.memmap(Path(folder, "wanted"), dtype=np.bool_, mode="w+", shape=max(total, 1))
-        start = 0
-        for file in files:
-            for batch in read_batches(store, file.key, _ORDER):
-                entries = np.zeros(batch.num_rows, _ENTRY)
-                pairs = digests(batch["source_uri"].to_pylist())
-                entries["hi"], entries["lo"] = pairs[:, 0], pairs[:, 1]
-                entries["epoch"] = batch["epoch"].to_numpy()
-                entries["attempts"] = batch["attempts"].to_numpy()
-                entries["finished"] = batch["finished_at"].cast(pa.int64()).to_numpy()
-                entries["index"] = np.arange(start, start + batch.num_rows)
-                start += batch.num_rows
-                buckets.add(entries)
-        for entries in buckets:
-            wanted[entries["index"]] = newest(entries)
-        start = 0
-        for file in files:
-            for batch in read_batches(store, file.key, columns):
-                mask = np.asarray(wanted[start : start + batch.num_rows])
-                start += batch.num_rows
-                yield batch.filter(pa.array(mask))
+        wanted = newest_mask(store, files, Path(folder))
+        for start, batch in numbered_batches(store, files, columns):
+            yield batch.filter(pa.array(np.asarray(wanted[start : start + batch.num_rows])))
+
+
+def newest_mask(store: Store, files: Sequence[ManifestFile], folder: Path) -> NDArray[np.bool_]:
+    """For every row of the files, whether it is the newest of its source; on disk, in a folder of its own."""
+    total = sum(row_count(store, file.key) for file in files)
+    buckets = Buckets(folder / "rows", _ENTRY, bucket_count(total))
+    mask = np.memmap(folder / "newest", dtype=np.bool_, mode="w+", shape=max(total, 1))
+    for start, batch in numbered_batches(store, files, _ORDER):
+        entries = np.zeros(batch.num_rows, _ENTRY)
+        pairs = digests(batch["source_uri"].to_pylist())
+        entries["hi"], entries["lo"] = pairs[:, 0], pairs[:, 1]
+        entries["epoch"] = batch["epoch"].to_numpy()
+        entries["attempts"] = batch["attempts"].to_numpy()
+        entries["finished"] = batch["finished_at"].cast(pa.int64()).to_numpy()
+        entries["index"] = np.arange(start, start + batch.num_rows)
+        buckets.add(entries)
+    for entries in buckets:
+        mask[entries["index"]] = newest(entries)
+    return mask
+
+
+def numbered_batches(
+    store: Store, files: Sequence[ManifestFile], columns: Sequence[str]
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Batches of all rows of the files, each with the number of its first row."""
+    start = 0
+    for file in files:
+        for batch in read_batches(store, file.key, columns):
+            yield start, batch
+            start += batch.num_rows
 
 
 def read_status(dest: str) -> DatasetStatus:
@@ -135,7 +153,7 @@ def verify_dataset(dest: str) -> Verification:
     store = open_dataset(dest)
     found = Verification()
     with ThreadPoolExecutor(READS) as threads:
-        for batch in newest_rows(store, ("output_uri", "output_sha256", "status")):
+        for batch in newest_rows(store, ("source_uri", "output_uri", "output_sha256", "status")):
             rows = iter([row for row in batch.to_pylist() if row["status"] != Status.FAILED])
             while some := list(islice(rows, 4 * READS)):
                 for fault in threads.map(lambda row: _check(store, row), some):
@@ -146,12 +164,12 @@ def verify_dataset(dest: str) -> Verification:
 
 
 def _check(store: Store, row: Mapping[str, Any]) -> Fault | None:
-    uri = str(row["output_uri"])
+    uri, source = str(row["output_uri"]), str(row["source_uri"])
     prefix = f"{store.uri()}/"
     if not uri.startswith(prefix):
-        return Fault(uri, "lies elsewhere")
+        return Fault(uri, "lies elsewhere", source)
     try:
         data = store.read(uri.removeprefix(prefix))
     except ItemError as error:
-        return Fault(uri, "missing" if error.code is ErrorCode.NOT_FOUND else str(error.code))
-    return None if hashlib.sha256(data).hexdigest() == row["output_sha256"] else Fault(uri, "changed")
+        return Fault(uri, "missing" if error.code is ErrorCode.NOT_FOUND else str(error.code), source)
+    return None if hashlib.sha256(data).hexdigest() == row["output_sha256"] else Fault(uri, "changed", source)

@@ -77,11 +77,8 @@ class PriorRestorerFactory:
     def __call__(self) -> ImageRestorer:
         """The restorer, on a GPU where this process has one."""
         from i2r import Restorer, load_prior
-        from i2r.prior import find_prior
-        from i2r.typicality import Calibration
 
-        calibration = Calibration.load(find_prior(self.prior))
-        return Restorer(load_prior(self.prior, _device()), calibration, self.method)
+        return Restorer(load_prior(self.prior, _device()), self.method)
 
 
 def _check_weights(folder: Path) -> None:

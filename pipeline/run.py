@@ -48,6 +48,7 @@ def restore_dataset(
     stop: threading.Event | None = None,
     dry_run: bool = False,
     address: str | None = None,
+    redo: frozenset[str] | None = None,
 ) -> RunSummary:
     """Restore every image of a source into a destination.
 
@@ -60,6 +61,7 @@ def restore_dataset(
         on_progress: told how far the run has come, about once a second.
         stop: set it to stop the run early; what was finished is recorded.
         dry_run: only find out what would be done; writes nothing.
+        redo: addresses of sources to restore again whatever the manifest says of them, and no others.
         address: of a Ray cluster; by default the one that is initialised, or one on this machine for this
             run.
 
@@ -70,7 +72,9 @@ def restore_dataset(
     """
     settings = settings or RunSettings()
     factory = restorer_factory or PriorRestorerFactory(settings.prior, settings.method)
-    run = Run(source, dest, settings, factory, on_progress or _silent, stop or threading.Event(), address)
+    run = Run(
+        source, dest, settings, factory, on_progress or _silent, stop or threading.Event(), address, redo
+    )
     return run.preview() if dry_run else run.execute()
 
 
@@ -90,16 +94,19 @@ class Run:
         on_progress: OnProgress,
         stop: threading.Event,
         address: str | None,
+        redo: frozenset[str] | None = None,
     ) -> None:
+        self._redo = redo
         self._settings, self._factory, self._on_progress, self._stop = settings, factory, on_progress, stop
         self._address = address
         self._source: Source = open_source(source)
         self._dest = open_store(dest)
+        self._reference = open_source(settings.reference).store if settings.reference else None
         self._start = time.monotonic()
         self._id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-        if overlap(self._source.store, self._dest):
+        if overlap(self._source.extent, self._dest):
             raise SettingsError(
-                f"SOURCE {self._source.store.uri()} and DEST {self._dest.uri()} overlap: "
+                f"SOURCE {self._source.extent.uri()} and DEST {self._dest.uri()} overlap: "
                 "choose a DEST outside of SOURCE"
             )
         _check_writable(self._dest)
@@ -115,7 +122,7 @@ class Run:
         with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
             listing = Listing(open_store(folder), "listing")
             listing.fill(self._source, self._settings)
-            for _ in self._pending(listing, Wanted.of(self._settings, self._digest)):
+            for _ in self._pending(listing, self._wanted()):
                 pass
             return replace(self._summary(listing, None), dry_run=True)
 
@@ -126,9 +133,7 @@ class Run:
             listing = Listing(self._dest, f"{run_folder(self._id)}/listing")
             self._tell("listing")
             listing.fill(self._source, self._settings)
-            parts = self._store_pending(
-                listing, Wanted.of(self._settings, self._digest, lease.epoch), attempt=1
-            )
+            parts = self._store_pending(listing, self._wanted(lease.epoch), attempt=1)
             reason = self._restore(listing, parts, lease) if parts else None
             self._tell("recording")
             manifest.compact(self._dest, self._id)
@@ -137,6 +142,9 @@ class Run:
             lease.check()
             summary.store(self._dest)
             return summary
+
+    def _wanted(self, epoch: int | None = None) -> Wanted:
+        return Wanted.of(self._settings, self._digest, epoch, self._redo)
 
     def _pending(self, listing: Listing, wanted: Wanted) -> Iterator[pa.RecordBatch]:
         """Pending inputs within the limit."""
@@ -207,7 +215,7 @@ class Run:
         """Inputs that this run took on and has no row of: inputs minus rows."""
         tally = self._tally
         try:
-            return self._store_pending(listing, Wanted.of(self._settings, self._digest, epoch), attempt)
+            return self._store_pending(listing, self._wanted(epoch), attempt)
         finally:
             self._tally = tally
 
@@ -261,7 +269,7 @@ class Run:
             "epoch": epoch,
             "attempts": attempt,
         }
-        return Job(self._source.store, self._dest, self._settings, common, self._extension)
+        return Job(self._source.store, self._dest, self._settings, common, self._extension, self._reference)
 
     def _must_stop(self) -> str | None:
         if self._stop.is_set():
@@ -291,7 +299,7 @@ class Run:
             stopped=stopped,
             settings_sha256=self._digest,
             details={
-                "source": self._source.store.uri(),
+                "source": self._source.store.uri(self._source.pattern or ""),
                 "prior": self._prior.name,
                 "prior_sha256": self._prior.sha256,
                 "settings": self._settings.model_dump(mode="json"),

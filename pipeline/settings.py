@@ -59,6 +59,10 @@ class RunSettings(BaseModel):
     limit: Count | None = Field(None, description="handle at most this many inputs")
     sample: Share | None = Field(None, description="share of the inputs to handle, always the same ones")
 
+    reference: str | None = Field(
+        None, description="address of better versions, paired by key, to measure against"
+    )
+
     workers: Count | None = Field(
         None, description="models at work at once; by default what the machine holds"
     )

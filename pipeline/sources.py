@@ -31,6 +31,12 @@ class Source:
     store: Store
     pattern: str | None
 
+    @property
+    def extent(self) -> Store:
+        """What an output must not lie in: the prefix that is listed, or the single object."""
+        single = self.pattern is not None and not has_magic(self.pattern)
+        return Store(self.store.fs, self.store.path(self.pattern or "")) if single else self.store
+
     def inputs(self) -> Iterator[Found]:
         """Every object, and, in place of a container that the address names, what is in it.
 

@@ -51,6 +51,7 @@ class Job:
         settings: of the run.
         common: columns that all its rows share.
         extension: of the outputs where the format is set.
+        reference: better versions of the images, by the same keys, or None.
     """
 
     source: Store
@@ -58,6 +59,7 @@ class Job:
     settings: RunSettings
     common: dict[str, Any]
     extension: str | None
+    reference: Store | None = None
 
 
 @dataclass
@@ -69,6 +71,7 @@ class Item:
         owned: an object of ours lies at its output's key.
         data: the source's bytes.
         picture: the decoded source.
+        reference: pixels of its better version, of the same shape, where there is one.
         image: the restored pixels, (H, W, C) of the source's type, where they are to be stored.
         fatal: why the whole run must stop.
         timings: seconds per stage.
@@ -78,6 +81,7 @@ class Item:
     owned: bool
     data: bytes = b""
     picture: Picture | None = None
+    reference: np.ndarray | None = None
     image: np.ndarray | None = None
     fatal: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
@@ -97,7 +101,7 @@ class Item:
             "error_code": code.value,
             "error_message": bounded_text(text),
         }
-        self.data, self.picture, self.image = b"", None, None
+        self.data, self.picture, self.reference, self.image = b"", None, None, None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -154,7 +158,19 @@ class FetchAndDecode:
                 "width": width,
                 "height": height,
             }
+            if self._job.reference is not None:
+                item.reference = self._decode_reference(self._job.reference, item)
         return item
+
+    def _decode_reference(self, store: Store, item: Item) -> np.ndarray | None:
+        """The better version of an image; None where there is none that it can be compared with."""
+        try:
+            data = store.read(item.row["source_key"])
+            pixels = self._decoder.decode(data, max_pixels=self._job.settings.max_pixels).pixels
+        except ItemError:
+            return None
+        shape = item.picture.pixels.shape if item.picture else None
+        return pixels if pixels.shape == shape else None
 
 
 class RestoreItems:
@@ -223,7 +239,7 @@ class EncodeAndStore:
             elif self._job.extension and picture.format != self._job.settings.format:
                 encoded = encode(picture, before, format=self._job.settings.format)
                 item.data, losses = encoded.data, encoded.losses
-            item.row |= {"losses": list(losses), "metrics": measure(before, after)}
+            item.row |= {"losses": list(losses), "metrics": measure(before, after, item.reference)}
 
     def _put(self, item: Item) -> None:
         with item.timed("store"):
@@ -242,14 +258,22 @@ class EncodeAndStore:
             }
 
 
-def measure(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
-    """Scores of an image that need no reference, before and after, by the manifest's names.
+def measure(before: np.ndarray, after: np.ndarray, reference: np.ndarray | None = None) -> dict[str, float]:
+    """Scores of an image before and after, by the manifest's names.
 
-    They are those of the middle of the green channel: a fraction of the cost, and as telling.
+    Those without a reference are those of the middle of the green channel: a fraction of the cost, and as
+    telling.
     """
     from i2r import metrics
 
     scores: dict[str, float] = {}
+    if reference is not None:
+        better = to_float(reference)
+        for when, image in (("before", before), ("after", after)):
+            scores |= {
+                f"psnr_{when}": metrics.psnr(image, better),
+                f"ssim_{when}": metrics.ssim(image, better),
+            }
     first = metrics.no_reference(_middle(before))
     second = first if after is before else metrics.no_reference(_middle(after))
     for name, value in first.items():

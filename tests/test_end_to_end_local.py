@@ -53,7 +53,7 @@ def source(tmp_path: Path) -> Path:
 
 def start(source: Path, dest: Path, seconds: float, log: Path) -> subprocess.Popen[str]:
     path = os.pathsep.join(
-        [str(ROOT), str(ROOT / "tests" / "pipeline"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        [*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT), str(ROOT / "tests" / "pipeline")]
     )
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, str(source), str(dest), str(seconds), str(log)],

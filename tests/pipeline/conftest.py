@@ -21,7 +21,7 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 # Ray's workers and the tests' own commands find the packages and the stand-in there.
 os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(ROOT), str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    [*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT), str(HERE)]
 )
 
 MakeImages = Callable[..., Path]

@@ -95,7 +95,7 @@ def write_prior(folder: Path, weights: bytes) -> Path:
 
 def test_a_broken_prior_is_a_wrong_setting(tmp_path: Path) -> None:
     folder = write_prior(tmp_path / "prior", b"nonsense" * 10)
-    with pytest.raises(SettingsError, match="cannot be read .* copy them again"):
+    with pytest.raises(SettingsError, match=r"cannot be read .* copy them again"):
         PriorRestorerFactory(str(folder), RestoreSettings()).identity()
     with pytest.raises(SettingsError, match="no prior"):
         PriorRestorerFactory("no-such-prior", RestoreSettings()).identity()

@@ -14,10 +14,12 @@ import pytest
 from conftest import write_image
 from standin import BAD, BROKEN, CLEAN, DEADLY, StandIn
 
+from pipeline.cleaning import clean_dataset
 from pipeline.errors import LeaseHeldError, RunError, SettingsError
 from pipeline.inspection import newest_rows, verify_dataset
 from pipeline.lease import FOLDER, identity
 from pipeline.manifest import SCHEMA
+from pipeline.repair import repair_dataset
 from pipeline.run import restore_dataset
 from pipeline.settings import RunSettings
 from pipeline.storage import open_store
@@ -222,9 +224,53 @@ def test_a_restorer_that_cannot_start_stops_the_run(source: Path, tmp_path: Path
         restore(source, tmp_path / "dest", StandIn(version="broken"))
 
 
+def test_what_is_missing_or_wrong_is_repaired(source: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    restore(source, dest, limit=5)
+    done = sorted(images(dest))
+    (dest / done[0]).unlink()
+    (dest / done[1]).write_bytes(b"scribbled over")
+    faults = verify_dataset(str(dest)).faults
+    assert {fault.problem for fault in faults} == {"missing", "changed"}
+    summary = repair_dataset(str(dest), faults, restorer_factory=StandIn())
+    assert (summary.counts["restored"], summary.exit_status) == (2, 0)
+    assert verify_dataset(str(dest)).faults == []
+    assert len(rows(dest)) == 5
+
+
+def test_only_our_superfluous_objects_are_cleaned(source: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    restore(source, dest, limit=3)
+    before = images(dest)
+    assert list(clean_dataset(str(dest), delete=True)) == []
+    restore(source, dest, format="webp")
+    (dest / "mine.png").write_text("not of a run")
+    foreign = sorted(before)[0]
+    (dest / foreign).write_text("put in the place of ours")
+    superfluous = {f"file://{dest}/{key}" for key in before - {foreign}}
+    assert set(clean_dataset(str(dest), delete=False)) == superfluous
+    assert set(clean_dataset(str(dest), delete=True)) == superfluous
+    assert images(dest) & (before | {"mine.png"}) == {foreign, "mine.png"}
+    assert verify_dataset(str(dest)).faults == []
+
+
+def test_a_reference_is_measured_against(source: Path, tmp_path: Path) -> None:
+    reference = tmp_path / "reference"
+    (reference / "album-0").mkdir(parents=True)
+    (reference / "album-0/0.png").write_bytes((source / "album-0/0.png").read_bytes())
+    restore(source, tmp_path / "dest", reference=str(reference))
+    found = rows(tmp_path / "dest")
+    assert found["album-0/0.png"]["metrics"]["psnr_before"] == float("inf")
+    assert 0 < found["album-0/0.png"]["metrics"]["psnr_after"] < 40
+    assert found["album-0/0.png"]["metrics"]["ssim_after"] < 1
+    assert found["album-1/1.png"]["metrics"]["psnr_after"] is None
+
+
 def test_images_in_a_shard_are_restored_beside_each_other(source: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "shard.tar", "w") as archive:
         archive.add(source, arcname=".")
+    with pytest.raises(SettingsError, match="overlap"):
+        restore(tmp_path / "shard.tar", tmp_path)
     restore(tmp_path / "shard.tar", tmp_path / "dest")
     expected = {f"shard.tar/{path.relative_to(source).as_posix()}" for path in source.rglob("*.png")}
     assert images(tmp_path / "dest") == set(rows(tmp_path / "dest")) == expected

@@ -1,0 +1,95 @@
+"""Removing what is ours and of no use any more: objects that some row mentions, but no newest row does."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.buckets import DIGEST, Buckets, bucket_count, digests, group_ids
+from pipeline.errors import ErrorCode, ItemError
+from pipeline.inspection import newest_mask, numbered_batches, open_dataset
+from pipeline.lease import Lease
+from pipeline.manifest import manifest_files
+from pipeline.storage import Store
+
+LEASE_SECONDS = 60.0
+_READS = 16
+_OUTPUT = np.dtype([*DIGEST, ("index", "<i8"), ("current", "?")])
+
+
+def clean_dataset(dest: str, *, delete: bool) -> Iterator[str]:
+    """Addresses of our objects that no newest row mentions, as they are found and, if asked for, deleted.
+
+    An object whose content is not what we stored there is somebody else's, and left alone.
+
+    Args:
+        dest: a destination.
+        delete: remove them, under the lease; or only tell.
+
+    Raises:
+        SettingsError: there is nothing of ours at the destination.
+        LeaseHeldError: another run writes there.
+    """
+    store = open_dataset(dest)
+    if not delete:
+        yield from _superfluous(store)
+        return
+    with Lease(store, f"clean-{secrets.token_hex(4)}", LEASE_SECONDS) as lease:
+        for uri in _superfluous(store):
+            lease.check()
+            store.delete(uri.removeprefix(f"{store.uri()}/"))
+            yield uri
+
+
+def _superfluous(store: Store) -> Iterator[str]:
+    files = manifest_files(store)
+    with tempfile.TemporaryDirectory(prefix="i2r-") as folder, ThreadPoolExecutor(_READS) as threads:
+        current = newest_mask(store, files, Path(folder))
+        buckets = Buckets(Path(folder, "outputs"), _OUTPUT, bucket_count(len(current)))
+        for start, batch in numbered_batches(store, files, ("output_uri",)):
+            rows = [(start + n, uri) for n, uri in enumerate(batch["output_uri"].to_pylist()) if uri]
+            outputs = np.zeros(len(rows), _OUTPUT)
+            pairs = digests(uri for _, uri in rows)
+            outputs["hi"], outputs["lo"] = pairs[:, 0], pairs[:, 1]
+            outputs["index"] = [number for number, _ in rows]
+            outputs["current"] = current[outputs["index"]]
+            buckets.add(outputs)
+        chosen = np.memmap(Path(folder, "chosen"), dtype=np.bool_, mode="w+", shape=len(current))
+        for outputs in buckets:
+            if len(outputs):
+                (groups,) = group_ids(outputs)
+                used = np.isin(groups, groups[outputs["current"]])
+                chosen[outputs["index"][~used]] = True
+        told: set[str] = set()
+        for start, batch in numbered_batches(store, files, ("output_uri", "output_sha256")):
+            rows_left = iter(
+                batch.filter(pa.array(np.asarray(chosen[start : start + batch.num_rows]))).to_pylist()
+            )
+            while some := list(islice(rows_left, 4 * _READS)):
+                for row, ours in zip(some, threads.map(lambda row: _is_ours(store, row), some), strict=True):
+                    if ours and row["output_uri"] not in told:
+                        told.add(row["output_uri"])
+                        yield row["output_uri"]
+
+
+def _is_ours(store: Store, row: Mapping[str, Any]) -> bool:
+    """Whether the object is there with the content that a row says we gave it."""
+    prefix = f"{store.uri()}/"
+    if not row["output_uri"].startswith(prefix):
+        return False
+    try:
+        data = store.read(row["output_uri"].removeprefix(prefix))
+    except ItemError as error:
+        if error.code is ErrorCode.NOT_FOUND:
+            return False
+        raise
+    return hashlib.sha256(data).hexdigest() == row["output_sha256"]
