@@ -56,6 +56,12 @@ def calibrate(prior: Prior, crops: Sequence[Tensor], *, seed: int = 0) -> Calibr
     )
 
 
+def in_focus(crops: Tensor) -> Tensor:
+    """The sharper half of (N, 3, H, W) crops: a crop without anything in focus is a blurred image."""
+    steps = crops.diff(dim=-1).abs().mean(dim=(1, 2, 3)) + crops.diff(dim=-2).abs().mean(dim=(1, 2, 3))
+    return crops[steps >= steps.median()]
+
+
 def _spread(values: Sequence[float]) -> Spread:
     """Middle and upper spread: the statistics are tested from above, and their upper tails are the longer ones."""
     ordered = sorted(values)
@@ -66,13 +72,15 @@ def _spread(values: Sequence[float]) -> Spread:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m i2r.calibration", description=__doc__.splitlines()[0])
     parser.add_argument("--prior", required=True, help="the prior's folder")
-    parser.add_argument("--data", type=Path, required=True, help="folder of clean photographs, searched recursively")
-    parser.add_argument("--crops", type=int, default=600, help="how many crops to measure (default: 600)")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of clean photographs, searched recursively"
+    )
+    parser.add_argument("--crops", type=int, default=240, help="how many crops to measure (default: 240)")
     parser.add_argument("--side", type=int, default=192, help="side of a crop in pixels (default: 192)")
     options = parser.parse_args(arguments)
-    prior = load_prior(options.prior)
-    crops = Photographs(options.data, options.side, short_sides=SHORT_SIDES).draw(options.crops)
-    calibrate(prior, crops).save(Path(options.prior))
+    photographs = Photographs(options.data, options.side, short_sides=SHORT_SIDES)
+    crops = in_focus(photographs.draw(2 * options.crops))
+    calibrate(load_prior(options.prior), crops).save(Path(options.prior))
 
 
 if __name__ == "__main__":

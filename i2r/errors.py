@@ -1,8 +1,8 @@
 """What can go wrong in the method.
 
-    I2RError
-    ├── PriorError      a prior is missing, damaged, or of a kind that cannot be used
-    └── SettingsError   a setting of the method is out of its range
+I2RError
+├── PriorError      a prior is missing, damaged, or of a kind that cannot be used
+└── SettingsError   a setting of the method is out of its range
 """
 
 from __future__ import annotations

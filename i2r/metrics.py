@@ -49,7 +49,11 @@ def sharpness(image: Image) -> float:
     if min(luminance.shape) < 3:
         return 0.0
     laplacian = (
-        luminance[:-2, 1:-1] + luminance[2:, 1:-1] + luminance[1:-1, :-2] + luminance[1:-1, 2:] - 4 * luminance[1:-1, 1:-1]
+        luminance[:-2, 1:-1]
+        + luminance[2:, 1:-1]
+        + luminance[1:-1, :-2]
+        + luminance[1:-1, 2:]
+        - 4 * luminance[1:-1, 1:-1]
     )
     return float(laplacian.std())
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from i2r.errors import PriorError
 from i2r.schedule import NoiseSchedule
+from i2r.typicality import CALIBRATION, Calibration
 
 BUILT_IN = Path(__file__).parent / "priors"
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
@@ -48,9 +49,11 @@ def find_prior(name_or_folder: str) -> Path:
 
 
 def digest_prior(folder: Path) -> str:
-    """SHA-256 of everything in a prior's folder that decides its output: weights and configurations."""
+    """SHA-256 of everything in a prior's folder that decides its output: weights, configurations and calibration."""
     digest = hashlib.sha256()
-    for path in sorted(p for part in ("unet", "scheduler") for p in (folder / part).glob("*") if p.is_file()):
+    parts = sorted(p for part in ("unet", "scheduler") for p in (folder / part).glob("*") if p.is_file())
+    calibration = folder / CALIBRATION
+    for path in [*parts, *([calibration] if calibration.exists() else [])]:
         digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as file:
             while chunk := file.read(1 << 20):
@@ -66,8 +69,9 @@ class Prior:
         schedule: the noise levels that the network was trained on.
         prediction_type: what the network predicts: ``epsilon``, ``v_prediction`` or ``sample``.
         name: for manifests.
-        sha256: digest of the weights and configurations.
+        sha256: digest of the weights, configurations and calibration.
         device: where the network is evaluated.
+        calibration: what the noise of clean photographs looks like to it; needed for blind restoration only.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Prior:
         name: str,
         sha256: str,
         device: torch.device,
+        calibration: Calibration | None = None,
     ) -> None:
         if prediction_type not in PREDICTION_TYPES:
             raise PriorError(f"prediction type {prediction_type!r} is none of {', '.join(PREDICTION_TYPES)}")
@@ -88,6 +93,21 @@ class Prior:
         self.name = name
         self.sha256 = sha256
         self.device = device
+        self._calibration = calibration
+
+    @property
+    def calibration(self) -> Calibration:
+        """What the noise of clean photographs looks like to this prior.
+
+        Raises:
+            PriorError: the prior was never calibrated.
+        """
+        if self._calibration is None:
+            raise PriorError(
+                f"the prior {self.name} is not calibrated: "
+                "run `python -m i2r.calibration --prior FOLDER --data PHOTOS` on its folder"
+            )
+        return self._calibration
 
     @property
     def stride(self) -> int:
@@ -106,7 +126,9 @@ class Prior:
             (B, 3, H, W) float32, of unit variance where ``x`` holds noise of that level.
         """
         timestep = self.schedule.timestep(sigma.cpu())
-        alpha, noise = (level.view(-1, 1, 1, 1).to(self.device) for level in self.schedule.alpha_sigma(timestep))
+        alpha, noise = (
+            level.view(-1, 1, 1, 1).to(self.device) for level in self.schedule.alpha_sigma(timestep)
+        )
         sample = (alpha * x).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16):
             output = self.network(sample, timestep.to(self.device)).sample.float()
@@ -129,14 +151,18 @@ def load_prior(name_or_folder: str, device: torch.device | None = None) -> Prior
     if (kind := config.get("_class_name")) != "UNet2DModel":
         raise PriorError(f"{folder} holds a {kind}: only UNet2DModel priors can be used")
     if config.get("in_channels") != 3:
-        raise PriorError(f"{folder} works on {config.get('in_channels')} channels: only RGB priors can be used")
+        raise PriorError(
+            f"{folder} works on {config.get('in_channels')} channels: only RGB priors can be used"
+        )
     try:
         network = UNet2DModel.from_pretrained(
             folder / "unet", use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0][:200]
-        raise PriorError(f"the weights in {folder / 'unet'} cannot be read ({reason}): copy them again") from error
+        raise PriorError(
+            f"the weights in {folder / 'unet'} cannot be read ({reason}): copy them again"
+        ) from error
     return Prior(
         network,
         NoiseSchedule.from_alphas_cumprod(_alphas_cumprod(scheduler)),
@@ -144,6 +170,7 @@ def load_prior(name_or_folder: str, device: torch.device | None = None) -> Prior
         name=folder.resolve().name,
         sha256=digest_prior(folder),
         device=device or torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+        calibration=Calibration.load(folder) if (folder / CALIBRATION).exists() else None,
     )
 
 
@@ -158,7 +185,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise PriorError(f"{path} is missing or not JSON: a prior is a folder in the diffusers layout") from error
+        raise PriorError(
+            f"{path} is missing or not JSON: a prior is a folder in the diffusers layout"
+        ) from error
     if not isinstance(content, dict):
         raise PriorError(f"{path} is not a configuration: a prior is a folder in the diffusers layout")
     return content

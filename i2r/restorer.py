@@ -1,4 +1,9 @@
-"""Fully blind restoration: screen, correct what is atypical, regenerate (Chihaoui and Favaro, Algorithm 2)."""
+"""Fully blind restoration: screen, rectify what is atypical, regenerate.
+
+The setting of Algorithm 2 of Invert2Restore (Chihaoui and Favaro, arXiv 2503.21486). The noise that the
+prior sees in an image decides everything: which of its statistics are atypical chooses the corrections
+(:mod:`i2r.rectification`), how atypical they are chooses their depth.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from i2r.prior import Prior
-from i2r.sampling import Process, Query, drive, generate, levels
+from i2r.rectification import fill_damage, remove_blocks, remove_noise, sharpen
+from i2r.sampling import Process, Query, counted, drive
 from i2r.settings import RestoreSettings
 from i2r.tiling import FixedShapeEvaluator, TileGrid
-from i2r.typicality import SMALLEST_SIDE, Calibration, discoveries, measure, typicality
+from i2r.typicality import SMALLEST_SIDE, discoveries, measure, typicality
 
 
 class Outcome(StrEnum):
@@ -35,8 +41,10 @@ class Restoration:
     Attributes:
         outcome: how it ended.
         image: (H, W, C) float32 in [0, 1]; the input itself unless ``outcome`` is ``RESTORED``.
+        atypical: the statistics of the noise that failed their tests, in order of their names.
         nfe: network evaluations, in passes over the whole image.
-        inversion_psnr: dB between the input and what its inverted noise regenerates; NaN where nothing was inverted.
+        inversion_psnr: dB between the input and what its inverted noise regenerates; NaN where nothing was
+            inverted.
         rectified_fraction: share of the pixels that were replaced or moved.
         typicality_before, typicality_after: see :func:`i2r.typicality.typicality`.
         consistency_psnr: dB between result and input.
@@ -45,6 +53,7 @@ class Restoration:
 
     outcome: Outcome
     image: NDArray[np.float32]
+    atypical: tuple[str, ...] = ()
     nfe: int = 0
     inversion_psnr: float = math.nan
     rectified_fraction: float = 0.0
@@ -56,33 +65,32 @@ class Restoration:
 
 @dataclass(frozen=True)
 class Screening:
-    """What reading an image at the calibration's level showed.
+    """What the noise of an image shows.
 
     Attributes:
-        p_values: one per statistic.
+        p_values: one per statistic; empty for images too small to test.
         atypical: the statistics that fail.
     """
 
     p_values: dict[str, float]
-    atypical: set[str]
+    atypical: frozenset[str]
 
     @property
     def typicality(self) -> float:
-        return typicality(self.p_values)
+        return typicality(self.p_values) if self.p_values else math.nan
 
 
 class Restorer:
     """Restores images without being told what is wrong with them.
 
     Args:
-        prior: the only knowledge of what images look like.
-        calibration: what the noise of clean photographs looks like to that prior.
+        prior: the only knowledge of what images look like, with its calibration.
         settings: the same for every image and every degradation.
     """
 
-    def __init__(self, prior: Prior, calibration: Calibration, settings: RestoreSettings | None = None) -> None:
+    def __init__(self, prior: Prior, settings: RestoreSettings | None = None) -> None:
         self.prior = prior
-        self.calibration = calibration
+        self.calibration = prior.calibration
         self.settings = settings or RestoreSettings()
         self.evaluator = FixedShapeEvaluator(prior, self.settings.tile, self.settings.tiles_per_batch)
 
@@ -91,84 +99,88 @@ class Restorer:
 
         Args:
             images: each (H, W, C) float32 in [0, 1], C 1 or 3.
-            seeds: one per image; with the image it decides every random choice, so that neighbours, order and
-                retries change nothing.
+            seeds: one per image, for what is random. Nothing of the present method is, so that neighbours,
+                order and retries change nothing.
 
         Returns:
             One :class:`Restoration` per image, in order.
         """
-        canvases, grids = [], []
-        for image in images:
-            height, width, _ = image.shape
-            grids.append(TileGrid(height, width, self.settings.tile, self.settings.overlap))
-            canvases.append(grids[-1].pad(self._to_tensor(image)))
-        processes = [self._restore(y, grid) for y, grid in zip(canvases, grids, strict=True)]
-        results = drive(processes, grids, self.evaluator)
-        return [self._finish(image, grid, *result) for image, grid, result in zip(images, grids, results, strict=True)]
+        usable = [image for image, _ in zip(images, seeds, strict=True) if np.isfinite(image).all()]
+        grids = [
+            TileGrid(image.shape[0], image.shape[1], self.settings.tile, self.settings.overlap)
+            for image in usable
+        ]
+        processes = [
+            self._restore(image, grid.pad(self._to_tensor(image)), grid)
+            for image, grid in zip(usable, grids, strict=True)
+        ]
+        results = iter(drive(processes, grids, self.evaluator))
+        unusable = "the image holds values that are not finite"
+        return [
+            next(results)
+            if np.isfinite(image).all()
+            else Restoration(Outcome.FAILED, image, message=unusable)
+            for image in images
+        ]
 
-    def _to_tensor(self, image: NDArray[np.float32]) -> Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).to(self.prior.device)
-        return (pixels.permute(2, 0, 1) * 2 - 1).expand(3, -1, -1)
+    def _restore(self, image: NDArray[np.float32], y: Tensor, grid: TileGrid) -> Process[Restoration]:
+        (x, mask, before, after), nfe = yield from counted(self._rectify(y, grid))
+        common = {
+            "atypical": tuple(sorted(before.atypical)),
+            "nfe": nfe,
+            "typicality_before": before.typicality,
+            "typicality_after": after.typicality,
+        }
+        if not before.atypical:
+            return Restoration(Outcome.UNCHANGED, image, **common)
+        restored = self._to_image(grid.crop(x), image.shape[2])
+        if not np.isfinite(restored).all():
+            return Restoration(Outcome.FAILED, image, **common, message="the prior diverged on this image")
+        mse = float(np.square(restored - image).mean(dtype=np.float64))
+        return Restoration(
+            Outcome.RESTORED,
+            restored,
+            **common,
+            rectified_fraction=grid.crop(mask[None]).float().mean().item(),
+            consistency_psnr=-10 * math.log10(mse) if mse else math.inf,
+        )
 
-    def _restore(self, y: Tensor, grid: TileGrid) -> Process[tuple[Tensor | None, Screening, Screening, int]]:
+    def _rectify(self, y: Tensor, grid: TileGrid) -> Process[tuple[Tensor, Tensor, Screening, Screening]]:
+        """Returns the corrected canvas, the mask of the pixels that moved, and the screening before and after."""
         before = yield from self._screen(y, grid)
-        nfe = 1
-        if not before.atypical & {"scale", "period"}:
-            return None, before, before, nfe
-        entry, evaluations = yield from self._entry_level(y, grid)
-        nfe += evaluations
-        x = yield from generate(y, levels(entry / 10, entry, self.settings.steps))
+        x, mask = y, torch.zeros(y.shape[1:], dtype=torch.bool, device=y.device)
+        if not before.atypical:
+            return x, mask, before, before
+        if "tails" in before.atypical:
+            x, mask = yield from fill_damage(x, self.calibration)
+        # Noise drowns the other statistics, and low resolution by two looks like a grid as well.
+        everywhere = before.atypical - {"tails"}
+        if "scale" in everywhere:
+            x = yield from remove_noise(x, grid, self.calibration, self.settings.steps)
+        elif "lag" in everywhere:
+            x = yield from sharpen(x, grid, self.calibration)
+        elif "period" in everywhere:
+            x = yield from remove_blocks(x, grid, self.calibration, self.settings.steps)
+        if everywhere:
+            mask = torch.ones_like(mask)
         after = yield from self._screen(x, grid)
-        return x, before, after, nfe + self.settings.steps + 2
+        return x, mask, before, after
 
     def _screen(self, y: Tensor, grid: TileGrid) -> Process[Screening]:
         if min(grid.height, grid.width) < SMALLEST_SIDE:
-            return Screening({"scale": 1.0}, set())
+            return Screening({}, frozenset())
         eps = grid.crop((yield Query(y, self.calibration.level)))
-        p_values = self.calibration.p_values(measure(eps))
+        coarse = grid.crop((yield Query(y, self.calibration.damage_level)))
+        magnitude = self.calibration.damage_level * coarse.square().mean(dim=0).sqrt()
+        p_values = self.calibration.p_values(measure(eps, magnitude))
         return Screening(p_values, discoveries(p_values, self.settings.false_discovery_rate))
 
-    def _entry_level(self, y: Tensor, grid: TileGrid) -> Process[tuple[float, int]]:
-        """The highest level at which the image's noise is as strong as noise of that level would be."""
-        evaluations, below = 0, None
-        for level, wanted in self.calibration.entry_scale.items():
-            excess = measure(grid.crop((yield Query(y, level))))["scale"] - wanted
-            evaluations += 1
-            if excess < 0:
-                if below is None:
-                    return level, evaluations
-                lower, lower_excess = below
-                share = lower_excess / (lower_excess - excess)
-                return math.exp(math.log(lower) + share * (math.log(level) - math.log(lower))), evaluations
-            below = level, excess
-        return level, evaluations
+    def _to_tensor(self, image: NDArray[np.float32]) -> Tensor:
+        """(H, W, C) in [0, 1] to (3, H, W) in [-1, 1] on the prior's device."""
+        pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).to(self.prior.device)
+        return (pixels.permute(2, 0, 1) * 2 - 1).expand(3, -1, -1)
 
-    def _finish(
-        self,
-        image: NDArray[np.float32],
-        grid: TileGrid,
-        x: Tensor | None,
-        before: Screening,
-        after: Screening,
-        nfe: int,
-    ) -> Restoration:
-        if x is None:
-            return Restoration(
-                Outcome.UNCHANGED,
-                image,
-                nfe,
-                typicality_before=before.typicality,
-                typicality_after=before.typicality,
-            )
-        pixels = ((grid.crop(x).clamp(-1, 1) + 1) / 2).permute(1, 2, 0).cpu().numpy()
-        if image.shape[2] == 1:
-            pixels = pixels.mean(axis=2, keepdims=True)
-        mse = float(np.square(pixels - image).mean())
-        return Restoration(
-            Outcome.RESTORED,
-            np.ascontiguousarray(pixels),
-            nfe,
-            typicality_before=before.typicality,
-            typicality_after=after.typicality,
-            consistency_psnr=-10 * math.log10(max(mse, 1e-12)),
-        )
+    def _to_image(self, x: Tensor, channels: int) -> NDArray[np.float32]:
+        """The inverse of :meth:`_to_tensor`; gray is the mean of the channels."""
+        pixels = ((x.clamp(-1, 1) + 1) / 2).permute(1, 2, 0)
+        return (pixels if channels == 3 else pixels.mean(dim=2, keepdim=True)).cpu().contiguous().numpy()

@@ -95,7 +95,21 @@ def invert(y: Tensor, sigmas: Sequence[float], iterations: int) -> Process[Inver
     return Inversion(x, worst)
 
 
-def drive(processes: Sequence[Process[T]], grids: Sequence[TileGrid], evaluator: FixedShapeEvaluator) -> list[T]:
+def counted(process: Process[T]) -> Process[tuple[T, int]]:
+    """Pass a process on; returns its result and the number of its queries, which is its NFE."""
+    queries, answer = 0, None
+    while True:
+        try:
+            query = next(process) if answer is None else process.send(answer)
+        except StopIteration as stop:
+            return stop.value, queries
+        queries += 1
+        answer = yield query
+
+
+def drive(
+    processes: Sequence[Process[T]], grids: Sequence[TileGrid], evaluator: FixedShapeEvaluator
+) -> list[T]:
     """Run one process per image to its end, sharing network batches between the images.
 
     Every process's open query is evaluated in each round, so that images of different sizes and depths
@@ -115,8 +129,12 @@ def drive(processes: Sequence[Process[T]], grids: Sequence[TileGrid], evaluator:
         advance(index, None)
     while queries:
         open_queries = list(queries.items())
-        tiles, counts = gather_tiles([grids[i] for i, _ in open_queries], [query.x for _, query in open_queries])
-        sigmas = torch.cat([tiles.new_full((n,), q.sigma) for (_, q), n in zip(open_queries, counts, strict=True)])
+        tiles, counts = gather_tiles(
+            [grids[i] for i, _ in open_queries], [query.x for _, query in open_queries]
+        )
+        sigmas = torch.cat(
+            [tiles.new_full((n,), q.sigma) for (_, q), n in zip(open_queries, counts, strict=True)]
+        )
         predicted = evaluator.eps(tiles, sigmas).split(counts)
         for (index, _), part in zip(open_queries, predicted, strict=True):
             advance(index, grids[index].blend(part))

@@ -21,5 +21,7 @@ class RestoreSettings(BaseModel):
     @model_validator(mode="after")
     def _overlap_fits(self) -> RestoreSettings:
         if self.overlap > self.tile // 2:
-            raise ValueError(f"overlap {self.overlap} is more than half of the tile {self.tile}: make it smaller")
+            raise ValueError(
+                f"overlap {self.overlap} is more than half of the tile {self.tile}: make it smaller"
+            )
         return self

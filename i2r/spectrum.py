@@ -13,12 +13,16 @@ from torch import Tensor
 
 BANDS = 16
 _FIT = slice(1, 12)  # the lowest band is content; the highest drown in the rounding to 8 bits
-_ROUNDING_FLOOR = 1.5  # bands this close (in log power) to the floor of 8-bit rounding say nothing of the blur
+_ROUNDING_FLOOR = (
+    1.5  # bands this close (in log power) to the floor of 8-bit rounding say nothing of the blur
+)
 
 
 def log_band_power(image: Tensor) -> Tensor:
     """Mean log power of (C, H, W) in ``BANDS`` rings from zero to the Nyquist frequency; shape (BANDS,)."""
-    power = torch.fft.rfft2(_mirror(image)).abs().square().mean(dim=0) / (4 * image.shape[-1] * image.shape[-2])
+    power = torch.fft.rfft2(_mirror(image)).abs().square().mean(dim=0) / (
+        4 * image.shape[-1] * image.shape[-2]
+    )
     ring = (_frequency(power, image) * 2 * BANDS).long()
     inside = ring < BANDS
     total = torch.zeros(BANDS, device=image.device).index_add(0, ring[inside], power[inside])

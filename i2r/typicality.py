@@ -30,6 +30,8 @@ from torch import Tensor
 
 from i2r.errors import PriorError
 
+CALIBRATION = "calibration.json"
+"""Name of the file in a prior's folder."""
 STATISTICS = ("scale", "tails", "lag", "period")
 GRID = 8
 PATCH = 16
@@ -41,7 +43,7 @@ WINDOW = 11
 
 _MAD_TO_STD = 0.6744897501960817  # the median of |n| for n of N(0, 1)
 _SHARPEST = 0.2  # quantile over patches: a photograph in focus is sharp somewhere, a blurred one nowhere
-_TAIL = 0.995  # quantile over pixels: damage over a hundredth of the pixels shows
+_TAIL = 0.98  # quantile over pixels: damage of a fiftieth of them shows, a few glints do not
 
 
 def robust_scale(eps: Tensor) -> float:
@@ -60,7 +62,7 @@ def outlier_ratio(magnitude: Tensor) -> Tensor:
         neighbours, score lower than specks and streaks.
     """
     # A share of the range keeps flat regions, where the median is next to nothing, from standing out.
-    return magnitude / (_local_median(magnitude) + 0.03)
+    return magnitude / (_local_median(magnitude) + 0.1)
 
 
 def _local_median(x: Tensor) -> Tensor:
@@ -163,7 +165,7 @@ class Calibration:
         Raises:
             PriorError: the file is missing or damaged.
         """
-        path = folder / "calibration.json"
+        path = folder / CALIBRATION
         try:
             content = json.loads(path.read_text())
             return cls(
@@ -187,7 +189,7 @@ class Calibration:
             "entry_scale": [[level, scale] for level, scale in self.entry_scale.items()],
             "spectrum": self.spectrum,
         }
-        (folder / "calibration.json").write_text(json.dumps(content, indent=2) + "\n")
+        (folder / CALIBRATION).write_text(json.dumps(content, indent=2) + "\n")
 
 
 def typicality(p_values: Mapping[str, float]) -> float:
