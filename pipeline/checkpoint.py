@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.buckets import DIGEST, Buckets, bucket_count, digests, group_ids, newest
 from pipeline.errors import ItemError
+from pipeline.intents import announced
 from pipeline.keys import output_key
 from pipeline.listing import Listing
 from pipeline.manifest import ManifestFile, Status, read_batches, row_count
@@ -198,6 +199,7 @@ class _Join:
 
     def flags(self) -> NDArray[np.uint8]:
         """One byte of flags for each row of the listing."""
+        self._spill_intents()
         self._spill_manifest()
         self._spill_listing()
         for entries, inputs in zip(self._entries, self._inputs, strict=True):
@@ -205,6 +207,13 @@ class _Join:
         for outputs, places in zip(self._outputs, self._places, strict=True):
             self._mark_places(outputs, places)
         return self._flags
+
+    def _spill_intents(self) -> None:
+        """What a run announced is as good as mentioned: if it is there, it is ours."""
+        for keys in announced(self._store):
+            outputs = np.zeros(len(keys), _OUTPUT)
+            _put_digests(outputs, [self._store.uri(key) for key in keys])
+            self._outputs.add(outputs)
 
     def _spill_manifest(self) -> None:
         for file in self._manifest:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -88,6 +88,10 @@ def to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class ManifestWriter:
     """Appends the rows of one run, in parts that are written every so many rows or seconds.
 
@@ -96,15 +100,19 @@ class ManifestWriter:
         run_id: whose rows these are.
         rows: a part is written when so many rows wait.
         seconds: a part is written when the oldest row has waited this long.
+        on_flush: called once a part is written.
     """
 
-    def __init__(self, store: Store, run_id: str, *, rows: int, seconds: float) -> None:
+    def __init__(
+        self, store: Store, run_id: str, *, rows: int, seconds: float, on_flush: Callable[[], None] = _nothing
+    ) -> None:
         self._store, self._run_id = store, run_id
         self._rows, self._seconds = rows, seconds
         self._waiting: list[pa.Table] = []
         self._count = 0
         self._oldest = 0.0
         self._part = 0
+        self._on_flush = on_flush
 
     def add(self, table: pa.Table) -> None:
         """Take rows of `SCHEMA`; writes a part if that is due."""
@@ -127,6 +135,7 @@ class ManifestWriter:
         self._store.write(name, to_parquet(pa.concat_tables(self._waiting)))
         self._part += 1
         self._waiting, self._count = [], 0
+        self._on_flush()
 
 
 def folder_of(run_id: str) -> str:

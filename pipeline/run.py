@@ -21,6 +21,7 @@ from pipeline import manifest
 from pipeline.checkpoint import Tally, Wanted, pending_batches
 from pipeline.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import ErrorCode, LeaseHeldError, PipelineError, RunError, SettingsError
+from pipeline.intents import withdraw, withdraw_all
 from pipeline.lease import Lease
 from pipeline.listing import SOURCE_COLUMNS, Listing
 from pipeline.manifest import ManifestWriter, Status, manifest_files, to_parquet
@@ -116,6 +117,7 @@ class Run:
         self._tally = Tally()
         self._counts: Counter[str] = Counter()
         self._handled = 0
+        self._notes: set[str] = set()
 
     def preview(self) -> RunSummary:
         """What the run would do. Writes nothing to the destination."""
@@ -129,7 +131,7 @@ class Run:
     def execute(self) -> RunSummary:
         """List, restore and record."""
         with _first_write(self._dest, Lease(self._dest, self._id, self._settings.lease_seconds)) as lease:
-            self._dest.delete_folder(f"{PRIVATE}/tmp")
+            self._dest.delete_folder(f"{PRIVATE}/tmp")  # what killed processes were writing
             listing = Listing(self._dest, f"{run_folder(self._id)}/listing")
             self._tell("listing")
             listing.fill(self._source, self._settings)
@@ -139,6 +141,8 @@ class Run:
             manifest.compact(self._dest, self._id)
             self._dest.delete_folder(f"{run_folder(self._id)}/pending")
             summary = self._summary(listing, reason)
+            if not summary.counts["left"]:
+                withdraw_all(self._dest)
             lease.check()
             summary.store(self._dest)
             return summary
@@ -180,7 +184,11 @@ class Run:
 
         first, total = self._tally, self._tally.pending
         writer = ManifestWriter(
-            self._dest, self._id, rows=self._settings.flush_rows, seconds=self._settings.flush_seconds
+            self._dest,
+            self._id,
+            rows=self._settings.flush_rows,
+            seconds=self._settings.flush_seconds,
+            on_flush=self._withdraw_notes,
         )
         self._tell("starting Ray")
         with ray_session(self._settings, self._address) as machines:
@@ -221,13 +229,20 @@ class Run:
 
     def _take(self, table: pa.Table, writer: ManifestWriter) -> None:
         fatal = table["fatal"].drop_null()
-        rows = table.filter(pc.is_null(table["fatal"])).drop_columns("fatal")
+        rows = table.filter(pc.is_null(table["fatal"])).drop_columns(["fatal", "intent"])
+        if not len(fatal):
+            self._notes.update(table["intent"].drop_null().to_pylist())
         if rows.num_rows:
             writer.add(rows)
             self._counts.update(rows["status"].to_pylist())
             self._handled += rows.num_rows
         if len(fatal):
             raise RunError(fatal[0].as_py())
+
+    def _withdraw_notes(self) -> None:
+        """Remove the notes on objects whose rows are recorded by now."""
+        withdraw(self._dest, sorted(self._notes))
+        self._notes.clear()
 
     def _check_lost(self, total: int, attempt: int) -> None:
         lost = total - self._handled

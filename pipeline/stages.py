@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from pipeline import manifest
 from pipeline.codec import Picture, encode
 from pipeline.containers import Fetcher
 from pipeline.errors import ErrorCode, ItemError, RunError, bounded_text
+from pipeline.intents import announce, announced
 from pipeline.keys import output_key
 from pipeline.listing import SOURCE_COLUMNS
 from pipeline.manifest import Status
@@ -36,8 +37,9 @@ FETCHES = 8
 SCORED = 1024
 """Most pixels along a side that are measured."""
 
-ROWS = manifest.SCHEMA.append(pa.field("fatal", pa.string()))
-"""What the last stage hands on: rows, or in `fatal` why the run must stop."""
+ROWS = manifest.SCHEMA.append(pa.field("fatal", pa.string())).append(pa.field("intent", pa.string()))
+"""What the last stage hands on: rows, each with the note to withdraw once it is recorded, or in `fatal` why
+the run must stop."""
 
 Batch = dict[str, np.ndarray]
 
@@ -210,12 +212,32 @@ class EncodeAndStore:
 
     def __call__(self, batch: Batch) -> pa.Table:
         """Store the items of a batch; rows of `ROWS`. One is encoded while others are on their way."""
-        ended = []
-        for item in batch["item"]:
+        items: list[Item] = list(batch["item"])
+        intent, ended = self._announce(items), []
+        for item in items:
             if not item.failed:
                 self._encode(item)
             ended.append(self._threads.submit(self._finish, item))
-        return pa.Table.from_pylist([row.result() for row in ended], schema=ROWS)
+        rows = [row.result() | {"intent": intent} for row in ended]
+        return pa.Table.from_pylist(rows, schema=ROWS)
+
+    def _announce(self, items: Sequence[Item]) -> str | None:
+        """Note which new objects will be stored. Those that are there already are not ours to announce."""
+        new = [item for item in items if not item.failed and not item.owned]
+        keys = [output_key(item.row["source_key"], self._job.extension) for item in new]
+        try:
+            absent = [
+                key
+                for key, there in zip(keys, self._threads.map(self._job.dest.exists, keys), strict=True)
+                if not there
+            ]
+            return announce(self._job.dest, self._job.common["run_id"], absent) if absent else None
+        except RunError as error:
+            new[0].fatal = str(error)
+        except ItemError as error:
+            for item in new:
+                item.fail(error)
+        return None
 
     def _finish(self, item: Item) -> dict[str, Any]:
         if not item.failed:
@@ -246,8 +268,7 @@ class EncodeAndStore:
             key = output_key(item.row["source_key"], self._job.extension)
             if item.owned:
                 self._job.dest.write(key, item.data)
-            elif not self._job.dest.create(key, item.data) and self._job.dest.read(key) != item.data:
-                # our own bytes may lie there without a row: a run that was killed between the two stored them
+            elif not self._job.dest.create(key, item.data) and not self._is_ours(key, item.data):
                 raise ItemError(
                     ErrorCode.STORAGE,
                     f"{self._job.dest.uri(key)} is there and not ours: move it, or choose another DEST",
@@ -256,6 +277,14 @@ class EncodeAndStore:
                 "output_uri": self._job.dest.uri(key),
                 "output_sha256": hashlib.sha256(item.data).hexdigest(),
             }
+
+    def _is_ours(self, key: str, data: bytes) -> bool:
+        """Whether an object was stored by an attempt of this very run that died before its row was there."""
+        if self._job.dest.read(key) == data:
+            return True
+        if ours := any(key in keys for keys in announced(self._job.dest, self._job.common["run_id"])):
+            self._job.dest.write(key, data)
+        return ours
 
 
 def measure(before: np.ndarray, after: np.ndarray, reference: np.ndarray | None = None) -> dict[str, float]:

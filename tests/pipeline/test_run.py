@@ -17,6 +17,7 @@ from standin import BAD, BROKEN, CLEAN, DEADLY, StandIn
 from pipeline.cleaning import clean_dataset
 from pipeline.errors import LeaseHeldError, RunError, SettingsError
 from pipeline.inspection import newest_rows, verify_dataset
+from pipeline.intents import announce, announced
 from pipeline.lease import FOLDER, identity
 from pipeline.manifest import SCHEMA
 from pipeline.repair import repair_dataset
@@ -158,6 +159,18 @@ def test_an_object_whose_row_was_lost_is_ours_all_the_same(source: Path, tmp_pat
     (dest / "album-0").mkdir(parents=True)
     (dest / "album-0/0.png").write_bytes((tmp_path / "other/album-0/0.png").read_bytes())
     assert restore(source, dest).counts["restored"] == 6
+
+
+def test_what_a_killed_run_stored_is_ours_even_under_other_settings(source: Path, tmp_path: Path) -> None:
+    """As after a kill between an object and its row: the note is there, the row is not."""
+    dest = open_store(str(tmp_path / "dest"))
+    announce(dest, "20260101T000000-dead", ["album-0/0.png"])
+    dest.write("album-0/0.png", b"made with other settings")
+    dest.write("album-0/2.png", b"mine")
+    assert restore(source, tmp_path / "dest").counts["failed"] == 1
+    assert "not ours" in rows(tmp_path / "dest")["album-0/2.png"]["error_message"]
+    assert dest.read("album-0/2.png") == b"mine"
+    assert list(announced(dest)) == []
 
 
 def test_an_image_that_kills_its_process_is_one_failed_row(source: Path, tmp_path: Path) -> None:
