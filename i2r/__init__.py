@@ -1,4 +1,4 @@
-"""Invert2Restore: restore degraded images with a diffusion prior, without being told what is wrong with them."""
+"""Invert2Restore: restore images with a diffusion prior, without being told what is wrong with them."""
 
 from i2r.errors import I2RError, PriorError, SettingsError
 from i2r.prior import Prior, built_in_priors, load_prior

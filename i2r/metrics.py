@@ -59,7 +59,7 @@ def sharpness(image: Image) -> float:
 
 
 def blockiness(image: Image) -> float:
-    """Mean step across the borders of the 8x8 JPEG grid over the mean step elsewhere; 1 where there is no grid."""
+    """Mean step across the borders of the 8x8 JPEG grid over the mean step elsewhere; 1 without a grid."""
     luminance = image.mean(axis=-1)
     ratios = []
     for axis in (0, 1):

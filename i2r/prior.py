@@ -44,12 +44,13 @@ def find_prior(name_or_folder: str) -> Path:
         return Path(name_or_folder)
     known = ", ".join(built_in_priors()) or "none"
     raise PriorError(
-        f"no prior {name_or_folder!r}: give a built-in name ({known}) or a local folder with a model_index.json"
+        f"no prior {name_or_folder!r}: "
+        f"give a built-in name ({known}) or a local folder with a model_index.json"
     )
 
 
 def digest_prior(folder: Path) -> str:
-    """SHA-256 of everything in a prior's folder that decides its output: weights, configurations and calibration."""
+    """SHA-256 of what decides a prior's output: weights, configurations and calibration."""
     digest = hashlib.sha256()
     parts = sorted(p for part in ("unet", "scheduler") for p in (folder / part).glob("*") if p.is_file())
     calibration = folder / CALIBRATION

@@ -25,8 +25,7 @@ _SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3  # hysteresis: damage is sure s
 _SMALLEST_CHANGE = 0.25  # of the range [-1, 1]: what the fill gives back nearly as it was, was not damaged
 _ROUNDS = 2
 
-_BLOCK_LEVELS = tuple(0.02 * 1.4**i for i in range(8))
-_BLOCKS_LEFT = 0.6  # share of the (log) period at which the blocks count as gone
+_BLOCK_LEVELS = (0.01, 0.25)  # the range of entry levels that the line over periods was fitted in
 
 _SHARPEN_LEVELS = levels(0.03, 0.12, 2)
 _CAUTION = 0.85  # on the width: too narrow a kernel leaves some blur, too wide a one rings
@@ -84,13 +83,11 @@ def remove_noise(y: Tensor, grid: TileGrid, calibration: Calibration, steps: int
 
 
 def remove_blocks(y: Tensor, grid: TileGrid, calibration: Calibration, steps: int) -> Process[Tensor]:
-    """Regenerate from the lowest entry level that takes half of the grid (in log period) out of the noise."""
+    """Regenerate from the entry level that fits how much of a grid the noise shows."""
+    intercept, slope = calibration.block_entry
     period = log_period(grid.crop((yield Query(y, calibration.level))))
-    for level in _BLOCK_LEVELS:
-        x = yield from denoise(y, level)
-        if log_period(grid.crop((yield Query(x, calibration.level)))) < _BLOCKS_LEFT * period:
-            break
-    return (yield from regenerate(y, level, steps))
+    entry = min(max(math.exp(intercept + slope * period), _BLOCK_LEVELS[0]), _BLOCK_LEVELS[1])
+    return (yield from regenerate(y, entry, steps))
 
 
 def sharpen(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[Tensor]:

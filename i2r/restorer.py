@@ -146,7 +146,7 @@ class Restorer:
         )
 
     def _rectify(self, y: Tensor, grid: TileGrid) -> Process[tuple[Tensor, Tensor, Screening, Screening]]:
-        """Returns the corrected canvas, the mask of the pixels that moved, and the screening before and after."""
+        """The corrected canvas, the mask of the pixels that moved, the screening before and after."""
         before = yield from self._screen(y, grid)
         x, mask = y, torch.zeros(y.shape[1:], dtype=torch.bool, device=y.device)
         if not before.atypical:

@@ -48,7 +48,7 @@ def blur_width(image: Tensor, clean: Sequence[float]) -> float:
     if usable.sum() < 4:
         usable = torch.arange(len(power)) < 4
     design = torch.stack([torch.ones_like(frequency), frequency.log(), -4 * math.pi**2 * frequency**2], dim=1)
-    # Texture differs little in slope from scene to scene: a weak pull of b to zero keeps it from posing as blur.
+    # Scenes differ little in the slope of their texture: a pull of b to zero keeps it from posing as blur.
     pull = torch.tensor([[0.0, 1.0, 0.0]], dtype=torch.float64)
     system = torch.cat([design[usable], pull])
     wanted = torch.cat([(power - reference)[usable], torch.zeros(1, dtype=torch.float64)])
@@ -57,7 +57,7 @@ def blur_width(image: Tensor, clean: Sequence[float]) -> float:
 
 
 def deblur(y: Tensor, estimate: Tensor, width: float, weight: float) -> Tensor:
-    """Minimise ``|H x - y|^2 + weight |x - estimate|^2`` for a Gaussian blur ``H``; exact, in the Fourier domain.
+    """Minimise ``|H x - y|^2 + weight |x - estimate|^2`` for a Gaussian blur ``H``, exactly.
 
     Args:
         y, estimate: (C, H, W).

@@ -145,6 +145,8 @@ class Calibration:
         clean: spread of every statistic over clean photographs.
         entry_scale: for increasing noise levels, the log robust scale of photographs that hold noise of just
             that level. Where an image's own scale falls below it, reading on would eat the image.
+        block_entry: intercept and slope of the line of the log entry level that restores blocks best over the
+            log period that they leave in the noise.
         spectrum: log power of clean photographs in bands of even width from zero to the Nyquist frequency.
     """
 
@@ -152,6 +154,7 @@ class Calibration:
     damage_level: float
     clean: Mapping[str, Spread]
     entry_scale: Mapping[float, float]
+    block_entry: tuple[float, float]
     spectrum: tuple[float, ...]
 
     def p_values(self, statistics: Mapping[str, float]) -> dict[str, float]:
@@ -173,6 +176,7 @@ class Calibration:
                 damage_level=float(content["damage_level"]),
                 clean={name: Spread(**content["clean"][name]) for name in STATISTICS},
                 entry_scale={float(level): float(scale) for level, scale in content["entry_scale"]},
+                block_entry=(float(content["block_entry"][0]), float(content["block_entry"][1])),
                 spectrum=tuple(float(power) for power in content["spectrum"]),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -187,6 +191,7 @@ class Calibration:
             "damage_level": self.damage_level,
             "clean": {name: {"middle": s.middle, "spread": s.spread} for name, s in self.clean.items()},
             "entry_scale": [[level, scale] for level, scale in self.entry_scale.items()],
+            "block_entry": self.block_entry,
             "spectrum": self.spectrum,
         }
         (folder / CALIBRATION).write_text(json.dumps(content, indent=2) + "\n")
