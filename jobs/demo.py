@@ -31,7 +31,7 @@ DAMAGE: Mapping[str, str] = {
     "dogs": "blur",
     "pagoda": "low-resolution",
     "mountains": "rain",
-    "grace-hopper": "scratches",
+    "portrait": "scratches",
 }
 """Which clean sample is degraded how, by the degradation's name in `DEGRADATIONS`."""
 
@@ -136,7 +136,7 @@ def measure(image: Path, original: Path | None) -> str:
     pixels = read_image(image)
     if original:
         reference = read_image(original)
-        return f"{psnr(pixels, reference):.1f} dB, SSIM {ssim(pixels, reference):.2f}"
+        return f"{psnr(pixels, reference):.1f} dB SSIM {ssim(pixels, reference):.2f}"
     return f"noise {255 * noise_level(pixels):.1f}/255"
 
 

@@ -33,7 +33,7 @@ def test_inputs_are_the_same_every_time(tmp_path: Path) -> None:
 
 def test_measures_against_the_original_or_else_the_noise(tmp_path: Path) -> None:
     specimens = prepare(tmp_path / "in")
-    assert measure(specimens[0].degraded, specimens[0].original).startswith("20.5 dB, SSIM 0.3")
+    assert measure(specimens[0].degraded, specimens[0].original).startswith("20.5 dB SSIM 0.3")
     assert specimens[-1].original is None
     assert measure(specimens[-1].degraded, None).endswith("/255")
 
@@ -44,7 +44,7 @@ def test_judges_a_restored_image(tmp_path: Path) -> None:
     assert specimen.original
     (tmp_path / "out" / specimen.degraded.name).write_bytes(specimen.original.read_bytes())
     result = judge(specimen, ROW, tmp_path / "out")
-    assert (result.status, result.after, result.seconds) == ("restored", "inf dB, SSIM 1.00", 2.5)
+    assert (result.status, result.after, result.seconds) == ("restored", "inf dB SSIM 1.00", 2.5)
 
 
 def test_a_failed_image_has_its_code_and_no_result(tmp_path: Path) -> None:
