@@ -1,0 +1,171 @@
+"""What a prior answers, and which folders it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, UNet2DModel
+from diffusers.models.unets.unet_2d import UNet2DOutput
+from torch import Tensor, nn
+
+from i2r.errors import PriorError
+from i2r.prior import PREDICTION_TYPES, Prior, built_in_priors, digest_prior, find_prior, load_prior
+from i2r.schedule import NoiseSchedule
+
+CPU = torch.device("cpu")
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+class WhiteImages(nn.Module):
+    """A network that knows images of independent N(0, 1) pixels exactly, whatever it is asked to predict."""
+
+    def __init__(self, schedule: NoiseSchedule, prediction_type: str) -> None:
+        super().__init__()
+        self.schedule, self.prediction_type = schedule, prediction_type
+
+    def forward(self, sample: Tensor, timestep: Tensor) -> UNet2DOutput:
+        alpha, sigma = (level.view(-1, 1, 1, 1) for level in self.schedule.alpha_sigma(timestep))
+        # The variance-preserving sample has unit variance here, so that both posterior means are linear.
+        x0, eps = alpha * sample, sigma * sample
+        return UNet2DOutput(
+            {"epsilon": eps, "v_prediction": alpha * eps - sigma * x0, "sample": x0}[self.prediction_type]
+        )
+
+
+@pytest.fixture
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A prior's folder that a test may damage."""
+    return Path(shutil.copytree(tiny_folder, tmp_path / "prior"))
+
+
+def _edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+@pytest.mark.parametrize("beta_schedule", ["linear", "squaredcos_cap_v2"])
+def test_every_parametrisation_answers_with_the_noise(prediction_type: str, beta_schedule: str) -> None:
+    schedule = NoiseSchedule.from_alphas_cumprod(DDIMScheduler(beta_schedule=beta_schedule).alphas_cumprod)
+    network = WhiteImages(schedule, prediction_type)
+    prior = Prior(network, schedule, prediction_type, name="white", sha256="", device=CPU)
+    sigma = torch.tensor([0.05, 0.3, 1.0, 10.0])
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    level = sigma.view(-1, 1, 1, 1)
+    torch.testing.assert_close(prior.eps(x, sigma), level * x / (1 + level**2), rtol=1e-3, atol=1e-5)
+
+
+def test_an_unknown_prediction_type_is_refused(folder: Path) -> None:
+    _edit(folder / "scheduler" / "scheduler_config.json", prediction_type="score")
+    with pytest.raises(PriorError, match="'score' is none of epsilon, v_prediction, sample"):
+        load_prior(str(folder), CPU)
+
+
+def test_a_prior_is_what_its_folder_says(folder: Path, tiny: Prior) -> None:
+    prior = load_prior(str(folder), CPU)
+    assert prior.name == "prior"
+    assert prior.sha256 == tiny.sha256 == digest_prior(folder)
+    assert prior.prediction_type == "v_prediction"
+    assert prior.stride == 2
+    assert prior.calibration == tiny.calibration
+    x, sigma = torch.rand(2, 3, 32, 32), torch.tensor([0.1, 1.0])
+    eps = prior.eps(x, sigma)
+    assert eps.dtype == torch.float32
+    assert torch.equal(eps, tiny.eps(x, sigma))
+    assert not eps.requires_grad
+
+
+def test_the_level_reaches_the_network(tiny: Prior) -> None:
+    x = torch.rand(1, 3, 32, 32).expand(2, -1, -1, -1)
+    low, high = tiny.eps(x, torch.tensor([0.05, 1.0]))
+    assert not torch.allclose(low, high, atol=1e-2)
+
+
+def test_the_built_in_prior_is_found_by_name() -> None:
+    assert "photo-64" in built_in_priors()
+    assert find_prior("photo-64") == built_in_priors()["photo-64"]
+
+
+def test_a_missing_prior_names_the_known_ones(tmp_path: Path) -> None:
+    for name in ("no-such-prior", str(tmp_path)):
+        with pytest.raises(PriorError, match=r"photo-64.*or a local folder"):
+            load_prior(name, CPU)
+
+
+@pytest.mark.parametrize("part", ["unet/config.json", "scheduler/scheduler_config.json"])
+@pytest.mark.parametrize("content", [None, "", "{", "[1]", "\x00"])
+def test_a_broken_configuration_is_refused(folder: Path, part: str, content: str | None) -> None:
+    (folder / part).unlink()
+    if content is not None:
+        (folder / part).write_text(content)
+    with pytest.raises(PriorError, match=f"{Path(part).name} is .*diffusers layout"):
+        load_prior(str(folder), CPU)
+
+
+@pytest.mark.parametrize("size", [0, 7, 1000, -1])
+def test_truncated_weights_are_refused(folder: Path, size: int) -> None:
+    weights = folder / "unet" / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:size])
+    with pytest.raises(PriorError, match=r"cannot be read .*: copy them again"):
+        load_prior(str(folder), CPU)
+
+
+def test_weights_of_another_network_are_refused(folder: Path) -> None:
+    _edit(folder / "unet" / "config.json", block_out_channels=[16, 32])
+    with pytest.raises(PriorError, match="copy them again"):
+        load_prior(str(folder), CPU)
+
+
+def test_another_kind_of_network_is_refused(folder: Path) -> None:
+    _edit(folder / "unet" / "config.json", _class_name="UNet2DConditionModel")
+    with pytest.raises(PriorError, match="UNet2DConditionModel: only UNet2DModel"):
+        load_prior(str(folder), CPU)
+
+
+def test_a_latent_network_is_refused(folder: Path) -> None:
+    _edit(folder / "unet" / "config.json", in_channels=4)
+    with pytest.raises(PriorError, match="4 channels: only RGB"):
+        load_prior(str(folder), CPU)
+
+
+def test_pickled_weights_are_never_read(folder: Path) -> None:
+    network = UNet2DModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False)
+    (folder / "unet" / WEIGHTS).unlink()
+    network.save_pretrained(folder / "unet", safe_serialization=False)
+    assert (folder / "unet" / "diffusion_pytorch_model.bin").exists()
+    with pytest.raises(PriorError, match="cannot be read"):
+        load_prior(str(folder), CPU)
+
+
+def test_a_prior_without_calibration_says_how_to_make_one(folder: Path) -> None:
+    (folder / "calibration.json").unlink()
+    prior = load_prior(str(folder), CPU)
+    with pytest.raises(PriorError, match=r"run `python -m i2r\.calibration"):
+        _ = prior.calibration
+
+
+@pytest.mark.parametrize(
+    "part", [f"unet/{WEIGHTS}", "unet/config.json", "scheduler/scheduler_config.json", "calibration.json"]
+)
+def test_any_byte_changes_the_digest(folder: Path, part: str) -> None:
+    digests = {digest_prior(folder)}
+    content = (folder / part).read_bytes()
+    for position in (0, len(content) // 2, len(content) - 1):
+        changed = bytearray(content)
+        changed[position] ^= 1
+        (folder / part).write_bytes(changed)
+        digests.add(digest_prior(folder))
+    (folder / part).write_bytes(content + b"\n")
+    digests.add(digest_prior(folder))
+    (folder / part).rename((folder / part).with_name("calibration.json.old"))
+    digests.add(digest_prior(folder))
+    assert len(digests) == 6
+    assert all(len(digest) == 64 for digest in digests)
+
+
+def test_the_digest_does_not_depend_on_where_the_folder_lies(folder: Path, tiny_folder: Path) -> None:
+    assert digest_prior(folder) == digest_prior(tiny_folder)

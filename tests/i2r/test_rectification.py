@@ -1,0 +1,137 @@
+"""Corrections, on image models whose noise is known exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from image_models import GaussianImages
+from torch import Tensor
+
+from i2r.rectification import fill_damage, regenerate, remove_blocks, remove_noise, sharpen
+from i2r.sampling import Process, counted, generate, levels
+from i2r.spectrum import log_band_power
+from i2r.tiling import TileGrid
+from i2r.typicality import Calibration, log_scale
+
+GRID = TileGrid(64, 64, 64, 0)
+
+
+def _psnr(x: Tensor, y: Tensor) -> float:
+    return -10 * math.log10((x - y).square().mean().item() / 4)
+
+
+def _noise(level: float, seed: int = 0) -> Tensor:
+    return level * torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("colour", [-1.0, 1.0])
+def test_specks_are_filled_and_the_rest_is_left_alone(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, colour: float
+) -> None:
+    specks = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) < 0.015
+    y = torch.where(specks, colour, waves)
+    x, mask = smooth_images.answer(fill_damage(y, calibration))
+    assert x.shape == y.shape
+    assert mask.shape == (64, 64)
+    assert torch.equal(x[:, ~mask], y[:, ~mask])
+    visible = specks & ((y - waves).square().mean(dim=0).sqrt() > 0.4)
+    assert visible.sum() > 20
+    assert mask[visible].float().mean() > 0.95
+    assert mask.float().mean() < 0.05
+    assert _psnr(x, waves) > _psnr(y, waves) + 10
+
+
+def test_undamaged_images_are_not_filled(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration
+) -> None:
+    x, mask = smooth_images.answer(fill_damage(waves, calibration))
+    assert torch.equal(x, waves)
+    assert not mask.any()
+
+
+@pytest.mark.parametrize(("entry", "steps"), [(0.2, 5), (0.03, 2), (1.0, 12)])
+def test_regeneration_is_generation_down_to_a_fixed_share(
+    white_images: GaussianImages, entry: float, steps: int
+) -> None:
+    y = _noise(1.0)
+    x, nfe = white_images.answer(counted(regenerate(y, entry, steps)))
+    assert nfe == steps
+    sigmas = levels(entry / 10, entry, steps - 1)
+    torch.testing.assert_close(x, white_images.answer(generate(y, sigmas)))
+
+
+@pytest.fixture
+def own_calibration(smooth_images: GaussianImages, waves: Tensor, calibration: Calibration) -> Calibration:
+    """The entry scales as the image model itself sees noise of known level."""
+    entry = {
+        level: log_scale(smooth_images.eps(waves + _noise(level, seed=1), level))
+        for level in levels(0.02, 0.8, 12)
+    }
+    return dataclasses.replace(calibration, entry_scale=entry)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.2, 0.5])
+def test_noise_is_removed_from_its_own_level(
+    smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration, level: float
+) -> None:
+    y = waves + _noise(level)
+    x = smooth_images.answer(remove_noise(y, GRID, own_calibration, steps=5))
+    assert _psnr(x, waves) > _psnr(y, waves) + 6
+    # Where the process enters: at the level at which most of its steps begin.
+    asked = _levels_asked(smooth_images, remove_noise(y, GRID, own_calibration, steps=5))
+    assert asked[-5] == pytest.approx(level, rel=0.1)
+
+
+@pytest.mark.parametrize("level", [0.0, 5.0])
+def test_noise_beyond_the_calibrated_levels_is_read_at_their_end(
+    smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration, level: float
+) -> None:
+    asked = _levels_asked(smooth_images, remove_noise(waves + _noise(level), GRID, own_calibration, steps=3))
+    assert asked[-3] == pytest.approx(0.02 if level == 0 else 0.8)
+
+
+@pytest.mark.parametrize("intercept", [-50.0, 50.0])
+def test_blocks_are_never_entered_deeper_than_calibrated(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, intercept: float
+) -> None:
+    wild = dataclasses.replace(calibration, block_entry=(intercept, 1.0))
+    asked = _levels_asked(smooth_images, remove_blocks(waves, GRID, wild, steps=4))
+    assert asked[0] == calibration.level
+    assert 0.005 <= asked[1] <= 0.5
+    assert len(asked) == 5
+
+
+def test_sharpening_nears_the_original(calibration: Calibration) -> None:
+    """On images of the spectrum that the model and the calibration know."""
+    images = GaussianImages(lambda frequency: 1e-3 / (frequency.square() + 1e-4))
+    white = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(3))
+    frequency = torch.hypot(torch.fft.fftfreq(64)[:, None], torch.fft.rfftfreq(64)[None])
+    spectrum = torch.fft.rfft2(white) * images.power(frequency).sqrt()
+    sharp = torch.fft.irfft2(spectrum)
+    blurred = torch.fft.irfft2(spectrum * torch.exp(-2 * math.pi**2 * 1.5**2 * frequency.square()))
+    known = dataclasses.replace(calibration, spectrum=tuple(log_band_power(sharp).tolist()))
+    x = images.answer(sharpen(blurred, GRID, known))
+    assert _psnr(x, sharp) > _psnr(blurred, sharp) + 1
+    untouched = images.answer(sharpen(sharp, GRID, known))
+    assert _psnr(untouched, sharp) > _psnr(blurred, sharp) + 3
+
+
+def _levels_asked(images: GaussianImages, process: Process[Tensor]) -> list[float]:
+    """The noise levels of a process's queries, in order."""
+    asked: list[float] = []
+
+    def watched() -> Process[None]:
+        query = next(process)
+        while True:
+            asked.append(query.sigma)
+            answer = yield query
+            try:
+                query = process.send(answer)
+            except StopIteration:
+                return
+
+    images.answer(watched())
+    return asked

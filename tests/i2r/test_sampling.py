@@ -1,0 +1,128 @@
+"""DDIM and its inverse, alone and in company."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from image_models import GaussianImages
+from torch import Tensor
+
+from i2r.prior import Prior
+from i2r.sampling import Process, Query, counted, denoise, drive, generate, invert, levels
+from i2r.tiling import FixedShapeEvaluator, TileGrid
+
+
+@given(low=st.floats(1e-3, 1), factor=st.floats(1.01, 1e3), count=st.integers(1, 60))
+def test_levels_are_even_in_log_sigma(low: float, factor: float, count: int) -> None:
+    sigmas = levels(low, low * factor, count)
+    assert len(sigmas) == count + 1
+    assert sigmas[0] == pytest.approx(low)
+    assert sigmas[-1] == pytest.approx(low * factor)
+    ratios = [higher / lower for lower, higher in itertools.pairwise(sigmas)]
+    assert ratios == pytest.approx([factor ** (1 / count)] * count)
+
+
+def test_denoise_is_the_posterior_mean(white_images: GaussianImages) -> None:
+    x = _canvas(8, 8)
+    torch.testing.assert_close(white_images.answer(denoise(x, 0.5)), x / 1.25)
+
+
+def test_generation_follows_the_probability_flow(white_images: GaussianImages) -> None:
+    """For N(0, 1) pixels the flow from level sigma is ``x / sqrt(1 + sigma^2)``, reached in the limit."""
+    x = _canvas(8, 8)
+    exact = x / math.sqrt(1 + 2.0**2)
+    errors = [
+        (white_images.answer(generate(x, levels(1e-3, 2.0, count))) - exact).abs().max().item()
+        for count in (20, 200, 2000)
+    ]
+    assert errors[2] < errors[1] / 8 < errors[0] / 50
+    assert errors[2] < 5e-3
+
+
+def test_one_level_is_one_denoising_step(white_images: GaussianImages) -> None:
+    x = _canvas(8, 8)
+    generated = white_images.answer(generate(x, [0.7]))
+    assert torch.equal(generated, white_images.answer(denoise(x, 0.7)))
+
+
+def test_inversion_of_a_linear_predictor_is_exact(white_images: GaussianImages) -> None:
+    y, sigmas = _canvas(8, 8), levels(0.01, 3.0, 30)
+    inversion = white_images.answer(invert(y, sigmas, iterations=40))
+    shrink = math.prod(
+        1 - (sigma - lower) * sigma / (1 + sigma**2)
+        for lower, sigma in zip([0.0, *sigmas], sigmas, strict=False)
+    )
+    torch.testing.assert_close(inversion.z, y / shrink, rtol=1e-9, atol=0)
+    torch.testing.assert_close(white_images.answer(generate(inversion.z, sigmas)), y, rtol=1e-9, atol=1e-12)
+    assert inversion.residual < 1e-9
+
+
+def test_residual_falls_with_iterations(white_images: GaussianImages) -> None:
+    y, sigmas = _canvas(8, 8), levels(0.01, 3.0, 8)
+    residuals = [white_images.answer(invert(y, sigmas, iterations)).residual for iterations in (1, 2, 4, 8)]
+    assert all(later < earlier / 2 for earlier, later in itertools.pairwise(residuals))
+    assert residuals[0] > 0
+
+
+def test_inversion_and_generation_meet_on_a_network(tiny: Prior) -> None:
+    grid, sigmas = TileGrid(40, 70, 32, 8), levels(0.02, 1.0, 10)
+    y = grid.pad(_canvas(40, 70).float().clamp(-1, 1))
+    [(back, inversion)] = drive([_round_trip(y, sigmas, 12)], [grid], FixedShapeEvaluator(tiny, 32, 4))
+    assert not torch.allclose(inversion, y, atol=0.1)
+    assert _psnr(back, y) > 45
+
+
+def test_company_and_order_change_nothing(tiny: Prior) -> None:
+    """Images of other sizes and depths share the batches; each result is the same to the bit."""
+    grids = [TileGrid(*size, 32, 8) for size in ((40, 70), (32, 32), (1, 5), (90, 33))]
+    depths = [levels(0.02, 0.5, count) for count in (3, 1, 5, 2)]
+    canvases = [grid.pad(_canvas(grid.height, grid.width).float()) for grid in grids]
+    evaluator = FixedShapeEvaluator(tiny, 32, 3)
+
+    def run(order: list[int]) -> dict[int, Tensor]:
+        processes = [_round_trip(canvases[i], depths[i], 2) for i in order]
+        results = drive(processes, [grids[i] for i in order], evaluator)
+        return {i: back for i, (back, _) in zip(order, results, strict=True)}
+
+    alone = {i: run([i])[i] for i in range(4)}
+    for order in ([0, 1, 2, 3], [3, 1, 0, 2], [2, 0]):
+        for index, back in run(order).items():
+            assert torch.equal(back, alone[index])
+
+
+def test_no_process_is_no_result(tiny: Prior) -> None:
+    assert drive([], [], FixedShapeEvaluator(tiny, 32, 1)) == []
+
+
+@pytest.mark.parametrize(("iterations", "count"), [(1, 4), (3, 7)])
+def test_queries_are_counted(white_images: GaussianImages, iterations: int, count: int) -> None:
+    y, sigmas = _canvas(4, 4), levels(0.1, 1, count - 1)
+    inversion, nfe = white_images.answer(counted(invert(y, sigmas, iterations)))
+    assert nfe == iterations * count
+    assert torch.equal(inversion.z, white_images.answer(invert(y, sigmas, iterations)).z)
+    assert white_images.answer(counted(generate(y, sigmas)))[1] == count
+    assert white_images.answer(counted(_silent()))[1] == 0
+
+
+def _silent() -> Process[None]:
+    """A process that needs no noise."""
+    queries: list[Query] = []
+    yield from queries
+
+
+def _round_trip(y: Tensor, sigmas: list[float], iterations: int) -> Process[tuple[Tensor, Tensor]]:
+    inversion = yield from invert(y, sigmas, iterations)
+    return (yield from generate(inversion.z, sigmas)), inversion.z
+
+
+def _canvas(height: int, width: int) -> Tensor:
+    return torch.randn(3, height, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def _psnr(x: Tensor, y: Tensor) -> float:
+    return -10 * math.log10((x - y).square().mean().item() / 4)

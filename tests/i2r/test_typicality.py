@@ -1,0 +1,170 @@
+"""Each statistic finds its own kind of damage; the tests keep their promises."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from i2r.errors import PriorError
+from i2r.typicality import (
+    CALIBRATION,
+    STATISTICS,
+    Calibration,
+    Spread,
+    discoveries,
+    grid_period,
+    lag_correlation,
+    measure,
+    outlier_ratio,
+    robust_scale,
+    typicality,
+)
+
+probabilities = st.floats(0, 1)
+tests_of_all = st.fixed_dictionaries(dict.fromkeys(STATISTICS, probabilities))
+
+
+def _white(seed: int = 0, side: int = 128) -> Tensor:
+    return torch.randn(3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def _magnitude(eps: Tensor) -> Tensor:
+    return eps.square().mean(dim=0).sqrt()
+
+
+def _measure(eps: Tensor) -> dict[str, float]:
+    return measure(eps, _magnitude(eps))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_white_noise_is_neutral(seed: int) -> None:
+    eps = _white(seed)
+    assert robust_scale(eps) == pytest.approx(1, abs=0.02)
+    assert lag_correlation(eps) == pytest.approx(0, abs=0.1)
+    assert grid_period(eps) == pytest.approx(1, abs=0.05)
+    ratio = outlier_ratio(_magnitude(eps))
+    assert ratio.shape == (128, 128)
+    assert ratio.median().item() == pytest.approx(1, abs=0.2)
+    assert ratio.max() < 4
+
+
+@pytest.mark.parametrize("factor", [1.5, 4.0])
+def test_stronger_noise_moves_the_scale_alone(factor: float) -> None:
+    white, strong = _measure(_white()), _measure(factor * _white())
+    assert strong["scale"] - white["scale"] == pytest.approx(math.log(factor), abs=1e-4)
+    assert strong["lag"] == pytest.approx(white["lag"], abs=1e-4)
+    assert strong["period"] == pytest.approx(white["period"], abs=1e-4)
+    assert strong["tails"] == pytest.approx(white["tails"], abs=0.1)
+
+
+def test_specks_move_the_tails() -> None:
+    hit = torch.rand(128, 128, generator=torch.Generator().manual_seed(1)) < 0.04
+    white, specked = _measure(_white()), _measure(torch.where(hit, 10.0, _white()))
+    assert specked["tails"] > white["tails"] + 1
+    assert specked["scale"] == pytest.approx(white["scale"], abs=0.1)
+    assert specked["lag"] == pytest.approx(white["lag"], abs=0.15)
+    assert specked["period"] == pytest.approx(white["period"], abs=0.2)
+
+
+def test_a_few_glints_do_not_move_the_tails() -> None:
+    hit = torch.rand(128, 128, generator=torch.Generator().manual_seed(1)) < 0.002
+    assert _measure(torch.where(hit, 10.0, _white()))["tails"] == pytest.approx(
+        _measure(_white())["tails"], abs=0.1
+    )
+
+
+def test_smoothing_moves_the_lag() -> None:
+    smooth = F.avg_pool2d(_white(side=130), 3, stride=1)
+    white, lagged = _measure(_white()), _measure(smooth / smooth.std())
+    # A box of three pixels: neighbours share two of them.
+    assert lagged["lag"] == pytest.approx(2 / 3, abs=0.1)
+    assert lagged["scale"] == pytest.approx(white["scale"], abs=0.1)
+    assert lagged["period"] == pytest.approx(white["period"], abs=0.15)
+
+
+def test_lag_sees_one_direction() -> None:
+    """Motion blurs along one direction only."""
+    for kernel in ((1, 5), (5, 1)):
+        smooth = F.avg_pool2d(_white(side=140), kernel, stride=1)
+        assert lag_correlation(smooth) == pytest.approx(0.8, abs=0.1)
+
+
+@pytest.mark.parametrize("phase", [0, 3, 7])
+def test_blocks_move_the_period_whatever_their_phase(phase: int) -> None:
+    blocks = _white(1, side=20).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    blocky = _white() + 2 * blocks[:, phase : phase + 128, phase : phase + 128]
+    assert grid_period(blocky) > 1.4
+    stripes = _white() + 2 * blocks[:, phase : phase + 128, :1]
+    assert grid_period(stripes) < 1.1  # steps across one axis only are content, not blocks
+
+
+@given(p_values=tests_of_all, rate=st.floats(1e-4, 0.5))
+def test_discoveries_are_those_of_benjamini_and_hochberg(p_values: dict[str, float], rate: float) -> None:
+    share = rate / len(p_values)
+    enough = [k for k in range(1, 5) if sum(p <= share * k for p in p_values.values()) >= k]
+    expected = {name for name, p in p_values.items() if enough and p <= share * max(enough)}
+    assert discoveries(p_values, rate) == expected
+
+
+def test_nothing_is_discovered_among_the_typical() -> None:
+    assert discoveries(dict.fromkeys(STATISTICS, 1.0), 0.99) == frozenset()
+    assert discoveries(dict.fromkeys(STATISTICS, 0.0), 1e-9) == frozenset(STATISTICS)
+
+
+@given(p_values=tests_of_all, rate=st.floats(1e-4, 0.5))
+def test_typicality_is_a_share_and_agrees_with_the_discoveries(
+    p_values: dict[str, float], rate: float
+) -> None:
+    assert 0 <= typicality(p_values) <= 1
+    if typicality(p_values) < rate:
+        assert discoveries(p_values, rate)
+
+
+@given(middle=st.floats(-5, 5), spread=st.floats(0.01, 3), deviation=st.floats(-6, 6))
+def test_p_values_are_those_of_a_normal(middle: float, spread: float, deviation: float) -> None:
+    p = Spread(middle, spread).p_value(middle + deviation * spread)
+    normal = torch.distributions.Normal(torch.tensor(0.0, dtype=torch.float64), 1.0)
+    assert p == pytest.approx(1 - normal.cdf(torch.tensor(deviation, dtype=torch.float64)).item(), abs=1e-9)
+
+
+def test_each_statistic_is_tested_on_its_own_spread(calibration: Calibration) -> None:
+    statistics = {name: calibration.clean[name].middle for name in STATISTICS}
+    assert calibration.p_values(statistics) == dict.fromkeys(STATISTICS, 0.5)
+    for name in STATISTICS:
+        raised = statistics | {name: statistics[name] + 10 * calibration.clean[name].spread}
+        assert discoveries(calibration.p_values(raised), 0.01) == {name}
+
+
+def test_calibration_survives_its_file(calibration: Calibration, tmp_path: Path) -> None:
+    calibration.save(tmp_path)
+    assert Calibration.load(tmp_path) == calibration
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", "null", '{"level": 0.06}', '{"level": "low", "damage_level": 1}']
+)
+def test_a_damaged_calibration_is_refused_with_the_mend(content: str, tmp_path: Path) -> None:
+    (tmp_path / CALIBRATION).write_text(content)
+    with pytest.raises(PriorError, match=r"python -m i2r\.calibration"):
+        Calibration.load(tmp_path)
+
+
+def test_a_missing_calibration_is_refused_with_the_mend(tmp_path: Path) -> None:
+    with pytest.raises(PriorError, match=r"python -m i2r\.calibration"):
+        Calibration.load(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["level", "damage_level", "clean", "entry_scale", "block_entry", "spectrum"])
+def test_every_part_of_a_calibration_is_needed(calibration: Calibration, tmp_path: Path, key: str) -> None:
+    calibration.save(tmp_path)
+    path = tmp_path / CALIBRATION
+    path.write_text(path.read_text().replace(f'"{key}"', '"other"'))
+    with pytest.raises(PriorError, match="missing or damaged"):
+        Calibration.load(tmp_path)
