@@ -1,0 +1,183 @@
+"""Blind restoration with the built-in prior, on crops of photographs that no training saw."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from i2r import Outcome, Prior, Restoration, Restorer, RestoreSettings, load_prior
+from i2r.degradation import FloatImage, dead_pixels, gaussian_noise, jpeg
+from i2r.errors import PriorError
+from i2r.metrics import psnr
+from i2r.prior import built_in_priors
+
+PHOTOGRAPHS = Path(__file__).parents[2] / "benchmarks" / "photographs"
+CROPS = ("astronaut-1", "mountains-2")
+SIZES = [(1, 1), (3, 200), (17, 33), (31, 100), (32, 32), (33, 47), (40, 130)]
+
+
+def _crop(name: str) -> FloatImage:
+    with Image.open(PHOTOGRAPHS / f"{name}.png") as picture:
+        return np.asarray(picture.convert("RGB"), np.float32)[48:144, 48:144] / 255
+
+
+def _damaged(height: int, width: int, channels: int = 3) -> FloatImage:
+    """A ramp with noise on it, which no test of the noise can miss."""
+    ramp = np.linspace(0.2, 0.8, width, dtype=np.float32)[None, :, None]
+    image = np.broadcast_to(ramp, (height, width, channels))
+    return gaussian_noise(image, np.random.default_rng([height, width]), sigma=0.1)
+
+
+@pytest.fixture(scope="module")
+def prior() -> Prior:
+    return load_prior("photo-64", torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def restorer(prior: Prior) -> Restorer:
+    """With tiles of the crops' size: one evaluation each."""
+    return Restorer(prior, RestoreSettings(tile=96, overlap=16, tiles_per_batch=1))
+
+
+@pytest.fixture(scope="module")
+def small_tiles(prior: Prior) -> Restorer:
+    return Restorer(prior, RestoreSettings(tile=40, overlap=8, tiles_per_batch=3))
+
+
+def _restore(restorer: Restorer, image: FloatImage) -> Restoration:
+    [restoration] = restorer.restore([image], [0])
+    return restoration
+
+
+@pytest.mark.parametrize("name", CROPS)
+def test_noise_is_removed(restorer: Restorer, name: str) -> None:
+    clean = _crop(name)
+    noisy = gaussian_noise(clean, np.random.default_rng(0), sigma=25 / 255)
+    before = noisy.copy()
+    restoration = _restore(restorer, noisy)
+    np.testing.assert_array_equal(noisy, before)
+    assert restoration.outcome is Outcome.RESTORED
+    assert "scale" in restoration.atypical
+    assert psnr(restoration.image, clean) > psnr(noisy, clean) + 7
+    assert restoration.image.shape == noisy.shape
+    assert restoration.image.dtype == np.float32
+    assert 0 <= restoration.image.min() <= restoration.image.max() <= 1
+    assert restoration.consistency_psnr == pytest.approx(psnr(restoration.image, noisy), abs=1e-3)
+    assert restoration.typicality_before < 0.01
+    assert restoration.typicality_after > restoration.typicality_before
+    assert restoration.rectified_fraction == 1
+    assert restoration.nfe > 4
+
+
+@pytest.mark.parametrize("name", CROPS)
+def test_clean_photographs_come_back_as_they_are(restorer: Restorer, name: str) -> None:
+    clean = _crop(name)
+    restoration = _restore(restorer, clean)
+    assert restoration.outcome is Outcome.UNCHANGED
+    np.testing.assert_array_equal(restoration.image, _crop(name))
+    assert restoration.atypical == ()
+    assert restoration.rectified_fraction == 0
+    assert restoration.consistency_psnr == math.inf
+    assert restoration.typicality_before == restoration.typicality_after > 0.01
+
+
+@pytest.mark.parametrize("name", CROPS)
+def test_jpeg_blocks_do_not_get_worse(restorer: Restorer, name: str) -> None:
+    clean = _crop(name)
+    blocky = jpeg(clean, quality=10)
+    restoration = _restore(restorer, blocky)
+    assert restoration.outcome is Outcome.RESTORED
+    assert psnr(restoration.image, clean) > psnr(blocky, clean)
+
+
+def test_dead_pixels_are_filled(restorer: Restorer) -> None:
+    clean = _crop(CROPS[0])
+    dead = dead_pixels(clean, np.random.default_rng(0))
+    restoration = _restore(restorer, dead)
+    assert "tails" in restoration.atypical
+    assert psnr(restoration.image, clean) > psnr(dead, clean) + 4
+
+
+def test_grey_stays_grey(restorer: Restorer) -> None:
+    clean = _crop(CROPS[0]).mean(axis=2, keepdims=True)
+    noisy = gaussian_noise(clean, np.random.default_rng(0), sigma=25 / 255)
+    restoration = _restore(restorer, noisy)
+    assert restoration.outcome is Outcome.RESTORED
+    assert restoration.image.shape == (96, 96, 1)
+    assert psnr(restoration.image, clean) > psnr(noisy, clean) + 5
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_size_and_content_has_an_outcome(small_tiles: Restorer, channels: int) -> None:
+    images = [_damaged(*size, channels) for size in SIZES]
+    for level in (0.0, 0.4, 1.0):
+        images += [np.full((*size, channels), level, np.float32) for size in ((1, 1), (17, 33), (50, 40))]
+    for image, restoration in zip(images, small_tiles.restore(images, [0] * len(images)), strict=True):
+        assert restoration.outcome in (Outcome.RESTORED, Outcome.UNCHANGED)
+        assert restoration.image.shape == image.shape
+        assert restoration.image.dtype == np.float32
+        assert np.isfinite(restoration.image).all()
+        if min(image.shape[:2]) < 32:  # too small to test
+            assert restoration.outcome is Outcome.UNCHANGED
+            assert restoration.nfe == 0
+            assert math.isnan(restoration.typicality_before)
+        if restoration.outcome is Outcome.UNCHANGED:
+            np.testing.assert_array_equal(restoration.image, image)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_values_that_are_not_finite_fail_alone(small_tiles: Restorer, value: float) -> None:
+    broken = _damaged(33, 47)
+    broken[3, 4, 1] = value
+    good = _damaged(40, 40)
+    first, failed, last = small_tiles.restore([good, broken, good], [0, 1, 2])
+    assert failed.outcome is Outcome.FAILED
+    assert failed.image is broken
+    assert "not finite" in failed.message
+    alone = _restore(small_tiles, good)
+    for restoration in (first, last):
+        assert restoration.outcome is alone.outcome
+        np.testing.assert_array_equal(restoration.image, alone.image)
+
+
+def test_neighbours_order_and_seeds_change_nothing(small_tiles: Restorer) -> None:
+    images = [
+        _damaged(40, 70),
+        _damaged(33, 33, 1),
+        _damaged(5, 5),
+        _damaged(75, 41),
+        np.zeros((40, 40, 3), np.float32),
+    ]
+    alone = [_restore(small_tiles, image) for image in images]
+    assert Outcome.RESTORED in {restoration.outcome for restoration in alone}
+    for order in ([0, 1, 2, 3, 4], [3, 4, 1, 0, 2]):
+        together = small_tiles.restore([images[i] for i in order], [7 * i for i in order])
+        for index, restoration in zip(order, together, strict=True):
+            np.testing.assert_array_equal(restoration.image, alone[index].image)
+            assert restoration.outcome is alone[index].outcome
+            assert restoration.nfe == alone[index].nfe
+            np.testing.assert_equal(restoration.typicality_after, alone[index].typicality_after)
+
+
+def test_nothing_in_nothing_out(small_tiles: Restorer) -> None:
+    assert small_tiles.restore([], []) == []
+    with pytest.raises(ValueError, match="zip"):
+        small_tiles.restore([_damaged(40, 40)], [])
+
+
+def test_an_uncalibrated_prior_is_refused(prior: Prior) -> None:
+    bare = Prior(
+        prior.network, prior.schedule, prior.prediction_type, name="bare", sha256="", device=prior.device
+    )
+    with pytest.raises(PriorError, match="bare is not calibrated"):
+        Restorer(bare)
+
+
+def test_the_built_in_prior_is_small_enough_for_the_wheel() -> None:
+    files = [path for path in built_in_priors()["photo-64"].rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 20e6
