@@ -1,9 +1,28 @@
 """Invert2Restore: restore images with a diffusion prior, without being told what is wrong with them."""
 
-from i2r.errors import I2RError, PriorError, SettingsError
-from i2r.prior import Prior, built_in_priors, load_prior
-from i2r.restorer import Outcome, Restoration, Restorer
-from i2r.settings import RestoreSettings
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from i2r.errors import I2RError, PriorError, SettingsError
+    from i2r.prior import Prior, built_in_priors, load_prior
+    from i2r.restorer import Outcome, Restoration, Restorer
+    from i2r.settings import RestoreSettings
+
+_HOMES = {
+    "I2RError": "errors",
+    "Outcome": "restorer",
+    "Prior": "prior",
+    "PriorError": "errors",
+    "Restoration": "restorer",
+    "RestoreSettings": "settings",
+    "Restorer": "restorer",
+    "SettingsError": "errors",
+    "built_in_priors": "prior",
+    "load_prior": "prior",
+}
 
 __all__ = [
     "I2RError",
@@ -17,3 +36,10 @@ __all__ = [
     "built_in_priors",
     "load_prior",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first asked for: torch takes seconds to load, and settings do not need it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -36,12 +36,12 @@ SHORT_SIDES = (256, 384, 512)
 _UPPER = 0.9772498680518208  # the share of a normal distribution below two spreads over its middle
 
 
-def calibrate(prior: Prior, crops: Sequence[Tensor], *, seed: int = 0) -> Calibration:
+def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
     """Measure the noise of clean crops, as they are and with noise of known level added.
 
     Args:
         prior: any prior.
-        crops: clean photographs, each (3, H, W) in [-1, 1]; a few hundred of them.
+        crops: clean photographs, (N, 3, H, W) in [-1, 1]; a few hundred of them.
         seed: of the added noise.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -65,11 +65,11 @@ def calibrate(prior: Prior, crops: Sequence[Tensor], *, seed: int = 0) -> Calibr
     )
 
 
-def _block_entry(prior: Prior, crops: Sequence[Tensor]) -> tuple[float, float]:
+def _block_entry(prior: Prior, crops: Tensor) -> tuple[float, float]:
     """Fit the log entry level that restores blocks best to the log period they leave in the noise."""
     periods, best = [], []
     for index, crop in enumerate(crops):
-        clean = crop.permute(1, 2, 0).numpy() / 2 + 0.5
+        clean = (crop.permute(1, 2, 0) / 2 + 0.5).numpy()
         blocky = jpeg(clean, quality=BLOCK_QUALITIES[index % len(BLOCK_QUALITIES)])
         y = torch.from_numpy(blocky).permute(2, 0, 1).to(prior.device) * 2 - 1
         periods.append(log_period(prior.eps(y[None], torch.tensor([SCREENING_LEVEL]))[0]))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.image import structural_similarity_index_measure
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Image = NDArray[np.float32]
 
@@ -25,8 +26,11 @@ def ssim(image: Image, reference: Image) -> float:
     """Structural similarity (Wang et al. 2004), in [-1, 1]; NaN below 11 px a side, where it is undefined."""
     if min(image.shape[:2]) < 11:
         return math.nan
+    # Here, since torch takes seconds to load and the scores without a reference do not need it.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     pair = (_batch(image), _batch(reference))
-    return float(cast(torch.Tensor, structural_similarity_index_measure(*pair, data_range=1.0)))
+    return float(cast("Tensor", structural_similarity_index_measure(*pair, data_range=1.0)))
 
 
 def noise_level(image: Image) -> float:
@@ -75,5 +79,7 @@ def no_reference(image: Image) -> dict[str, float]:
     return {"noise_level": noise_level(image), "sharpness": sharpness(image), "blockiness": blockiness(image)}
 
 
-def _batch(image: Image) -> torch.Tensor:
+def _batch(image: Image) -> Tensor:
+    import torch
+
     return torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).permute(2, 0, 1)[None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -125,22 +125,24 @@ class Restorer:
 
     def _restore(self, image: NDArray[np.float32], y: Tensor, grid: TileGrid) -> Process[Restoration]:
         (x, mask, before, after), nfe = yield from counted(self._rectify(y, grid))
-        common = {
-            "atypical": tuple(sorted(before.atypical)),
-            "nfe": nfe,
-            "typicality_before": before.typicality,
-            "typicality_after": after.typicality,
-        }
+        seen = Restoration(
+            Outcome.UNCHANGED,
+            image,
+            atypical=tuple(sorted(before.atypical)),
+            nfe=nfe,
+            typicality_before=before.typicality,
+            typicality_after=after.typicality,
+        )
         if not before.atypical:
-            return Restoration(Outcome.UNCHANGED, image, **common)
+            return seen
         restored = self._to_image(grid.crop(x), image.shape[2])
         if not np.isfinite(restored).all():
-            return Restoration(Outcome.FAILED, image, **common, message="the prior diverged on this image")
+            return replace(seen, outcome=Outcome.FAILED, message="the prior diverged on this image")
         mse = float(np.square(restored - image).mean(dtype=np.float64))
-        return Restoration(
-            Outcome.RESTORED,
-            restored,
-            **common,
+        return replace(
+            seen,
+            outcome=Outcome.RESTORED,
+            image=restored,
             rectified_fraction=grid.crop(mask[None]).float().mean().item(),
             consistency_psnr=-10 * math.log10(mse) if mse else math.inf,
         )
