@@ -97,9 +97,3 @@ def ray_here(s3_endpoint: str) -> Iterator[None]:
     ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=200 << 20)
     yield
     ray.shutdown()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Let Ray warn itself of its own coming changes."""
-    for category in ("DeprecationWarning", "ray.util.annotations.RayDeprecationWarning"):
-        config.addinivalue_line("filterwarnings", f"ignore::{category}:ray")
