@@ -24,7 +24,14 @@ from i2r.typicality import CALIBRATION, Calibration
 
 BUILT_IN = Path(__file__).parent / "priors"
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
-_SCHEDULE_KEYS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
+_SCHEDULE_KEYS = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+)
 
 
 def built_in_priors() -> dict[str, Path]:
@@ -151,22 +158,31 @@ def load_prior(name_or_folder: str, device: torch.device | None = None) -> Prior
     config = _read_json(folder / "unet" / "config.json")
     if (kind := config.get("_class_name")) != "UNet2DModel":
         raise PriorError(f"{folder} holds a {kind}: only UNet2DModel priors can be used")
-    if config.get("in_channels") != 3:
+    channels = config.get("in_channels"), config.get("out_channels")
+    if channels != (3, 3):
         raise PriorError(
-            f"{folder} works on {config.get('in_channels')} channels: only RGB priors can be used"
+            f"{folder} has {channels[0]} channels in, {channels[1]} out: only RGB priors can be used"
         )
     try:
-        network = UNet2DModel.from_pretrained(
-            folder / "unet", use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+        network, loading = UNet2DModel.from_pretrained(
+            folder / "unet",
+            use_safetensors=True,
+            local_files_only=True,
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0][:200]
         raise PriorError(
             f"the weights in {folder / 'unet'} cannot be read ({reason}): copy them again"
         ) from error
+    if missing := loading["missing_keys"]:
+        raise PriorError(
+            f"the weights in {folder / 'unet'} lack {len(missing)} tensors ({missing[0]}, …): copy them again"
+        )
     return Prior(
         network,
-        NoiseSchedule.from_alphas_cumprod(_alphas_cumprod(scheduler)),
+        _noise_schedule(scheduler, folder),
         scheduler.get("prediction_type", "epsilon"),
         name=folder.resolve().name,
         sha256=digest_prior(folder),
@@ -175,11 +191,14 @@ def load_prior(name_or_folder: str, device: torch.device | None = None) -> Prior
     )
 
 
-def _alphas_cumprod(scheduler: Mapping[str, Any]) -> Tensor:
+def _noise_schedule(scheduler: Mapping[str, Any], folder: Path) -> NoiseSchedule:
     from diffusers import DDIMScheduler
 
     known = {key: scheduler[key] for key in _SCHEDULE_KEYS if key in scheduler}
-    return DDIMScheduler(**known).alphas_cumprod
+    try:
+        return NoiseSchedule.from_alphas_cumprod(DDIMScheduler(**known).alphas_cumprod)
+    except (NotImplementedError, TypeError, ValueError, RuntimeError) as error:
+        raise PriorError(f"the schedule in {folder / 'scheduler'} cannot be used: {error}") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from i2r.errors import SettingsError
 from i2r.prior import Prior
 from i2r.rectification import fill_damage, remove_blocks, remove_noise, sharpen
 from i2r.sampling import Process, Query, counted, drive
@@ -86,12 +87,21 @@ class Restorer:
     Args:
         prior: the only knowledge of what images look like, with its calibration.
         settings: the same for every image and every degradation.
+
+    Raises:
+        PriorError: the prior is not calibrated.
+        SettingsError: the tile does not fit the prior's network.
     """
 
     def __init__(self, prior: Prior, settings: RestoreSettings | None = None) -> None:
         self.prior = prior
         self.calibration = prior.calibration
         self.settings = settings or RestoreSettings()
+        if self.settings.tile % prior.stride:
+            raise SettingsError(
+                f"tile {self.settings.tile} does not fit the prior {prior.name}: "
+                f"give a multiple of {prior.stride}"
+            )
         self.evaluator = FixedShapeEvaluator(prior, self.settings.tile, self.settings.tiles_per_batch)
 
     def restore(self, images: Sequence[NDArray[np.float32]], seeds: Sequence[int]) -> list[Restoration]:
@@ -124,7 +134,10 @@ class Restorer:
         ]
 
     def _restore(self, image: NDArray[np.float32], y: Tensor, grid: TileGrid) -> Process[Restoration]:
-        (x, mask, before, after), nfe = yield from counted(self._rectify(y, grid))
+        try:
+            (x, mask, before, after), nfe = yield from counted(self._rectify(y, grid))
+        except FloatingPointError as error:
+            return Restoration(Outcome.FAILED, image, message=str(error))
         seen = Restoration(
             Outcome.UNCHANGED,
             image,
@@ -136,8 +149,6 @@ class Restorer:
         if not before.atypical:
             return seen
         restored = self._to_image(grid.crop(x), image.shape[2])
-        if not np.isfinite(restored).all():
-            return replace(seen, outcome=Outcome.FAILED, message="the prior diverged on this image")
         mse = float(np.square(restored - image).mean(dtype=np.float64))
         return replace(
             seen,
@@ -173,6 +184,8 @@ class Restorer:
             return Screening({}, frozenset())
         eps = grid.crop((yield Query(y, self.calibration.level)))
         coarse = grid.crop((yield Query(y, self.calibration.damage_level)))
+        if not (eps.isfinite().all() and coarse.isfinite().all()):
+            raise FloatingPointError("the prior diverged on this image")
         magnitude = self.calibration.damage_level * coarse.square().mean(dim=0).sqrt()
         p_values = self.calibration.p_values(measure(eps, magnitude))
         return Screening(p_values, discoveries(p_values, self.settings.false_discovery_rate))

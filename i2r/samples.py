@@ -1,6 +1,6 @@
 """Draw a grid of unconditional samples, to see what a prior knows.
 
-    python -m i2r.samples --prior photo-64 --out samples.png
+python -m i2r.samples --prior photo-64 --out samples.png
 """
 
 from __future__ import annotations

@@ -26,10 +26,12 @@ class NoiseSchedule:
         """Build from ``abar`` of shape (T,), each in (0, 1].
 
         Raises:
-            ValueError: the noise does not grow with the timestep.
+            ValueError: there are fewer than two timesteps, or the noise does not grow with them.
         """
+        if len(alphas_cumprod) < 2:
+            raise ValueError("a schedule needs two timesteps or more")
         # A schedule rescaled to zero terminal SNR ends at abar = 0, where sigma is infinite.
-        abar = alphas_cumprod.double().clamp(1e-8, 1 - 1e-8)
+        abar = alphas_cumprod.double().clamp(1e-12, 1 - 1e-8)
         log_sigmas = (((1 - abar) / abar).log() / 2).float()
         if not (log_sigmas.diff() > 0).all():
             raise ValueError("the schedule's noise must grow strictly with the timestep")

@@ -16,7 +16,7 @@ class RestoreSettings(BaseModel):
     false_discovery_rate: float = Field(
         0.01, gt=0, lt=1, description="share of wrong alarms among the statistics that are called atypical"
     )
-    steps: int = Field(5, ge=1, le=100, description="DDIM steps from the entry level down to the clean image")
+    steps: int = Field(5, ge=2, le=100, description="DDIM steps from the entry level down to the clean image")
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> RestoreSettings:

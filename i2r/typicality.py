@@ -179,7 +179,7 @@ class Calibration:
                 block_entry=(float(content["block_entry"][0]), float(content["block_entry"][1])),
                 spectrum=tuple(float(power) for power in content["spectrum"]),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError) as error:
             raise PriorError(
                 f"{path} is missing or damaged: "
                 f"make it with `python -m i2r.calibration --prior {folder} --data PHOTOS`"

@@ -11,6 +11,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from diffusers.models.unets.unet_2d import UNet2DOutput
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from i2r.errors import PriorError
@@ -128,7 +129,7 @@ def test_another_kind_of_network_is_refused(folder: Path) -> None:
 
 def test_a_latent_network_is_refused(folder: Path) -> None:
     _edit(folder / "unet" / "config.json", in_channels=4)
-    with pytest.raises(PriorError, match="4 channels: only RGB"):
+    with pytest.raises(PriorError, match="4 channels in"):
         load_prior(str(folder), CPU)
 
 
@@ -169,3 +170,31 @@ def test_any_byte_changes_the_digest(folder: Path, part: str) -> None:
 
 def test_the_digest_does_not_depend_on_where_the_folder_lies(folder: Path, tiny_folder: Path) -> None:
     assert digest_prior(folder) == digest_prior(tiny_folder)
+
+
+def test_zero_terminal_snr_is_read_from_the_scheduler(folder: Path) -> None:
+    _edit(folder / "scheduler" / "scheduler_config.json", rescale_betas_zero_snr=True)
+    assert load_prior(str(folder), CPU).schedule.sigma_max > 1e3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"beta_schedule": "nope"},
+        {"beta_start": "x"},
+        {"beta_start": 0.02, "beta_end": -0.1},
+        {"num_train_timesteps": 1},
+    ],
+)
+def test_an_impossible_schedule_is_refused(folder: Path, changes: dict[str, Any]) -> None:
+    _edit(folder / "scheduler" / "scheduler_config.json", **changes)
+    with pytest.raises(PriorError, match="scheduler"):
+        load_prior(str(folder), CPU)
+
+
+def test_missing_weights_are_refused(folder: Path) -> None:
+    weights = load_file(folder / "unet" / WEIGHTS)  # safetensors.torch
+    weights.pop(sorted(weights)[0])
+    save_file(weights, folder / "unet" / WEIGHTS, metadata={"format": "pt"})
+    with pytest.raises(PriorError, match="copy them again"):
+        load_prior(str(folder), CPU)

@@ -176,3 +176,14 @@ def test_an_uncalibrated_prior_is_refused(prior: Prior) -> None:
 def test_the_built_in_prior_is_small_enough_for_the_wheel() -> None:
     files = [path for path in built_in_priors()["photo-64"].rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 20e6
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_prior_that_diverges_fails_the_image(tiny_folder: Path, value: float) -> None:
+    prior = load_prior(str(tiny_folder), torch.device("cpu"))
+    prior.network.conv_out.bias.fill_(value)
+    restoration = _restore(
+        Restorer(prior, RestoreSettings(tile=40, overlap=8, tiles_per_batch=1)), _damaged(40, 40)
+    )
+    assert restoration.outcome is Outcome.FAILED
+    assert np.isfinite(restoration.image).all()
