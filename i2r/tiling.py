@@ -3,7 +3,8 @@
 A canvas is covered by overlapping tiles whose windows sum to one, so that blending the tiles' noise gives
 one noise predictor for the whole canvas, at every noise level (the blending of MultiDiffusion, Bar-Tal et
 al., arXiv 2302.08113, equation 5). GroupNorm makes a tile's result depend on the tile's shape, so the
-shape is fixed; so is the number of tiles in a batch, since kernels differ between batch sizes.
+shape is fixed; so is the number of tiles in a batch, since kernels differ between batch sizes. (With several
+threads on a CPU, a tile's place in its batch matters too: only batches of one are exact there.)
 """
 
 from __future__ import annotations
