@@ -8,8 +8,8 @@ import os
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["HF_HUB_OFFLINE"] = "1"
-# As in an actor. With more threads than one, a batch that they cannot share evenly gives an image other bits in
-# its second place than in its first.
+# As in an actor. With more threads, a batch that they cannot share evenly gives an image other bits in its
+# second place than in its first.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from pathlib import Path
