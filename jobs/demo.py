@@ -31,7 +31,7 @@ DAMAGE: Mapping[str, str] = {
     "dogs": "blur",
     "pagoda": "low-resolution",
     "mountains": "rain",
-    "portrait": "scratches",
+    "portrait": "dead-pixels",
 }
 """Which clean sample is degraded how, by the degradation's name in `DEGRADATIONS`."""
 

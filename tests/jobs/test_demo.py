@@ -72,6 +72,7 @@ def test_the_whole_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         for name in DAMAGE
     }
     assert gains["honey-bee"] > 8
+    assert gains["portrait"] > 4
     assert min(gains.values()) > -0.2
     with Image.open(folder / "contact-sheet.png") as sheet:
         assert sheet.width > 3 * 320
