@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import DDIMScheduler, UNet2DModel
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -192,8 +192,6 @@ def load_prior(name_or_folder: str, device: torch.device | None = None) -> Prior
 
 
 def _noise_schedule(scheduler: Mapping[str, Any], folder: Path) -> NoiseSchedule:
-    from diffusers import DDIMScheduler
-
     known = {key: scheduler[key] for key in _SCHEDULE_KEYS if key in scheduler}
     try:
         return NoiseSchedule.from_alphas_cumprod(DDIMScheduler(**known).alphas_cumprod)
