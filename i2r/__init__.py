@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from i2r.errors import I2RError, PriorError, SettingsError
-    from i2r.prior import Prior, built_in_priors, load_prior
+    from i2r.folder import built_in_priors
+    from i2r.prior import Prior, load_prior
     from i2r.restorer import Outcome, Restoration, Restorer
     from i2r.settings import RestoreSettings
 
@@ -20,7 +21,7 @@ _HOMES = {
     "RestoreSettings": "settings",
     "Restorer": "restorer",
     "SettingsError": "errors",
-    "built_in_priors": "prior",
+    "built_in_priors": "folder",
     "load_prior": "prior",
 }
 

@@ -1,13 +1,11 @@
 """Calibrate a prior on clean photographs: what does their noise look like to it, and how deep to go?
 
-    python -m i2r.calibration --prior prior --data PHOTOS
-
-writes ``calibration.json`` into the prior's folder, which :class:`i2r.typicality.Calibration` reads.
+``i2r priors calibrate PRIOR --data PHOTOS`` does it. Everything is measured in the space that the prior's
+diffusion runs in.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 from collections.abc import Sequence
@@ -16,14 +14,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from i2r.calibration_file import STATISTICS, Calibration, Spread
 from i2r.degradation import jpeg
+from i2r.errors import PriorError, SettingsError
 from i2r.photographs import Photographs
-from i2r.prior import Prior, load_prior
+from i2r.prior import Prior
 from i2r.rectification import regenerate
 from i2r.sampling import drive, levels
 from i2r.spectrum import log_band_power
 from i2r.tiling import FixedShapeEvaluator, TileGrid
-from i2r.typicality import STATISTICS, Calibration, Spread, log_period, log_scale, measure
+from i2r.typicality import log_period, log_scale, measure
 
 SCREENING_LEVEL = 0.06
 DAMAGE_LEVEL = 0.6
@@ -41,14 +41,37 @@ def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
 
     Args:
         prior: any prior.
-        crops: clean photographs, (N, 3, H, W) in [-1, 1]; a few hundred of them.
+        crops: clean photographs, (N, 3, S, S) in [-1, 1]; a few hundred of them.
         seed: of the added noise.
+
+    Raises:
+        SettingsError: there are too few crops, or their side does not fit the prior.
+        PriorError: what the prior says of them is no calibration.
     """
+    if len(crops) < (fewest := len(ENTRY_LEVELS)):
+        raise SettingsError(f"{len(crops)} crops are too few to calibrate on: give {fewest} or more")
+    if (side := crops.shape[-1]) % prior.stride:
+        raise SettingsError(
+            f"crops of {side} px do not fit the prior {prior.name}: give a multiple of {prior.stride}"
+        )
+    try:
+        return _calibrate(prior, crops, seed)
+    except (ValueError, statistics.StatisticsError) as error:
+        raise PriorError(
+            f"the prior {prior.name} cannot be calibrated on these photographs ({error}): "
+            "check it with `i2r priors check`, and give sharp photographs of many scenes"
+        ) from error
+
+
+def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
     generator = torch.Generator().manual_seed(seed)
+    grid = TileGrid(crops.shape[-1], crops.shape[-1], crops.shape[-1], 0)
+    blocky = _block_entry(prior, crops[:BLOCK_CROPS], grid)
+    canvases = torch.stack([prior.space.encode(crop.to(prior.device), grid) for crop in crops])
     clean: list[dict[str, float]] = []
     entry: dict[float, list[float]] = {level: [] for level in ENTRY_LEVELS}
-    for index, crop in enumerate(crops):
-        x = crop[None].to(prior.device)
+    for index, canvas in enumerate(canvases):
+        x = canvas[None]
         damage = DAMAGE_LEVEL * prior.eps(x, torch.tensor([DAMAGE_LEVEL]))[0]
         eps = prior.eps(x, torch.tensor([SCREENING_LEVEL]))[0]
         clean.append(measure(eps, damage.square().mean(dim=0).sqrt()))
@@ -60,30 +83,40 @@ def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
         damage_level=DAMAGE_LEVEL,
         clean={name: _spread([values[name] for values in clean]) for name in STATISTICS},
         entry_scale={level: statistics.fmean(scales) for level, scales in entry.items()},
-        block_entry=_block_entry(prior, crops[:BLOCK_CROPS]),
-        spectrum=tuple(torch.stack([log_band_power(crop) for crop in crops]).mean(dim=0).tolist()),
+        block_entry=blocky,
+        spectrum=tuple(torch.stack([log_band_power(canvas) for canvas in canvases]).mean(dim=0).tolist()),
     )
 
 
-def _block_entry(prior: Prior, crops: Tensor) -> tuple[float, float]:
+def _block_entry(prior: Prior, crops: Tensor, pixels: TileGrid) -> tuple[float, float]:
     """Fit the log entry level that restores blocks best to the log period they leave in the noise."""
+    grid = prior.space.grid(pixels)
+    evaluator = FixedShapeEvaluator(prior, grid.tile, len(BLOCK_LEVELS))
     periods, best = [], []
     for index, crop in enumerate(crops):
         clean = (crop.permute(1, 2, 0) / 2 + 0.5).numpy()
-        blocky = jpeg(clean, quality=BLOCK_QUALITIES[index % len(BLOCK_QUALITIES)])
-        y = torch.from_numpy(blocky).permute(2, 0, 1).to(prior.device) * 2 - 1
+        blocky = torch.from_numpy(jpeg(clean, quality=BLOCK_QUALITIES[index % len(BLOCK_QUALITIES)]))
+        y = prior.space.encode(blocky.permute(2, 0, 1).to(prior.device) * 2 - 1, pixels)
+        wanted = prior.space.encode(crop.to(prior.device), pixels)
         periods.append(log_period(prior.eps(y[None], torch.tensor([SCREENING_LEVEL]))[0]))
-        grid = TileGrid(y.shape[1], y.shape[2], y.shape[1], 0)
-        evaluator = FixedShapeEvaluator(prior, y.shape[1], len(BLOCK_LEVELS))
         tries = drive(
             [regenerate(y, level, BLOCK_STEPS) for level in BLOCK_LEVELS],
             [grid] * len(BLOCK_LEVELS),
             evaluator,
         )
-        errors = [(x.cpu() - crop).square().mean().item() for x in tries]
+        errors = [(x - wanted).square().mean().item() for x in tries]
         best.append(math.log(BLOCK_LEVELS[errors.index(min(errors))]))
     slope, intercept = statistics.linear_regression(periods, best)
     return intercept, slope
+
+
+def draw_crops(folder: Path, count: int, side: int) -> Tensor:
+    """The sharper half of twice as many random crops of a folder's photographs, (>= count, 3, side, side).
+
+    Raises:
+        SettingsError: the folder has no photograph that is large enough.
+    """
+    return in_focus(Photographs(folder, side, short_sides=SHORT_SIDES).draw(2 * count))
 
 
 def in_focus(crops: Tensor) -> Tensor:
@@ -97,21 +130,3 @@ def _spread(values: Sequence[float]) -> Spread:
     ordered = sorted(values)
     middle = statistics.median(ordered)
     return Spread(middle, max((ordered[int(_UPPER * (len(ordered) - 1))] - middle) / 2, 1e-3))
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m i2r.calibration", description=__doc__.splitlines()[0])
-    parser.add_argument("--prior", required=True, help="the prior's folder")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder of clean photographs, searched recursively"
-    )
-    parser.add_argument("--crops", type=int, default=240, help="how many crops to measure (default: 240)")
-    parser.add_argument("--side", type=int, default=192, help="side of a crop in pixels (default: 192)")
-    options = parser.parse_args(arguments)
-    photographs = Photographs(options.data, options.side, short_sides=SHORT_SIDES)
-    crops = in_focus(photographs.draw(2 * options.crops))
-    calibrate(load_prior(options.prior), crops).save(Path(options.prior))
-
-
-if __name__ == "__main__":
-    main()

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from i2r.errors import SettingsError
+
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 SHORT_SIDES = (256, 384, 512, 768, 1080)
 SMALLEST_REDUCTION = 1.6
@@ -27,19 +29,25 @@ class Photographs:
         short_sides: the sizes that each photograph is shrunk to.
 
     Raises:
-        ValueError: the folder has no photograph that is large enough.
+        SettingsError: the folder has no photograph that is large enough, one cannot be read, or a
+            crop is larger than they become.
     """
 
     def __init__(
         self, folder: Path, crop: int, grey: float = 0.0, short_sides: Sequence[int] = SHORT_SIDES
     ) -> None:
+        if crop > min(short_sides):
+            raise SettingsError(
+                f"crops of {crop} px do not fit photographs whose short side is {min(short_sides)}: "
+                f"give {min(short_sides)} or less"
+            )
         self.crop, self.grey = crop, grey
         self.sizes: list[list[NDArray[np.uint8]]] = []
         for path in sorted(folder.rglob("*")):
             if path.suffix.lower() in SUFFIXES and (sizes := _read(path, short_sides)):
                 self.sizes.append(sizes)
         if not self.sizes:
-            raise ValueError(
+            raise SettingsError(
                 f"{folder} holds no photograph whose short side is at least "
                 f"{short_sides[0] * SMALLEST_REDUCTION:.0f} px: give a folder that does"
             )
@@ -66,8 +74,11 @@ class Photographs:
 
 
 def _read(path: Path, short_sides: Sequence[int]) -> list[NDArray[np.uint8]]:
-    with Image.open(path) as image:
-        photograph = ImageOps.exif_transpose(image).convert("RGB")
+    try:
+        with Image.open(path) as image:
+            photograph = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, Image.DecompressionBombError) as error:
+        raise SettingsError(f"the photograph {path} cannot be read ({error}): take it out") from error
     sizes = []
     for short_side in (side for side in short_sides if side * SMALLEST_REDUCTION <= min(photograph.size)):
         scale = short_side / min(photograph.size)

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from i2r.calibration_file import Calibration
 from i2r.sampling import Process, Query, denoise, generate, levels
 from i2r.spectrum import blur_width, deblur
 from i2r.tiling import TileGrid
-from i2r.typicality import Calibration, log_period, log_scale, outlier_ratio
+from i2r.typicality import log_period, log_scale, outlier_ratio
 
 PATH_DEPTH = 10.0
 """Regeneration ends this far below its entry level; what noise is left there cannot be seen."""

@@ -102,7 +102,15 @@ class Restorer:
                 f"tile {self.settings.tile} does not fit the prior {prior.name}: "
                 f"give a multiple of {prior.stride}"
             )
-        self.evaluator = FixedShapeEvaluator(prior, self.settings.tile, self.settings.tiles_per_batch)
+        if self.settings.overlap % prior.space.factor:
+            raise SettingsError(
+                f"overlap {self.settings.overlap} does not fit the prior {prior.name}: "
+                f"give a multiple of {prior.space.factor}"
+            )
+        self.space = prior.space
+        self.evaluator = FixedShapeEvaluator(
+            prior, self.settings.tile // self.space.factor, self.settings.tiles_per_batch
+        )
 
     def restore(self, images: Sequence[NDArray[np.float32]], seeds: Sequence[int]) -> list[Restoration]:
         """Restore images of mixed sizes, sharing network batches between them.
@@ -120,11 +128,8 @@ class Restorer:
             TileGrid(image.shape[0], image.shape[1], self.settings.tile, self.settings.overlap)
             for image in usable
         ]
-        processes = [
-            self._restore(image, grid.pad(self._to_tensor(image)), grid)
-            for image, grid in zip(usable, grids, strict=True)
-        ]
-        results = iter(drive(processes, grids, self.evaluator))
+        processes = [self._restore(image, grid) for image, grid in zip(usable, grids, strict=True)]
+        results = iter(drive(processes, [self.space.grid(grid) for grid in grids], self.evaluator))
         unusable = "the image holds values that are not finite"
         return [
             next(results)
@@ -133,7 +138,9 @@ class Restorer:
             for image in images
         ]
 
-    def _restore(self, image: NDArray[np.float32], y: Tensor, grid: TileGrid) -> Process[Restoration]:
+    def _restore(self, image: NDArray[np.float32], pixels: TileGrid) -> Process[Restoration]:
+        y = self.space.encode(pixels.pad(self._to_tensor(image)), pixels)
+        grid = self.space.grid(pixels)
         try:
             (x, mask, before, after), nfe = yield from counted(self._rectify(y, grid))
         except FloatingPointError as error:
@@ -148,7 +155,7 @@ class Restorer:
         )
         if not before.atypical:
             return seen
-        restored = self._to_image(grid.crop(x), image.shape[2])
+        restored = self._to_image(pixels.crop(self.space.decode(x, pixels)), image.shape[2])
         mse = float(np.square(restored - image).mean(dtype=np.float64))
         return replace(
             seen,
@@ -164,6 +171,10 @@ class Restorer:
         x, mask = y, torch.zeros(y.shape[1:], dtype=torch.bool, device=y.device)
         if not before.atypical:
             return x, mask, before, before
+        if not self.space.of_pixels:
+            # Damage, blur and blocks look like nothing known in latents: regenerating is left.
+            x = yield from remove_noise(x, grid, self.calibration, self.settings.steps)
+            return x, torch.ones_like(mask), before, (yield from self._screen(x, grid))
         if "tails" in before.atypical:
             x, mask = yield from fill_damage(x, self.calibration)
         # Noise drowns the other statistics, and low resolution by two looks like a grid as well.

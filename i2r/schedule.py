@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,11 @@ class NoiseSchedule:
         if not (log_sigmas.diff() > 0).all():
             raise ValueError("the schedule's noise must grow strictly with the timestep")
         return cls(log_sigmas)
+
+    @classmethod
+    def between(cls, low: float, high: float, count: int) -> NoiseSchedule:
+        """``count`` levels from ``low`` to ``high``, even in log sigma."""
+        return cls(torch.linspace(math.log(low), math.log(high), count))
 
     def __len__(self) -> int:
         return len(self.log_sigmas)

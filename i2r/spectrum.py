@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-BANDS = 16
+from i2r.calibration_file import BANDS
+
 _FIT = slice(1, 12)  # the lowest band is content; the highest drown in the rounding to 8 bits
 _ROUNDING_FLOOR = (
     1.5  # bands this close (in log power) to the floor of 8-bit rounding say nothing of the blur

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i2r.prior import Prior
+if TYPE_CHECKING:
+    from i2r.prior import Prior
 
 
 @dataclass(frozen=True)

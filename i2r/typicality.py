@@ -13,26 +13,19 @@ lag        correlation of neighbouring pixels, where sharpest blur, low resoluti
 period     steps at one phase of an 8-pixel grid              JPEG blocks
 ========== ================================================== ==================================
 
-Each prior ships the spread of these statistics over clean photographs, its :class:`Calibration`.
+Each prior ships the spread of these statistics over clean photographs:
+:class:`i2r.calibration_file.Calibration`.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i2r.errors import PriorError
-
-CALIBRATION = "calibration.json"
-"""Name of the file in a prior's folder."""
-STATISTICS = ("scale", "tails", "lag", "period")
 GRID = 8
 PATCH = 16
 """Side of the patches that are looked at one by one, in pixels."""
@@ -110,8 +103,8 @@ def measure(eps: Tensor, magnitude: Tensor) -> dict[str, float]:
     """The four statistics, each on a scale on which clean photographs are about normal.
 
     Args:
-        eps: (C, H, W), the noise at :attr:`Calibration.level`.
-        magnitude: (H, W), the size of the noise at :attr:`Calibration.damage_level`, in units of the range.
+        eps: (C, H, W), the noise at the calibration's ``level``.
+        magnitude: (H, W), the size of the noise at the calibration's ``damage_level``, in units of the range.
     """
     outliers = outlier_ratio(magnitude).flatten()
     rank = max(1, math.ceil(_TAIL * outliers.numel()))
@@ -121,80 +114,6 @@ def measure(eps: Tensor, magnitude: Tensor) -> dict[str, float]:
         "lag": lag_correlation(eps),
         "period": log_period(eps),
     }
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The middle and the upper spread of a statistic over clean photographs."""
-
-    middle: float
-    spread: float
-
-    def p_value(self, value: float) -> float:
-        """The chance of a clean photograph to lie above ``value``, were the upper side normal."""
-        return 0.5 * math.erfc((value - self.middle) / self.spread / math.sqrt(2))
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What the noise of clean photographs looks like to one prior.
-
-    Attributes:
-        level: noise level at which scale, lag and period are measured.
-        damage_level: noise level at which outliers are measured.
-        clean: spread of every statistic over clean photographs.
-        entry_scale: for increasing noise levels, the log robust scale of photographs that hold noise of just
-            that level. Where an image's own scale falls below it, reading on would eat the image.
-        block_entry: intercept and slope of the line of the log entry level that restores blocks best over the
-            log period that they leave in the noise.
-        spectrum: log power of clean photographs in bands of even width from zero to the Nyquist frequency.
-    """
-
-    level: float
-    damage_level: float
-    clean: Mapping[str, Spread]
-    entry_scale: Mapping[float, float]
-    block_entry: tuple[float, float]
-    spectrum: tuple[float, ...]
-
-    def p_values(self, statistics: Mapping[str, float]) -> dict[str, float]:
-        """One-sided p-value of each statistic."""
-        return {name: self.clean[name].p_value(statistics[name]) for name in STATISTICS}
-
-    @classmethod
-    def load(cls, folder: Path) -> Calibration:
-        """Read ``calibration.json`` of a prior's folder.
-
-        Raises:
-            PriorError: the file is missing or damaged.
-        """
-        path = folder / CALIBRATION
-        try:
-            content = json.loads(path.read_text())
-            return cls(
-                level=float(content["level"]),
-                damage_level=float(content["damage_level"]),
-                clean={name: Spread(**content["clean"][name]) for name in STATISTICS},
-                entry_scale={float(level): float(scale) for level, scale in content["entry_scale"]},
-                block_entry=(float(content["block_entry"][0]), float(content["block_entry"][1])),
-                spectrum=tuple(float(power) for power in content["spectrum"]),
-            )
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise PriorError(
-                f"{path} is missing or damaged: "
-                f"make it with `python -m i2r.calibration --prior {folder} --data PHOTOS`"
-            ) from error
-
-    def save(self, folder: Path) -> None:
-        content = {
-            "level": self.level,
-            "damage_level": self.damage_level,
-            "clean": {name: {"middle": s.middle, "spread": s.spread} for name, s in self.clean.items()},
-            "entry_scale": [[level, scale] for level, scale in self.entry_scale.items()],
-            "block_entry": self.block_entry,
-            "spectrum": self.spectrum,
-        }
-        (folder / CALIBRATION).write_text(json.dumps(content, indent=2) + "\n")
 
 
 def typicality(p_values: Mapping[str, float]) -> float:

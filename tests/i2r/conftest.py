@@ -11,8 +11,8 @@ from diffusers import DDIMScheduler, UNet2DModel
 from image_models import GaussianImages
 from torch import Tensor
 
+from i2r.calibration_file import STATISTICS, Calibration, Spread
 from i2r.prior import Prior, load_prior
-from i2r.typicality import STATISTICS, Calibration, Spread
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from i2r.calibration import calibrate, in_focus
+from i2r.calibration_file import BANDS, STATISTICS, Calibration
 from i2r.prior import Prior, load_prior
-from i2r.spectrum import BANDS
-from i2r.typicality import STATISTICS, Calibration
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from i2r.errors import SettingsError
 from i2r.photographs import Photographs
 
 
@@ -71,5 +72,10 @@ def test_orientation_is_applied(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"at least 410 px: give a folder"):
+    with pytest.raises(SettingsError, match=r"at least 410 px: give a folder"):
         Photographs(tmp_path, 64)
+
+
+def test_a_crop_that_no_photograph_holds_is_refused(folder: Path) -> None:
+    with pytest.raises(SettingsError, match=r"crops of 51 px .* short side is 32: give 32 or less"):
+        Photographs(folder, 51, short_sides=(50, 32))

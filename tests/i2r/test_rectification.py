@@ -10,11 +10,12 @@ import torch
 from image_models import GaussianImages
 from torch import Tensor
 
+from i2r.calibration_file import Calibration
 from i2r.rectification import fill_damage, regenerate, remove_blocks, remove_noise, sharpen
 from i2r.sampling import Process, counted, generate, levels
 from i2r.spectrum import log_band_power
 from i2r.tiling import TileGrid
-from i2r.typicality import Calibration, log_scale
+from i2r.typicality import log_scale
 
 GRID = TileGrid(64, 64, 64, 0)
 

@@ -13,8 +13,8 @@ from PIL import Image
 from i2r import Outcome, Prior, Restoration, Restorer, RestoreSettings, load_prior
 from i2r.degradation import FloatImage, dead_pixels, gaussian_noise, jpeg
 from i2r.errors import PriorError
+from i2r.folder import built_in_priors
 from i2r.metrics import psnr
-from i2r.prior import built_in_priors
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "benchmarks" / "photographs"
 CROPS = ("astronaut-1", "mountains-2")

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from i2r.calibration_file import BANDS
 from i2r.degradation import gaussian_blur
-from i2r.spectrum import BANDS, blur_width, deblur, log_band_power
+from i2r.spectrum import blur_width, deblur, log_band_power
 
 HEIGHT, WIDTH = 40, 56
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,12 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from i2r.errors import PriorError
+from i2r.calibration_file import STATISTICS, Calibration, Spread
 from i2r.typicality import (
-    CALIBRATION,
-    STATISTICS,
-    Calibration,
-    Spread,
     discoveries,
     grid_period,
     lag_correlation,
@@ -140,31 +135,3 @@ def test_each_statistic_is_tested_on_its_own_spread(calibration: Calibration) ->
     for name in STATISTICS:
         raised = statistics | {name: statistics[name] + 10 * calibration.clean[name].spread}
         assert discoveries(calibration.p_values(raised), 0.01) == {name}
-
-
-def test_calibration_survives_its_file(calibration: Calibration, tmp_path: Path) -> None:
-    calibration.save(tmp_path)
-    assert Calibration.load(tmp_path) == calibration
-
-
-@pytest.mark.parametrize(
-    "content", ["", "{", "[]", "{}", "null", '{"level": 0.06}', '{"level": "low", "damage_level": 1}']
-)
-def test_a_damaged_calibration_is_refused_with_the_mend(content: str, tmp_path: Path) -> None:
-    (tmp_path / CALIBRATION).write_text(content)
-    with pytest.raises(PriorError, match=r"python -m i2r\.calibration"):
-        Calibration.load(tmp_path)
-
-
-def test_a_missing_calibration_is_refused_with_the_mend(tmp_path: Path) -> None:
-    with pytest.raises(PriorError, match=r"python -m i2r\.calibration"):
-        Calibration.load(tmp_path)
-
-
-@pytest.mark.parametrize("key", ["level", "damage_level", "clean", "entry_scale", "block_entry", "spectrum"])
-def test_every_part_of_a_calibration_is_needed(calibration: Calibration, tmp_path: Path, key: str) -> None:
-    calibration.save(tmp_path)
-    path = tmp_path / CALIBRATION
-    path.write_text(path.read_text().replace(f'"{key}"', '"other"'))
-    with pytest.raises(PriorError, match="missing or damaged"):
-        Calibration.load(tmp_path)

@@ -1,0 +1,140 @@
+"""What the noise of clean photographs looks like to one prior, as a file in its folder.
+
+:mod:`i2r.calibration` measures it, :mod:`i2r.typicality` tests against it. Nothing here needs torch: a run
+checks its prior before it loads anything.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from i2r.errors import PriorError
+
+CALIBRATION = "calibration.json"
+"""Name of the file in a prior's folder."""
+STATISTICS = ("scale", "tails", "lag", "period")
+"""What is tested of an image's noise; :mod:`i2r.typicality` says what each of them is."""
+BANDS = 16
+"""Bands of the spectrum, of even width from zero to the Nyquist frequency."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The middle and the upper spread of a statistic over clean photographs."""
+
+    middle: float
+    spread: float
+
+    def p_value(self, value: float) -> float:
+        """The chance of a clean photograph to lie above ``value``, were the upper side normal."""
+        return 0.5 * math.erfc((value - self.middle) / self.spread / math.sqrt(2))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the noise of clean photographs looks like to one prior.
+
+    Attributes:
+        level: noise level at which scale, lag and period are measured.
+        damage_level: noise level at which outliers are measured.
+        clean: spread of every statistic over clean photographs.
+        entry_scale: for increasing noise levels, the log robust scale of photographs that hold noise of just
+            that level. Where an image's own scale falls below it, reading on would eat the image.
+        block_entry: intercept and slope of the line of the log entry level that restores blocks best over the
+            log period that they leave in the noise.
+        spectrum: log power of clean photographs in ``BANDS`` bands.
+
+    Raises:
+        ValueError: a figure is not finite, not positive where it must be, or there are too few of them.
+    """
+
+    level: float
+    damage_level: float
+    clean: Mapping[str, Spread]
+    entry_scale: Mapping[float, float]
+    block_entry: tuple[float, float]
+    spectrum: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        levels = list(self.entry_scale)
+        _require(set(self.clean) == set(STATISTICS), f"clean does not hold {', '.join(STATISTICS)}")
+        _require(len(levels) >= 2, "entry_scale has fewer than two levels")
+        _require(len(self.spectrum) == BANDS, f"spectrum has {len(self.spectrum)} bands, not {BANDS}")
+        _require_finite("level", (self.level, self.damage_level, *levels))
+        _require_finite("middle", (spread.middle for spread in self.clean.values()))
+        _require_finite("spread", (spread.spread for spread in self.clean.values()))
+        _require_finite("entry_scale", self.entry_scale.values())
+        _require_finite("block_entry", self.block_entry)
+        _require_finite("spectrum", self.spectrum)
+        _require(min(self.level, self.damage_level, *levels) > 0, "a noise level is not positive")
+        _require(
+            all(low < high for low, high in pairwise(levels)),
+            "the levels of entry_scale do not increase",
+        )
+        _require(all(spread.spread > 0 for spread in self.clean.values()), "a spread is not positive")
+
+    def p_values(self, statistics: Mapping[str, float]) -> dict[str, float]:
+        """One-sided p-value of each statistic."""
+        return {name: self.clean[name].p_value(statistics[name]) for name in STATISTICS}
+
+    @classmethod
+    def load(cls, folder: Path) -> Calibration:
+        """Read ``calibration.json`` of a prior's folder.
+
+        Raises:
+            PriorError: the file is missing or damaged.
+        """
+        path = folder / CALIBRATION
+        mend = f"make it with `i2r priors calibrate {folder} --data PHOTOS`"
+        try:
+            content = json.loads(path.read_text())
+            intercept, slope = content["block_entry"]
+            return cls(
+                level=float(content["level"]),
+                damage_level=float(content["damage_level"]),
+                clean={name: Spread(**_floats(content["clean"][name])) for name in STATISTICS},
+                entry_scale={float(level): float(scale) for level, scale in content["entry_scale"]},
+                block_entry=(float(intercept), float(slope)),
+                spectrum=tuple(float(power) for power in content["spectrum"]),
+            )
+        except FileNotFoundError as error:
+            raise PriorError(f"{path} is missing: {mend}") from error
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise PriorError(f"{path} is damaged ({_one_line(error)}): {mend}") from error
+
+    def save(self, folder: Path) -> None:
+        """Write it into a prior's folder, whole or not at all."""
+        content = {
+            "level": self.level,
+            "damage_level": self.damage_level,
+            "clean": {name: {"middle": s.middle, "spread": s.spread} for name, s in self.clean.items()},
+            "entry_scale": [[level, scale] for level, scale in self.entry_scale.items()],
+            "block_entry": self.block_entry,
+            "spectrum": self.spectrum,
+        }
+        partial = folder / f"{CALIBRATION}.partial"
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+        partial.replace(folder / CALIBRATION)
+
+
+def _floats(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}
+
+
+def _require(condition: bool, fault: str) -> None:
+    if not condition:
+        raise ValueError(fault)
+
+
+def _require_finite(name: str, values: Iterable[float]) -> None:
+    _require(all(math.isfinite(value) for value in values), f"a figure of {name} is not finite")
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:120]
+    return f"it lacks {text}" if isinstance(error, KeyError) else text
