@@ -1,6 +1,6 @@
 """A cheap test that a prior denoises, and that it is read as it was trained.
 
-A wrong schedule, prediction type, range or set of weights raises nothing by itself: the noise comes out wrong.
+A wrong schedule, prediction type or set of weights raises nothing by itself: the noise just comes out wrong.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ LEVELS = (0.3, 1.0, 3.0)
 SIDE = 64
 """Side of the test picture in pixels, or the next multiple of the prior's stride."""
 MOST_LEFT = 0.5
-"""Share of the noise's power that may be left. Predicting no noise leaves all of it, and the mean of two pixels
-of a smooth picture a half: a prior that cannot do that knows nothing. (photo-64 leaves 2 % at most, and 58 %
-where its `v` is read as noise.)"""
+"""Share of the noise's power that may be left. Predicting no noise leaves all of it, and the mean of two
+pixels of a smooth picture a half: a prior that cannot do that knows nothing. (photo-64 leaves 2 % at most,
+and 58 % where its `v` is read as noise.)"""
 CLEARLY = 2.0
 """By how much less may be left if the network is read as of another prediction type. (Read wrongly, photo-64
 leaves 19 times as much, and a network of noise that is as good 5 times.)"""
@@ -49,7 +49,7 @@ def self_test(prior: Prior) -> SelfTest:
     for level, share in left.items():
         if not share <= MOST_LEFT:  # nor is NaN
             raise PriorError(
-                f"the prior {prior.name} does not denoise: of noise of level {level:g} it leaves {share:.0%}; "
+                f"the prior {prior.name} does not denoise: it leaves {share:.0%} of noise {level:g}; "
                 "give the scheduler that it was trained with, and copy its weights again"
             )
     for other in PREDICTION_TYPES if prior.prediction_type != SCORE else ():
@@ -57,8 +57,8 @@ def self_test(prior: Prior) -> SelfTest:
         misread.prediction_type = other
         if sum(left.values()) > CLEARLY * sum(_noise_left(misread).values()):
             raise PriorError(
-                f"the prior {prior.name} is said to predict {prior.prediction_type}, but denoises better as one "
-                f"of {other}: set the prediction_type of its scheduler"
+                f"the prior {prior.name} is said to predict {prior.prediction_type}, but denoises better "
+                f"read as {other}: set the prediction_type of its scheduler"
             )
     return SelfTest(left)
 

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from jobs.priors_commands import priors
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -21,12 +23,15 @@ def main() -> None:
     """Restore degraded images, whole archives of them, without saying what is wrong with them."""
 
 
+main.add_command(priors)
+
+
 @main.command()
 @click.argument("source")
 @click.argument("dest")
 @click.option("--settings", "file", type=click.Path(path_type=Path), help="YAML file with settings.")
 @click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Any setting, e.g. method.steps=5.")
-@click.option("--prior", help="Built-in prior, or a local diffusers folder.")
+@click.option("--prior", help="Built-in prior, folder or address of one, or a hub id.")
 @click.option("--format", help="File format of the outputs. [default: each input's own]")
 @click.option("--include", multiple=True, metavar="GLOB", help="Only inputs whose key matches; repeatable.")
 @click.option(

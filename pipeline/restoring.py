@@ -6,13 +6,13 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError, bounded_text
+from pipeline.priors import local_prior
 
 if TYPE_CHECKING:
     from i2r import Restoration, RestoreSettings
@@ -48,52 +48,53 @@ class RestorerFactory(Protocol):
         ...
 
 
-@dataclass(frozen=True)
 class PriorRestorerFactory:
     """Makes `i2r.Restorer` with a prior.
 
+    What `identity` finds goes along to the actors: none of them works with another prior.
+
     Args:
-        prior: a built-in prior's name, or a local diffusers folder.
+        prior: a built-in prior's name, a local diffusers folder, an address of one, or a hub id.
         method: how images are restored.
     """
 
-    prior: str
-    method: RestoreSettings
+    def __init__(self, prior: str, method: RestoreSettings) -> None:
+        self._prior, self._method = prior, method
+        self._sha256: str | None = None
 
     def identity(self) -> PriorIdentity:
         """Which prior it is; the model itself is not loaded. Raises SettingsError."""
+        from i2r.calibration_file import Calibration
         from i2r.errors import I2RError
-        from i2r.prior import digest_prior, find_prior
-        from i2r.typicality import Calibration
+        from i2r.folder import PriorFolder
 
+        folder = PriorFolder(local_prior(self._prior))
         try:
-            folder = find_prior(self.prior)
-            _check_weights(folder)
-            Calibration.load(folder)
-            return PriorIdentity(folder.resolve().name, digest_prior(folder))
+            folder.check()
+            Calibration.load(folder.path)
+            self._sha256 = folder.digest()
         except (I2RError, OSError) as error:
             raise SettingsError(str(error)) from error
+        return PriorIdentity(folder.name, self._sha256)
 
     def __call__(self) -> ImageRestorer:
-        """The restorer, on a GPU where this process has one."""
+        """The restorer, on a GPU where this process has one.
+
+        Raises:
+            RunError: this machine finds another prior than the run began with.
+            PriorError: it cannot be used.
+        """
         from i2r import Restorer, load_prior
+        from i2r.selftest import self_test
 
-        return Restorer(load_prior(self.prior, _device()), self.method)
-
-
-def _check_weights(folder: Path) -> None:
-    """Read the weights' header, which tells a damaged or truncated file. Raises SettingsError."""
-    from safetensors import SafetensorError, safe_open
-
-    files = sorted((folder / "unet").glob("*.safetensors"))
-    if not files:
-        raise SettingsError(f"{folder / 'unet'} holds no .safetensors file: copy the prior again")
-    for file in files:
-        try:
-            with safe_open(file, framework="numpy") as weights:
-                weights.keys()
-        except (SafetensorError, OSError) as error:
-            raise SettingsError(f"the weights {file} cannot be read ({error}): copy them again") from error
+        prior = load_prior(str(local_prior(self._prior)), _device())
+        if self._sha256 not in (None, prior.sha256):
+            raise RunError(
+                f"the prior {self._prior} on this machine is not the one that the run began with: "
+                "give every machine the same, or an address that all of them read"
+            )
+        self_test(prior)
+        return Restorer(prior, self._method)
 
 
 class RestoreActor:

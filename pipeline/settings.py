@@ -45,7 +45,7 @@ class RunSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    prior: str = Field("photo-64", description="a built-in prior's name, or a local diffusers folder")
+    prior: str = Field("photo-64", description="a built-in prior's name, its folder or address, or a hub id")
     method: RestoreSettings = Field(default_factory=RestoreSettings, description="how an image is restored")
     format: str | None = Field(None, description="file format of the outputs; by default each input's own")
     threads: Count = Field(1, description="CPU threads of one model")

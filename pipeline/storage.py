@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from fsspec import AbstractFileSystem
@@ -60,7 +60,7 @@ def public_uri(uri: str) -> str:
 
 def version_of(info: Mapping[str, Any]) -> str:
     """The version of an object, from fsspec's description of it."""
-    for name in ("ETag", "etag", "md5Hash", "content_md5"):
+    for name in ("ETag", "etag", "md5Hash", "content_md5", "blob_id"):
         if info.get(name):
             return str(info[name]).strip('"')
     modified = info.get("mtime", info.get("LastModified", info.get("last_modified", info.get("created", ""))))
@@ -139,6 +139,13 @@ class Store:
             return _with_retries(fetch)
         except Exception as error:
             raise item_error(error, self.uri_of(path)) from error
+
+    def fetch(self, key: str, file: Path) -> None:
+        """Write the bytes of an object to a file on this machine, however many they are. Raises ItemError."""
+        try:
+            _with_retries(lambda: self.fs.get_file(self.path(key), str(file)))
+        except Exception as error:
+            raise item_error(error, self.uri(key)) from error
 
     def describe(self, path: str) -> tuple[int, str]:
         """Size in bytes, -1 where it is not known, and version of the object at a path of this file system.

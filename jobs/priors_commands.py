@@ -1,0 +1,161 @@
+"""`i2r priors`: what there is, whether it can be used, and how to make one of what one has."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from i2r.folder import PriorFolder
+
+
+@click.group()
+def priors() -> None:
+    """List, check, convert and calibrate priors: the diffusion models that images are restored with."""
+
+
+@priors.command("list")
+def list_() -> None:
+    """List the priors that are built in."""
+    _exit_with(_list)
+
+
+def _list() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from i2r.folder import PriorFolder, built_in_priors
+
+    table = Table("name", "digest", "parameters", "timesteps", "predicts", box=None, pad_edge=False)
+    for path in built_in_priors().values():
+        folder = PriorFolder(path)
+        figures = f"{folder.parameters:,}", str(folder.timesteps)
+        table.add_row(folder.name, folder.digest()[:12], *figures, folder.prediction_type)
+    Console(soft_wrap=True).print(table)
+
+
+@priors.command()
+@click.argument("prior")
+def check(prior: str) -> None:
+    """Check PRIOR, a built-in name, a folder, an address or a hub id: can images be restored with it?
+
+    Exit status: 0 it can be used; 2 it cannot, and why.
+    """
+    _exit_with(lambda: _check(prior))
+
+
+def _check(prior: str) -> None:
+    from i2r.calibration_file import Calibration
+    from i2r.folder import PriorFolder
+    from pipeline.priors import local_prior
+
+    folder = PriorFolder(local_prior(prior))
+    for name, look in folder.checks():
+        _say(name, look())
+    _say("denoises", _denoises(folder))
+    calibration = Calibration.load(folder.path)
+    _say("calibration", f"read at {calibration.level:g}, {len(calibration.entry_scale)} entry levels")
+    _say("digest", folder.digest())
+
+
+def _say(name: str, found: str) -> None:
+    """A line of the table, as soon as it is known: the last one shows how far a broken prior came."""
+    click.echo(f"{name:<12} {found}")
+
+
+def _denoises(folder: PriorFolder) -> str:
+    from i2r.prior import load_prior
+    from i2r.selftest import self_test
+
+    left = self_test(load_prior(str(folder.path))).left
+    return "leaves " + ", ".join(f"{share:.1%} of noise {level:g}" for level, share in left.items())
+
+
+@priors.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--head-channels", default=64, show_default=True, help="Width of an attention head.")
+@click.option("--new-attention-order", is_flag=True, help="It was trained with use_new_attention_order.")
+@click.option(
+    "--noise-schedule",
+    type=click.Choice(["linear", "cosine"]),
+    default="linear",
+    show_default=True,
+    help="Noise schedule that it was trained with.",
+)
+@click.option("--timesteps", default=1000, show_default=True, help="Its diffusion steps.")
+def convert(
+    checkpoint: Path,
+    out: Path,
+    head_channels: int,
+    new_attention_order: bool,
+    noise_schedule: str,
+    timesteps: int,
+) -> None:
+    """Make the prior OUT, a new folder, of CHECKPOINT: an unconditional network of OpenAI's guided-diffusion.
+
+    The defaults are those of 256x256_diffusion_uncond. Check and calibrate the prior next.
+    """
+    _exit_with(
+        lambda: _convert(checkpoint, out, head_channels, new_attention_order, noise_schedule, timesteps)
+    )
+
+
+def _convert(
+    checkpoint: Path, out: Path, head_channels: int, new_order: bool, schedule: str, timesteps: int
+) -> None:
+    from i2r.guided_diffusion import Unsaid, convert_checkpoint
+
+    betas = {"linear": "linear", "cosine": "squaredcos_cap_v2"}[schedule]
+    convert_checkpoint(checkpoint, out, Unsaid(head_channels, new_order, betas, timesteps))
+    click.echo(f"{out} is written; next: i2r priors calibrate {out} --data PHOTOS; i2r priors check {out}")
+
+
+@priors.command()
+@click.argument("prior")
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help="Clean photographs, searched recursively."
+)
+@click.option("--crops", default=240, show_default=True, help="How many crops of them to measure.")
+@click.option("--side", default=192, show_default=True, help="Side of a crop in pixels.")
+def calibrate(prior: str, data: Path, crops: int, side: int) -> None:
+    """Measure how the noise of clean photographs looks to PRIOR, a folder, and keep it there.
+
+    Blind restoration tells damage by it.
+    """
+    _exit_with(lambda: _calibrate(prior, data, crops, side))
+
+
+def _calibrate(prior: str, data: Path, crops: int, side: int) -> None:
+    from i2r.folder import PriorFolder, find_prior
+
+    folder = PriorFolder(find_prior(prior))
+    folder.check()
+
+    from i2r.calibration import calibrate as measure
+    from i2r.calibration import draw_crops
+    from i2r.prior import load_prior
+    from i2r.selftest import self_test
+
+    photographs = draw_crops(data, crops, side)
+    loaded = load_prior(str(folder.path))
+    self_test(loaded)
+    measure(loaded, photographs).save(folder.path)
+    click.echo(f"{folder.path} is calibrated")
+
+
+def _exit_with(action: Callable[[], None]) -> None:
+    """Run a command; what goes wrong on purpose is one line on the standard error, and status 2."""
+    from i2r.errors import I2RError
+    from pipeline.errors import PipelineError
+    from pipeline.summary import ExitStatus
+
+    try:
+        action()
+    except (I2RError, PipelineError) as error:
+        click.echo(f"i2r: {error}", err=True)
+        sys.exit(ExitStatus.BAD_SETTINGS)
