@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from i2r.tiling import FixedShapeEvaluator, TileGrid
 from i2r.typicality import log_period, log_scale, measure
 
 SCREENING_LEVEL = 0.06
-DAMAGE_LEVEL = 0.6
+DAMAGE_LEVEL = 0.3
 ENTRY_LEVELS = levels(0.02, 0.8, 12)
 BLOCK_LEVELS = levels(0.015, 0.2, 6)
 BLOCK_QUALITIES = (10, 20, 35, 60, 85)
@@ -55,7 +56,10 @@ def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
             f"crops of {side} px do not fit the prior {prior.name}: give a multiple of {prior.stride}"
         )
     try:
-        return _calibrate(prior, crops, seed)
+        calibration = _calibrate(prior, crops, seed)
+        if prior.sees_gray:
+            calibration = replace(calibration, gray=_calibrate(prior, crops.mean(dim=1, keepdim=True), seed))
+        return calibration
     except (ValueError, statistics.StatisticsError) as error:
         raise PriorError(
             f"the prior {prior.name} cannot be calibrated on these photographs ({error}): "
@@ -68,16 +72,17 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
     grid = TileGrid(crops.shape[-1], crops.shape[-1], crops.shape[-1], 0)
     blocky = _block_entry(prior, crops[:BLOCK_CROPS], grid)
     canvases = torch.stack([prior.space.encode(crop.to(prior.device), grid) for crop in crops])
-    clean: list[dict[str, float]] = []
+    clean: list[Mapping[str, float]] = []
     entry: dict[float, list[float]] = {level: [] for level in ENTRY_LEVELS}
     for index, canvas in enumerate(canvases):
         x = canvas[None]
-        damage = DAMAGE_LEVEL * prior.eps(x, torch.tensor([DAMAGE_LEVEL]))[0]
+        noise = DAMAGE_LEVEL * prior.eps(x, torch.tensor([DAMAGE_LEVEL]))[0]
         eps = prior.eps(x, torch.tensor([SCREENING_LEVEL]))[0]
-        clean.append(measure(eps, damage.square().mean(dim=0).sqrt()))
+        measured = measure(canvas, eps, noise)
+        clean.extend({**measured.whole, **local} for local in measured.local)
         level = ENTRY_LEVELS[index % len(ENTRY_LEVELS)]
-        noise = torch.randn(x.shape, generator=generator).to(prior.device)
-        entry[level].append(log_scale(prior.eps(x + level * noise, torch.tensor([level]))[0]))
+        added = torch.randn(x.shape, generator=generator).to(prior.device)
+        entry[level].append(log_scale(prior.eps(x + level * added, torch.tensor([level]))[0]))
     return Calibration(
         level=SCREENING_LEVEL,
         damage_level=DAMAGE_LEVEL,

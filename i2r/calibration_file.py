@@ -12,13 +12,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from i2r.errors import PriorError
 
 CALIBRATION = "calibration.json"
 """Name of the file in a prior's folder."""
-STATISTICS = ("scale", "tails", "lag", "period")
-"""What is tested of an image's noise; :mod:`i2r.typicality` says what each of them is."""
+LOCAL_STATISTICS = ("tails", "streaks")
+STATISTICS = ("scale", "coarse_scale", "lag", "period", *LOCAL_STATISTICS)
+"""What is tested of an image's noise, as a whole and in its regions; see :mod:`i2r.typicality`."""
 BANDS = 16
 """Bands of the spectrum, of even width from zero to the Nyquist frequency."""
 
@@ -41,13 +43,14 @@ class Calibration:
 
     Attributes:
         level: noise level at which scale, lag and period are measured.
-        damage_level: noise level at which outliers are measured.
+        damage_level: noise level at which coarse scale, tails and streaks are measured.
         clean: spread of every statistic over clean photographs.
         entry_scale: for increasing noise levels, the log robust scale of photographs that hold noise of just
             that level. Where an image's own scale falls below it, reading on would eat the image.
         block_entry: intercept and slope of the line of the log entry level that restores blocks best over the
             log period that they leave in the noise.
         spectrum: log power of clean photographs in ``BANDS`` bands.
+        gray: the same for gray images, of a prior that knows colour; see :meth:`i2r.prior.Prior.eps`.
 
     Raises:
         ValueError: a figure is not finite, not positive where it must be, or there are too few of them.
@@ -59,6 +62,7 @@ class Calibration:
     entry_scale: Mapping[float, float]
     block_entry: tuple[float, float]
     spectrum: tuple[float, ...]
+    gray: Calibration | None = None
 
     def __post_init__(self) -> None:
         levels = list(self.entry_scale)
@@ -78,10 +82,6 @@ class Calibration:
         )
         _require(all(spread.spread > 0 for spread in self.clean.values()), "a spread is not positive")
 
-    def p_values(self, statistics: Mapping[str, float]) -> dict[str, float]:
-        """One-sided p-value of each statistic."""
-        return {name: self.clean[name].p_value(statistics[name]) for name in STATISTICS}
-
     @classmethod
     def load(cls, folder: Path) -> Calibration:
         """Read ``calibration.json`` of a prior's folder.
@@ -92,16 +92,7 @@ class Calibration:
         path = folder / CALIBRATION
         mend = f"make it with `i2r priors calibrate {folder} --data PHOTOS`"
         try:
-            content = json.loads(path.read_text())
-            intercept, slope = content["block_entry"]
-            return cls(
-                level=float(content["level"]),
-                damage_level=float(content["damage_level"]),
-                clean={name: Spread(**_floats(content["clean"][name])) for name in STATISTICS},
-                entry_scale={float(level): float(scale) for level, scale in content["entry_scale"]},
-                block_entry=(float(intercept), float(slope)),
-                spectrum=tuple(float(power) for power in content["spectrum"]),
-            )
+            return cls._from_json(json.loads(path.read_text()))
         except FileNotFoundError as error:
             raise PriorError(f"{path} is missing: {mend}") from error
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -109,17 +100,33 @@ class Calibration:
 
     def save(self, folder: Path) -> None:
         """Write it into a prior's folder, whole or not at all."""
-        content = {
+        partial = folder / f"{CALIBRATION}.partial"
+        partial.write_text(json.dumps(self._to_json(), indent=2) + "\n")
+        partial.replace(folder / CALIBRATION)
+
+    @classmethod
+    def _from_json(cls, content: Mapping[str, Any]) -> Calibration:
+        intercept, slope = content["block_entry"]
+        return cls(
+            level=float(content["level"]),
+            damage_level=float(content["damage_level"]),
+            clean={name: Spread(**_floats(content["clean"][name])) for name in STATISTICS},
+            entry_scale={float(level): float(scale) for level, scale in content["entry_scale"]},
+            block_entry=(float(intercept), float(slope)),
+            spectrum=tuple(float(power) for power in content["spectrum"]),
+            gray=cls._from_json(content["gray"]) if content.get("gray") else None,
+        )
+
+    def _to_json(self) -> dict[str, Any]:
+        return {
             "level": self.level,
             "damage_level": self.damage_level,
             "clean": {name: {"middle": s.middle, "spread": s.spread} for name, s in self.clean.items()},
             "entry_scale": [[level, scale] for level, scale in self.entry_scale.items()],
             "block_entry": self.block_entry,
             "spectrum": self.spectrum,
+            "gray": self.gray._to_json() if self.gray else None,
         }
-        partial = folder / f"{CALIBRATION}.partial"
-        partial.write_text(json.dumps(content, indent=2) + "\n")
-        partial.replace(folder / CALIBRATION)
 
 
 def _floats(values: Mapping[str, float]) -> dict[str, float]:

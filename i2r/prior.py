@@ -6,6 +6,7 @@ view: its input is ``x + sigma eps``, never scaled.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,9 @@ class Prior:
         """Predict the noise in ``x``.
 
         Args:
-            x: (B, C, H, W) float32, a canvas plus noise of level ``sigma``: an image of range [-1, 1], C = 3,
-                or latents, with as many channels as the network. A gray network sees the channels of an image
-                one by one.
+            x: (B, C, H, W) float32, a canvas plus noise of level ``sigma``: an image of range [-1, 1], C 1 or
+                3, or latents, with as many channels as the network. A gray network sees the channels of an
+                image one by one; how a colour network sees a gray image, :meth:`_gray_eps` says.
             sigma: (B,) noise levels, each held to the schedule's range.
 
         Returns:
@@ -104,6 +105,8 @@ class Prior:
         if self._is_gray and x.shape[1] != 1:
             one_by_one = x.flatten(0, 1)[:, None]
             return self.eps(one_by_one, sigma.repeat_interleave(x.shape[1])).view_as(x)
+        if self.sees_gray and x.shape[1] == 1:
+            return self._gray_eps(x, sigma)
         timestep = self.schedule.timestep(sigma.cpu())
         if self.prediction_type == SCORE:
             # The network knows images in [0, 1], where noise is half as strong; the score is -eps / sigma.
@@ -115,6 +118,24 @@ class Prior:
         sample = alpha * x
         output = self._evaluate(sample, timestep.to(self.device))
         return noise_of(output, sample, alpha, noise, self.prediction_type)
+
+    @property
+    def sees_gray(self) -> bool:
+        """Whether canvases of one channel are gray images to a network of colour."""
+        return self.space.of_pixels and not self._is_gray
+
+    def _gray_eps(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The noise in gray images, of a network that knows colour.
+
+        Noise that is equal in all channels looks like texture to it. With the colour noise that is missing,
+        ``x + sqrt(3) sigma (g - mean(g))`` for white ``g``, it is a gray image in white noise of level
+        ``sqrt(3) sigma``, exactly: gray noise of variance s^2 in every channel is the gray third of white
+        noise of variance 3 s^2. The colour noise is the same for every image, so that results are too.
+        """
+        white = torch.randn(3, *x.shape[2:], generator=torch.Generator().manual_seed(0)).to(x.device)
+        level = math.sqrt(3) * sigma
+        colour = level.view(-1, 1, 1, 1).to(x.device) * (white - white.mean(dim=0))
+        return math.sqrt(3) * self.eps(x + colour, level).mean(dim=1, keepdim=True)
 
     @property
     def _is_gray(self) -> bool:

@@ -7,6 +7,8 @@ shape. ``grid`` tells which part of the canvas is the image and which is padding
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,15 +17,16 @@ from torch import Tensor
 from i2r.calibration_file import Calibration
 from i2r.sampling import Process, Query, denoise, generate, levels
 from i2r.spectrum import blur_width, deblur
+from i2r.streaks import find_streaks, streak_mask
 from i2r.tiling import TileGrid
-from i2r.typicality import log_period, log_scale, outlier_ratio
+from i2r.typicality import Region, log_period, log_scale, outlier_ratio
 
 PATH_DEPTH = 10.0
 """Regeneration ends this far below its entry level; what noise is left there cannot be seen."""
 
 _FILL_LEVELS = levels(0.04, 0.6, 5)
 _SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3  # hysteresis: damage is sure somewhere and likely beside it
-_SMALLEST_CHANGE = 0.25  # of the range [-1, 1]: what the fill gives back nearly as it was, was not damaged
+_SMALLEST_CHANGE = 0.25  # of the range [-1, 1]
 _ROUNDS = 2
 
 _BLOCK_LEVELS = (0.01, 0.25)  # the range of entry levels that the line over periods was fitted in
@@ -33,20 +36,54 @@ _CAUTION = 0.85  # on the width: too narrow a kernel leaves some blur, too wide 
 _INPUT_NOISE = 0.02  # of the range [-1, 1], as sharpening trusts its input
 
 
-def fill_damage(y: Tensor, calibration: Calibration) -> Process[tuple[Tensor, Tensor]]:
-    """Find the pixels that stand out of their neighbourhood and fill them from the prior.
+def fill_damage(
+    y: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
+) -> Process[tuple[Tensor, Tensor]]:
+    """Find the pixels of some regions that stand out of their neighbourhood and fill them from the prior.
 
     Returns the canvas and the mask (H, W) of what was replaced. What was damaged first hides what lies
     beside it, so the search is repeated on the filled canvas.
     """
-    x, mask = y, torch.zeros(y.shape[1:], dtype=torch.bool, device=y.device)
+    searched = _mask_of(where, grid, y)
+    x, mask = y, torch.zeros_like(searched)
     for _ in range(_ROUNDS):
         expected = yield from denoise(x, calibration.damage_level)
         stands_out = outlier_ratio((y - expected).square().mean(dim=0).sqrt())
-        mask = _grow(stands_out > _SEED_RATIO, stands_out > _GROW_RATIO)
+        mask = _grow(stands_out > _SEED_RATIO, stands_out > _GROW_RATIO) & searched
         x = yield from _fill(y, mask)
-    mask &= (y - x).square().mean(dim=0).sqrt() > _SMALLEST_CHANGE
-    return torch.where(mask, x, y), mask
+    return _keep_changes(y, x, mask)
+
+
+def fill_streaks(
+    y: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
+) -> Process[tuple[Tensor, Tensor]]:
+    """Find the streaks of some regions and fill them from the prior.
+
+    Returns the canvas and the mask (H, W) of what was replaced.
+    """
+    image = grid.crop(y)
+    noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
+    lines = torch.zeros(image.shape[1:], dtype=torch.bool, device=y.device)
+    for rows, columns in where:
+        part, its_noise = image[:, rows, columns], noise[:, rows, columns]
+        streaks = find_streaks(part, its_noise)
+        lines[rows, columns] = streak_mask(part, its_noise, streaks)
+    mask = grid.pad(lines[None])[0]
+    return _keep_changes(y, (yield from _fill(y, mask)), mask)
+
+
+def _mask_of(regions: Sequence[Region], grid: TileGrid, canvas: Tensor) -> Tensor:
+    """The pixels (H, W) of the canvas that lie in some regions of the image, or mirror one that does."""
+    mask = torch.zeros(grid.height, grid.width, dtype=torch.bool, device=canvas.device)
+    for rows, columns in regions:
+        mask[rows, columns] = True
+    return grid.pad(mask[None])[0]
+
+
+def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The canvas with what the fill changed, and the mask of that: what it gives back was not damaged."""
+    mask = mask & ((y - filled).square().mean(dim=0).sqrt() > _SMALLEST_CHANGE)
+    return torch.where(mask, filled, y), mask
 
 
 def _grow(seeds: Tensor, allowed: Tensor) -> Tensor:
@@ -65,39 +102,54 @@ def _fill(y: Tensor, mask: Tensor) -> Process[Tensor]:
     return x
 
 
-def remove_noise(y: Tensor, grid: TileGrid, calibration: Calibration, steps: int) -> Process[Tensor]:
-    """Read ``y`` as a sample at the level of its own noise, and regenerate it from there.
+def remove_noise(
+    y: Tensor, grid: TileGrid, calibration: Calibration, steps: int, strength: float = 1.0
+) -> Process[Tensor]:
+    """Regenerate ``y``, read as a sample at the level of its own noise, times ``strength``."""
+    entry = yield from _noise_level(y, grid, calibration)
+    return (yield from regenerate(y, strength * entry, steps))
 
-    The entry level is the highest one at which the image's noise is as strong as noise of that level is.
+
+def _noise_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[float]:
+    """The highest level at which the image's noise is as strong as noise of that level is.
+
+    Walks up while it is, or down until it is, from the level that damage is looked for at. (Strong gray noise
+    read at a low level poses as texture, so that walking up from there would stop at once.)
     """
-    below: tuple[float, float] | None = None
-    for level, wanted in calibration.entry_scale.items():
-        excess = log_scale(grid.crop((yield Query(y, level)))) - wanted
-        if excess < 0:
-            if below is not None:
-                lower, lower_excess = below
-                share = lower_excess / (lower_excess - excess)
-                level = math.exp(math.log(lower) + share * (math.log(level) - math.log(lower)))
-            break
-        below = level, excess
-    return (yield from regenerate(y, level, steps))
+    known = list(calibration.entry_scale)
+
+    def excess(level: float) -> Process[float]:
+        return log_scale(grid.crop((yield Query(y, level)))) - calibration.entry_scale[level]
+
+    index = min(bisect_left(known, calibration.damage_level), len(known) - 1)
+    here = yield from excess(known[index])
+    step = 1 if here >= 0 else -1
+    while 0 <= index + step < len(known):
+        before, index = here, index + step
+        here = yield from excess(known[index])
+        if (here >= 0) != (step > 0):
+            share = before / (before - here)
+            return known[index - step] * (known[index] / known[index - step]) ** share
+    return known[index]
 
 
-def remove_blocks(y: Tensor, grid: TileGrid, calibration: Calibration, steps: int) -> Process[Tensor]:
-    """Regenerate from the entry level that fits how much of a grid the noise shows."""
+def remove_blocks(
+    y: Tensor, grid: TileGrid, calibration: Calibration, steps: int, strength: float = 1.0
+) -> Process[Tensor]:
+    """Regenerate from the entry level, times ``strength``, that fits how much of a grid the noise shows."""
     intercept, slope = calibration.block_entry
     period = log_period(grid.crop((yield Query(y, calibration.level))))
     entry = min(max(math.exp(intercept + slope * period), _BLOCK_LEVELS[0]), _BLOCK_LEVELS[1])
-    return (yield from regenerate(y, entry, steps))
+    return (yield from regenerate(y, strength * entry, steps))
 
 
-def sharpen(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[Tensor]:
+def sharpen(y: Tensor, grid: TileGrid, calibration: Calibration, strength: float = 1.0) -> Process[Tensor]:
     """Undo a Gaussian blur whose width is read off the spectrum, the prior filling what the blur has lost.
 
     Alternates posterior means with the exact solution of ``|H x - y|^2`` near them (half-quadratic
     splitting with a denoiser: Zhang et al., arXiv 2008.13751, equation 6).
     """
-    width = _CAUTION * blur_width(grid.crop(y), calibration.spectrum)
+    width = strength * _CAUTION * blur_width(grid.crop(y), calibration.spectrum)
     x = deblur(y, y, width, _INPUT_NOISE)
     for level in reversed(_SHARPEN_LEVELS):
         expected = yield from denoise(x, level)

@@ -8,8 +8,8 @@ prior sees in an image decides everything: which of its statistics are atypical 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -17,13 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from i2r.calibration_file import LOCAL_STATISTICS, Calibration
 from i2r.errors import SettingsError
+from i2r.fidelity import consistency_psnr
 from i2r.prior import Prior
-from i2r.rectification import fill_damage, remove_blocks, remove_noise, sharpen
+from i2r.rectification import fill_damage, fill_streaks, remove_blocks, remove_noise, sharpen
 from i2r.sampling import Process, Query, counted, drive
 from i2r.settings import RestoreSettings
 from i2r.tiling import FixedShapeEvaluator, TileGrid
-from i2r.typicality import SMALLEST_SIDE, discoveries, measure, typicality
+from i2r.typicality import SMALLEST_SIDE, Region, discoveries, measure, regions, typicality
 
 
 class Outcome(StrEnum):
@@ -48,7 +50,8 @@ class Restoration:
             inverted.
         rectified_fraction: share of the pixels that were replaced or moved.
         typicality_before, typicality_after: see :func:`i2r.typicality.typicality`.
-        consistency_psnr: dB between result and input.
+        consistency_psnr: dB between result and input at coarse scale; see
+            :func:`i2r.fidelity.consistency_psnr`. Of a rejected result, its own.
         message: why, for ``REJECTED`` and ``FAILED``.
     """
 
@@ -71,14 +74,19 @@ class Screening:
     Attributes:
         p_values: one per statistic; empty for images too small to test.
         atypical: the statistics that fail.
+        where: the regions in which a local statistic fails.
     """
 
-    p_values: dict[str, float]
-    atypical: frozenset[str]
+    p_values: Mapping[str, float] = field(default_factory=dict)
+    atypical: frozenset[str] = frozenset()
+    where: Mapping[str, Sequence[Region]] = field(default_factory=dict)
 
     @property
     def typicality(self) -> float:
         return typicality(self.p_values) if self.p_values else math.nan
+
+
+Rectified = tuple[Tensor, Tensor, Screening, Screening]
 
 
 class Restorer:
@@ -123,26 +131,27 @@ class Restorer:
         Returns:
             One :class:`Restoration` per image, in order.
         """
-        usable = [image for image, _ in zip(images, seeds, strict=True) if np.isfinite(image).all()]
-        grids = [
-            TileGrid(image.shape[0], image.shape[1], self.settings.tile, self.settings.overlap)
-            for image in usable
-        ]
-        processes = [self._restore(image, grid) for image, grid in zip(usable, grids, strict=True)]
-        results = iter(drive(processes, [self.space.grid(grid) for grid in grids], self.evaluator))
-        unusable = "the image holds values that are not finite"
-        return [
-            next(results)
-            if np.isfinite(image).all()
-            else Restoration(Outcome.FAILED, image, message=unusable)
-            for image in images
-        ]
+        tensors = [self._to_tensor(image) for image, _ in zip(images, seeds, strict=True)]
+        results: dict[int, Restoration] = {}
+        for channels in (1, 3):  # what is evaluated together has one shape
+            group = [index for index, tensor in enumerate(tensors) if len(tensor) == channels]
+            grids = [self._grid(images[index]) for index in group]
+            processes = [
+                self._restore(images[index], tensors[index], grid)
+                for index, grid in zip(group, grids, strict=True)
+            ]
+            canvases = [self.space.grid(grid) for grid in grids]
+            results |= zip(group, drive(processes, canvases, self.evaluator), strict=True)
+        return [results[index] for index in range(len(images))]
 
-    def _restore(self, image: NDArray[np.float32], pixels: TileGrid) -> Process[Restoration]:
-        y = self.space.encode(pixels.pad(self._to_tensor(image)), pixels)
+    def _restore(self, image: NDArray[np.float32], tensor: Tensor, pixels: TileGrid) -> Process[Restoration]:
+        if not tensor.isfinite().all():
+            return Restoration(Outcome.FAILED, image, message="the image holds values that are not finite")
+        y = self.space.encode(pixels.pad(tensor), pixels)
         grid = self.space.grid(pixels)
+        calibration = self._calibration_of(y)
         try:
-            (x, mask, before, after), nfe = yield from counted(self._rectify(y, grid))
+            (x, mask, before, after), nfe = yield from counted(self._rectify(y, grid, calibration))
         except FloatingPointError as error:
             return Restoration(Outcome.FAILED, image, message=str(error))
         seen = Restoration(
@@ -155,58 +164,91 @@ class Restorer:
         )
         if not before.atypical:
             return seen
-        restored = self._to_image(pixels.crop(self.space.decode(x, pixels)), image.shape[2])
-        mse = float(np.square(restored - image).mean(dtype=np.float64))
-        return replace(
+        restored = _to_image(pixels.crop(self.space.decode(x, pixels)), image.shape[2])
+        moved = grid.crop(mask[None])[0]
+        seen = replace(
             seen,
-            outcome=Outcome.RESTORED,
-            image=restored,
-            rectified_fraction=grid.crop(mask[None]).float().mean().item(),
-            consistency_psnr=-10 * math.log10(mse) if mse else math.inf,
+            rectified_fraction=moved.float().mean().item(),
+            consistency_psnr=consistency_psnr(restored, image, None if moved.all() else moved.cpu().numpy()),
         )
+        if seen.consistency_psnr < self.settings.min_consistency:
+            return replace(
+                seen,
+                outcome=Outcome.REJECTED,
+                message=f"the result is only {seen.consistency_psnr:.1f} dB like the input at coarse scale: "
+                "lower the strength, or min_consistency",
+            )
+        return replace(seen, outcome=Outcome.RESTORED, image=restored)
 
-    def _rectify(self, y: Tensor, grid: TileGrid) -> Process[tuple[Tensor, Tensor, Screening, Screening]]:
+    def _rectify(self, y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[Rectified]:
         """The corrected canvas, the mask of the pixels that moved, the screening before and after."""
-        before = yield from self._screen(y, grid)
+        before = yield from self._screen(y, grid, calibration)
         x, mask = y, torch.zeros(y.shape[1:], dtype=torch.bool, device=y.device)
         if not before.atypical:
             return x, mask, before, before
+        steps, strength = self.settings.steps, self.settings.strength
         if not self.space.of_pixels:
             # Damage, blur and blocks look like nothing known in latents: regenerating is left.
-            x = yield from remove_noise(x, grid, self.calibration, self.settings.steps)
-            return x, torch.ones_like(mask), before, (yield from self._screen(x, grid))
-        if "tails" in before.atypical:
-            x, mask = yield from fill_damage(x, self.calibration)
+            x = yield from remove_noise(x, grid, calibration, steps, strength)
+            return x, torch.ones_like(mask), before, (yield from self._screen(x, grid, calibration))
+        if "tails" in before.where:
+            x, mask = yield from fill_damage(x, grid, calibration, before.where["tails"])
+        if "streaks" in before.where:
+            x, filled = yield from fill_streaks(x, grid, calibration, before.where["streaks"])
+            mask = mask | filled
         # Noise drowns the other statistics, and low resolution by two looks like a grid as well.
-        everywhere = before.atypical - {"tails"}
-        if "scale" in everywhere:
-            x = yield from remove_noise(x, grid, self.calibration, self.settings.steps)
+        everywhere = before.atypical - before.where.keys()
+        if everywhere & {"scale", "coarse_scale"}:
+            x = yield from remove_noise(x, grid, calibration, steps, strength)
         elif "lag" in everywhere:
-            x = yield from sharpen(x, grid, self.calibration)
+            x = yield from sharpen(x, grid, calibration, strength)
         elif "period" in everywhere:
-            x = yield from remove_blocks(x, grid, self.calibration, self.settings.steps)
+            x = yield from remove_blocks(x, grid, calibration, steps, strength)
         if everywhere:
             mask = torch.ones_like(mask)
-        after = yield from self._screen(x, grid)
+        after = yield from self._screen(x, grid, calibration)
         return x, mask, before, after
 
-    def _screen(self, y: Tensor, grid: TileGrid) -> Process[Screening]:
+    def _screen(self, y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[Screening]:
         if min(grid.height, grid.width) < SMALLEST_SIDE:
-            return Screening({}, frozenset())
-        eps = grid.crop((yield Query(y, self.calibration.level)))
-        coarse = grid.crop((yield Query(y, self.calibration.damage_level)))
-        if not (eps.isfinite().all() and coarse.isfinite().all()):
+            return Screening()
+        eps = grid.crop((yield Query(y, calibration.level)))
+        noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
+        if not (eps.isfinite().all() and noise.isfinite().all()):
             raise FloatingPointError("the prior diverged on this image")
-        magnitude = self.calibration.damage_level * coarse.square().mean(dim=0).sqrt()
-        p_values = self.calibration.p_values(measure(eps, magnitude))
-        return Screening(p_values, discoveries(p_values, self.settings.false_discovery_rate))
+        measured = measure(grid.crop(y), eps, noise)
+        p_values = measured.p_values(calibration)
+        rate = self.settings.false_discovery_rate
+        atypical = discoveries(p_values, rate)
+        parts = regions(grid.height, grid.width)
+        where = {
+            name: [parts[index] for index in sorted(measured.atypical_regions(calibration, name, rate))]
+            for name in atypical.intersection(LOCAL_STATISTICS)
+        }
+        return Screening(p_values, atypical, where)
+
+    def _grid(self, image: NDArray[np.float32]) -> TileGrid:
+        height, width, _ = image.shape
+        return TileGrid(height, width, self.settings.tile, self.settings.overlap)
+
+    def _calibration_of(self, canvas: Tensor) -> Calibration:
+        gray = self.calibration.gray
+        return gray if gray is not None and len(canvas) == 1 else self.calibration
 
     def _to_tensor(self, image: NDArray[np.float32]) -> Tensor:
-        """(H, W, C) in [0, 1] to (3, H, W) in [-1, 1] on the prior's device."""
-        pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).to(self.prior.device)
-        return (pixels.permute(2, 0, 1) * 2 - 1).expand(3, -1, -1)
+        """(H, W, C) in [0, 1] to (3, H, W) in [-1, 1] on the prior's device; (1, H, W) if it is gray.
 
-    def _to_image(self, x: Tensor, channels: int) -> NDArray[np.float32]:
-        """The inverse of :meth:`_to_tensor`; gray is the mean of the channels."""
-        pixels = ((x.clamp(-1, 1) + 1) / 2).permute(1, 2, 0)
-        return (pixels if channels == 3 else pixels.mean(dim=2, keepdim=True)).cpu().contiguous().numpy()
+        Of three channels that are equal one is enough: their noise is equal too.
+        """
+        pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).to(self.prior.device)
+        channels = pixels.permute(2, 0, 1) * 2 - 1
+        if self.calibration.gray is None:
+            return channels.expand(3, -1, -1)
+        return channels[:1] if (channels == channels[:1]).all() else channels
+
+
+def _to_image(x: Tensor, channels: int) -> NDArray[np.float32]:
+    """(C, H, W) in [-1, 1] to (H, W, ``channels``) in [0, 1]; gray is the mean of the channels."""
+    if len(x) != channels:
+        x = x.mean(dim=0, keepdim=True).expand(channels, -1, -1)
+    return ((x.clamp(-1, 1) + 1) / 2).permute(1, 2, 0).cpu().contiguous().numpy()

@@ -18,6 +18,14 @@ class RestoreSettings(BaseModel):
     false_discovery_rate: float = Field(
         0.01, gt=0, lt=1, description="share of wrong alarms among the statistics that are called atypical"
     )
+    strength: float = Field(
+        1.0, gt=0, le=2, description="depth of the corrections: 1 as measured, less keeps more of the input"
+    )
+    min_consistency: float = Field(
+        24.0,
+        ge=0,
+        description="dB of the coarse picture against the input's, below which a result is rejected",
+    )
     steps: int = Field(5, ge=2, le=100, description="DDIM steps from the entry level down to the clean image")
 
     @model_validator(mode="after")

@@ -1,41 +1,55 @@
 """How typical the noise of an image is, against the noise of clean photographs.
 
 The prior reads an image as a sample at a known noise level and predicts its noise. Clean photographs leave
-noise of a known kind; whatever degraded an image shows as noise of another kind. Four statistics find it
+noise of a known kind; whatever degraded an image shows as noise of another kind. Six statistics find it
 (textbook normality tests do not: they miss correlation, and clean photographs fail them too):
 
-========== ================================================== ==================================
-statistic  what it is                                         what makes it atypical
-========== ================================================== ==================================
-scale      robust standard deviation                          added noise
-tails      far outliers among their neighbours                dead pixels, rain, scratches
-lag        correlation of neighbouring pixels, where sharpest blur, low resolution
-period     steps at one phase of an 8-pixel grid              JPEG blocks
-========== ================================================== ==================================
+============ ================================================== ==================================
+statistic    what it is                                         what makes it atypical
+============ ================================================== ==================================
+scale        robust standard deviation                          added noise
+coarse_scale the same, read at a higher level                   strong noise
+lag          correlation of neighbouring pixels, where sharpest blur, low resolution
+period       steps at one phase of an 8-pixel grid              JPEG blocks
+tails        far outliers among their neighbours                dead pixels, salt and pepper
+streaks      noise along bright lines of one direction          rain, scratches
+============ ================================================== ==================================
 
-Each prior ships the spread of these statistics over clean photographs:
+The first four are measured on the image as a whole, the others in each of its regions, since damage is
+local. Each prior ships the spread of these statistics over clean photographs:
 :class:`i2r.calibration_file.Calibration`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from i2r.calibration_file import LOCAL_STATISTICS, Calibration
+from i2r.streaks import find_streaks
+
+Name = TypeVar("Name", bound=Hashable)
 
 GRID = 8
 PATCH = 16
 """Side of the patches that are looked at one by one, in pixels."""
 SMALLEST_SIDE = 2 * PATCH
 """Images with a side below this have too few pixels to test."""
+REGION = 192
+"""Side of the regions that local damage is looked for in, in pixels."""
 WINDOW = 11
 """Side of the neighbourhood that an outlier stands out of, in pixels."""
 
 _MAD_TO_STD = 0.6744897501960817  # the median of |n| for n of N(0, 1)
 _SHARPEST = 0.2  # quantile over patches: a photograph in focus is sharp somewhere, a blurred one nowhere
+_FAINTEST_POWER = 1e-4  # of the range: streaks below this are nothing
 _TAIL = 0.98  # quantile over pixels: damage of a fiftieth of them shows, a few glints do not
 
 
@@ -99,20 +113,76 @@ def log_period(eps: Tensor) -> float:
     return math.log(grid_period(eps))
 
 
-def measure(eps: Tensor, magnitude: Tensor) -> dict[str, float]:
-    """The four statistics, each on a scale on which clean photographs are about normal.
+Region = tuple[slice, slice]
+"""Rows and columns of a part of an image."""
+
+
+def regions(height: int, width: int) -> list[Region]:
+    """An image cut evenly into parts of about ``REGION`` pixels a side, the size of calibration crops."""
+    return [(rows, columns) for rows in _cuts(height) for columns in _cuts(width)]
+
+
+def _cuts(length: int) -> list[slice]:
+    count = max(1, round(length / REGION))
+    edges = [length * index // count for index in range(count + 1)]
+    return [slice(low, high) for low, high in pairwise(edges)]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The statistics of an image's noise, each on a scale on which clean photographs are about normal.
+
+    Attributes:
+        whole: scales, lag and period.
+        local: tails and streaks of every region, in the order of :func:`regions`.
+    """
+
+    whole: Mapping[str, float]
+    local: Sequence[Mapping[str, float]]
+
+    def p_values(self, calibration: Calibration) -> dict[str, float]:
+        """One p-value a statistic; of the local ones, of the hypothesis that no region is atypical."""
+        clean = calibration.clean
+        whole = {name: clean[name].p_value(value) for name, value in self.whole.items()}
+        local = {name: simes(self._by_region(calibration, name)) for name in LOCAL_STATISTICS}
+        return whole | local
+
+    def atypical_regions(self, calibration: Calibration, name: str, rate: float) -> frozenset[int]:
+        """The regions in which a local statistic is atypical, at a false discovery rate of ``rate``."""
+        return discoveries(dict(enumerate(self._by_region(calibration, name))), rate)
+
+    def _by_region(self, calibration: Calibration, name: str) -> list[float]:
+        return [calibration.clean[name].p_value(values[name]) for values in self.local]
+
+
+def measure(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
+    """Measure the six statistics.
 
     Args:
-        eps: (C, H, W), the noise at the calibration's ``level``.
-        magnitude: (H, W), the size of the noise at the calibration's ``damage_level``, in units of the range.
+        image: (C, H, W) in [-1, 1].
+        eps: (C, H, W), its noise at the calibration's ``level``.
+        noise: (C, H, W), its noise at the calibration's ``damage_level``, in units of the range.
     """
-    outliers = outlier_ratio(magnitude).flatten()
+    return Measurement(
+        whole={
+            "scale": log_scale(eps),
+            "coarse_scale": log_scale(noise),
+            "lag": lag_correlation(eps),
+            "period": log_period(eps),
+        },
+        local=[
+            _measure_region(image[:, rows, columns], noise[:, rows, columns])
+            for rows, columns in regions(*image.shape[1:])
+        ],
+    )
+
+
+def _measure_region(image: Tensor, noise: Tensor) -> dict[str, float]:
+    outliers = outlier_ratio(noise.square().mean(dim=0).sqrt()).flatten()
     rank = max(1, math.ceil(_TAIL * outliers.numel()))
     return {
-        "scale": log_scale(eps),
         "tails": math.log(outliers.kthvalue(rank).values.item() + 1e-6),
-        "lag": lag_correlation(eps),
-        "period": log_period(eps),
+        "streaks": math.log(find_streaks(image, noise).power + _FAINTEST_POWER),
     }
 
 
@@ -121,8 +191,17 @@ def typicality(p_values: Mapping[str, float]) -> float:
     return min(1.0, len(p_values) * min(p_values.values()))
 
 
-def discoveries(p_values: Mapping[str, float], rate: float) -> frozenset[str]:
-    """The statistics that are atypical, with the false discovery rate held at ``rate``.
+def simes(p_values: Sequence[float]) -> float:
+    """One p-value for the hypothesis that none of them is atypical (Simes 1986).
+
+    A single strong one shows, and so do many weak ones, which a correction for the number alone would lose.
+    """
+    ordered = sorted(p_values)
+    return min(p * len(ordered) / rank for rank, p in enumerate(ordered, 1))
+
+
+def discoveries(p_values: Mapping[Name, float], rate: float) -> frozenset[Name]:
+    """Those that are atypical, with the false discovery rate held at ``rate``.
 
     Benjamini and Hochberg 1995: reject the smallest p-values up to the last one below its rank's share.
     """

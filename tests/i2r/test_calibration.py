@@ -40,9 +40,10 @@ def test_everything_is_measured(measured: Calibration) -> None:
     assert np.isfinite(measured.block_entry).all()
 
 
-def test_the_measured_crops_are_typical(measured: Calibration) -> None:
-    middles = {name: spread.middle for name, spread in measured.clean.items()}
-    assert measured.p_values(middles) == dict.fromkeys(STATISTICS, 0.5)
+def test_gray_images_have_a_calibration_of_their_own(measured: Calibration) -> None:
+    assert measured.gray is not None
+    assert measured.gray.gray is None
+    assert measured.gray.clean != measured.clean
 
 
 def test_calibration_repeats(tiny: Prior, crops: Tensor, measured: Calibration) -> None:

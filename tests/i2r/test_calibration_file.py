@@ -18,7 +18,7 @@ from i2r.errors import PriorError
 
 figures = st.floats(-1e3, 1e3)
 levels = st.floats(1e-4, 1e3)
-calibrations = st.builds(
+of_one_kind = st.builds(
     Calibration,
     level=levels,
     damage_level=levels,
@@ -29,6 +29,7 @@ calibrations = st.builds(
     block_entry=st.tuples(figures, figures),
     spectrum=st.tuples(*[figures] * BANDS),
 )
+calibrations = st.builds(dataclasses.replace, of_one_kind, gray=st.none() | of_one_kind)
 
 
 @given(calibrations)

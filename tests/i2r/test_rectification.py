@@ -11,13 +11,15 @@ from image_models import GaussianImages
 from torch import Tensor
 
 from i2r.calibration_file import Calibration
-from i2r.rectification import fill_damage, regenerate, remove_blocks, remove_noise, sharpen
+from i2r.rectification import fill_damage, fill_streaks, regenerate, remove_blocks, remove_noise, sharpen
 from i2r.sampling import Process, counted, generate, levels
 from i2r.spectrum import log_band_power
 from i2r.tiling import TileGrid
 from i2r.typicality import log_scale
 
 GRID = TileGrid(64, 64, 64, 0)
+EVERYWHERE = [(slice(0, 64), slice(0, 64))]
+LEFT_HALF = [(slice(0, 64), slice(0, 32))]
 
 
 def _psnr(x: Tensor, y: Tensor) -> float:
@@ -34,7 +36,7 @@ def test_specks_are_filled_and_the_rest_is_left_alone(
 ) -> None:
     specks = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) < 0.015
     y = torch.where(specks, colour, waves)
-    x, mask = smooth_images.answer(fill_damage(y, calibration))
+    x, mask = smooth_images.answer(fill_damage(y, GRID, calibration, EVERYWHERE))
     assert x.shape == y.shape
     assert mask.shape == (64, 64)
     assert torch.equal(x[:, ~mask], y[:, ~mask])
@@ -45,10 +47,39 @@ def test_specks_are_filled_and_the_rest_is_left_alone(
     assert _psnr(x, waves) > _psnr(y, waves) + 10
 
 
+def test_damage_is_filled_where_it_was_found_only(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration
+) -> None:
+    specks = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) < 0.015
+    y = torch.where(specks, 1.0, waves)
+    x, mask = smooth_images.answer(fill_damage(y, GRID, calibration, LEFT_HALF))
+    assert mask[:, :32].any()
+    assert not mask[:, 32:].any()
+    assert torch.equal(x[:, :, 32:], y[:, :, 32:])
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_streaks_are_filled_and_the_rest_is_left_alone(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, transposed: bool
+) -> None:
+    rows = torch.arange(64)
+    streaks = torch.zeros(64, 64, dtype=torch.bool)
+    for start in (5, 22, 41):
+        streaks[rows, start + rows // 8] = True
+    streaks = streaks.T if transposed else streaks
+    y = torch.where(streaks, 1.0, waves)
+    x, mask = smooth_images.answer(fill_streaks(y, GRID, calibration, EVERYWHERE))
+    assert torch.equal(x[:, ~mask], y[:, ~mask])
+    visible = streaks & ((y - waves).square().mean(dim=0).sqrt() > 0.4)
+    assert mask[visible].float().mean() > 0.9
+    assert mask.float().mean() < 0.12
+    assert _psnr(x, waves) > _psnr(y, waves) + 8
+
+
 def test_undamaged_images_are_not_filled(
     smooth_images: GaussianImages, waves: Tensor, calibration: Calibration
 ) -> None:
-    x, mask = smooth_images.answer(fill_damage(waves, calibration))
+    x, mask = smooth_images.answer(fill_damage(waves, GRID, calibration, EVERYWHERE))
     assert torch.equal(x, waves)
     assert not mask.any()
 
@@ -92,6 +123,15 @@ def test_noise_beyond_the_calibrated_levels_is_read_at_their_end(
 ) -> None:
     asked = _levels_asked(smooth_images, remove_noise(waves + _noise(level), GRID, own_calibration, steps=3))
     assert asked[-3] == pytest.approx(0.02 if level == 0 else 0.8)
+
+
+def test_the_walk_to_the_noise_level_is_short(
+    smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration
+) -> None:
+    """It starts at the level that damage is looked for at, and goes the right way."""
+    for level in (0.1, 0.5):
+        asked = _levels_asked(smooth_images, remove_noise(waves + _noise(level), GRID, own_calibration, 2))
+        assert len(asked) - 2 <= 8
 
 
 @pytest.mark.parametrize("intercept", [-50.0, 50.0])

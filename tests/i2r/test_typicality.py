@@ -11,14 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from i2r.calibration_file import STATISTICS, Calibration, Spread
+from i2r.calibration_file import LOCAL_STATISTICS, STATISTICS, Calibration, Spread
 from i2r.typicality import (
+    Measurement,
     discoveries,
     grid_period,
     lag_correlation,
     measure,
     outlier_ratio,
+    regions,
     robust_scale,
+    simes,
     typicality,
 )
 
@@ -35,7 +38,10 @@ def _magnitude(eps: Tensor) -> Tensor:
 
 
 def _measure(eps: Tensor) -> dict[str, float]:
-    return measure(eps, _magnitude(eps))
+    """All statistics of noise in an image without anything in it, of one region."""
+    measured = measure(torch.zeros_like(eps), eps, eps)
+    [local] = measured.local
+    return {**measured.whole, **local}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -53,7 +59,8 @@ def test_white_noise_is_neutral(seed: int) -> None:
 @pytest.mark.parametrize("factor", [1.5, 4.0])
 def test_stronger_noise_moves_the_scale_alone(factor: float) -> None:
     white, strong = _measure(_white()), _measure(factor * _white())
-    assert strong["scale"] - white["scale"] == pytest.approx(math.log(factor), abs=1e-4)
+    for scale in ("scale", "coarse_scale"):
+        assert strong[scale] - white[scale] == pytest.approx(math.log(factor), abs=1e-4)
     assert strong["lag"] == pytest.approx(white["lag"], abs=1e-4)
     assert strong["period"] == pytest.approx(white["period"], abs=1e-4)
     assert strong["tails"] == pytest.approx(white["tails"], abs=0.1)
@@ -103,7 +110,7 @@ def test_blocks_move_the_period_whatever_their_phase(phase: int) -> None:
 @given(p_values=tests_of_all, rate=st.floats(1e-4, 0.5))
 def test_discoveries_are_those_of_benjamini_and_hochberg(p_values: dict[str, float], rate: float) -> None:
     share = rate / len(p_values)
-    enough = [k for k in range(1, 5) if sum(p <= share * k for p in p_values.values()) >= k]
+    enough = [k for k in range(1, len(p_values) + 1) if sum(p <= share * k for p in p_values.values()) >= k]
     expected = {name for name, p in p_values.items() if enough and p <= share * max(enough)}
     assert discoveries(p_values, rate) == expected
 
@@ -129,9 +136,53 @@ def test_p_values_are_those_of_a_normal(middle: float, spread: float, deviation:
     assert p == pytest.approx(1 - normal.cdf(torch.tensor(deviation, dtype=torch.float64)).item(), abs=1e-9)
 
 
+@given(height=st.integers(1, 3000), width=st.integers(1, 3000))
+def test_regions_cover_every_pixel_once(height: int, width: int) -> None:
+    parts = regions(height, width)
+    assert sum((r.stop - r.start) * (c.stop - c.start) for r, c in parts) == height * width
+    assert len(set(map(str, parts))) == len(parts)
+    for side, cut in ((height, 0), (width, 1)):
+        lengths = [part[cut].stop - part[cut].start for part in parts]
+        assert max(lengths) - min(lengths) <= 1
+        assert max(lengths) <= max(side if side < 192 else 0, 288)
+
+
+@given(st.lists(probabilities, min_size=1, max_size=30))
+def test_simes_lies_between_the_smallest_and_its_correction(p_values: list[float]) -> None:
+    assert min(p_values) <= simes(p_values) + 1e-12
+    assert simes(p_values) <= min(min(p_values) * len(p_values), max(p_values)) + 1e-12
+
+
+@given(st.lists(probabilities, min_size=1, max_size=30), st.floats(1e-4, 0.5))
+def test_an_atypical_image_has_an_atypical_region(p_values: list[float], rate: float) -> None:
+    found = discoveries(dict(enumerate(p_values)), rate)
+    assert bool(found) == (simes(p_values) <= rate) or min(abs(simes(p_values) - rate), 1) < 1e-12
+
+
+def _typical(calibration: Calibration, count: int = 1) -> Measurement:
+    middle = {name: calibration.clean[name].middle for name in STATISTICS}
+    local = {name: middle.pop(name) for name in LOCAL_STATISTICS}
+    return Measurement(middle, [local] * count)
+
+
 def test_each_statistic_is_tested_on_its_own_spread(calibration: Calibration) -> None:
-    statistics = {name: calibration.clean[name].middle for name in STATISTICS}
-    assert calibration.p_values(statistics) == dict.fromkeys(STATISTICS, 0.5)
+    typical = _typical(calibration)
+    assert typical.p_values(calibration) == dict.fromkeys(STATISTICS, 0.5)
     for name in STATISTICS:
-        raised = statistics | {name: statistics[name] + 10 * calibration.clean[name].spread}
-        assert discoveries(calibration.p_values(raised), 0.01) == {name}
+        raised = {name: calibration.clean[name].middle + 10 * calibration.clean[name].spread}
+        if name in LOCAL_STATISTICS:
+            odd = Measurement(typical.whole, [typical.local[0] | raised])
+        else:
+            odd = Measurement(typical.whole | raised, typical.local)
+        assert discoveries(odd.p_values(calibration), 0.01) == {name}
+
+
+def test_damage_is_told_where_it_is(calibration: Calibration) -> None:
+    typical = _typical(calibration, 9)
+    spread = calibration.clean["tails"]
+    local = list(typical.local)
+    local[5] = local[5] | {"tails": spread.middle + 10 * spread.spread}
+    measured = Measurement(typical.whole, local)
+    assert discoveries(measured.p_values(calibration), 0.01) == {"tails"}
+    assert measured.atypical_regions(calibration, "tails", 0.01) == {5}
+    assert measured.atypical_regions(calibration, "streaks", 0.01) == frozenset()
