@@ -146,7 +146,7 @@ def test_a_latent_prior_restores_images_of_any_size(latent_folder: Path) -> None
 
 def test_tiles_that_do_not_fit_the_autoencoder_are_refused(latent_folder: Path) -> None:
     prior = load_prior(str(latent_folder), CPU)
-    with pytest.raises(SettingsError, match="overlap 7 .* multiple of 2"):
+    with pytest.raises(SettingsError, match=r"overlap 7 .* multiple of 2"):
         Restorer(prior, RestoreSettings(tile=64, overlap=7))
 
 
