@@ -81,6 +81,8 @@ def convert_checkpoint(checkpoint: Path, out: Path, unsaid: Unsaid | None = None
         DDPMScheduler(
             num_train_timesteps=unsaid.timesteps,
             beta_schedule=unsaid.beta_schedule,
+            beta_start=0.1 / unsaid.timesteps,
+            beta_end=20 / unsaid.timesteps,
             variance_type="learned_range" if _has_variance(network) else "fixed_large",
         ).save_pretrained(partial / "scheduler")
         index = {"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"]}

@@ -5,6 +5,7 @@ weights, which makes the weights as it goes: what a converter of checkpoints is 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -82,8 +83,15 @@ class Adm:
         x = self._residual(f"{name}.0", x, time, channels)
         return self._attend(f"{name}.1", x) if level in self.attention else x
 
-    def _residual(self, name: str, x: Tensor, time: Tensor, channels: int, resize: object = None) -> Tensor:
-        change = resize if callable(resize) else _same
+    def _residual(
+        self,
+        name: str,
+        x: Tensor,
+        time: Tensor,
+        channels: int,
+        resize: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        change = resize or _same
         inner = change(F.silu(self._norm(f"{name}.in_layers.0", x)))
         inner = self._conv(f"{name}.in_layers.2", inner, channels)
         told = self._linear(f"{name}.emb_layers.1", time, channels * (2 if self.shifts else 1))[

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from i2r.calibration import calibrate, in_focus
 from i2r.calibration_file import BANDS, STATISTICS, Calibration
-from i2r.prior import Prior, load_prior
+from i2r.errors import PriorError, SettingsError
+from i2r.prior import Prior
 
 
 @pytest.fixture(scope="module")
@@ -63,19 +60,26 @@ def test_the_sharper_half_is_in_focus() -> None:
     assert torch.equal(in_focus(crops[1:]), crops[[1, 3]])
 
 
-def test_the_command_writes_into_the_priors_folder(tiny_folder: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(tiny_folder, tmp_path / "prior"))
-    before = load_prior(str(folder))
-    rng = np.random.default_rng(0)
-    (tmp_path / "photos").mkdir()
-    for name in "ab":
-        small = rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)
-        Image.fromarray(small).resize((420, 420), Image.Resampling.BICUBIC).save(
-            tmp_path / "photos" / f"{name}.png"
-        )
-    command = [sys.executable, "-m", "i2r.calibration", "--prior", str(folder)]
-    command += ["--data", str(tmp_path / "photos"), "--crops", "26", "--side", "32"]
-    subprocess.run(command, check=True, capture_output=True)
-    after = load_prior(str(folder))
-    assert after.calibration != before.calibration
-    assert after.sha256 != before.sha256
+def test_too_few_crops_are_refused(tiny: Prior, crops: Tensor) -> None:
+    with pytest.raises(SettingsError, match="12 crops are too few to calibrate on: give 13 or more"):
+        calibrate(tiny, crops[:12])
+
+
+def test_crops_that_do_not_fit_the_network_are_refused(tiny: Prior) -> None:
+    with pytest.raises(SettingsError, match="crops of 33 px do not fit the prior tiny: give a multiple of 2"):
+        calibrate(tiny, torch.zeros(13, 3, 33, 33))
+
+
+def test_photographs_of_nothing_are_refused(tiny: Prior) -> None:
+    with pytest.raises(PriorError, match="cannot be calibrated on these photographs"):
+        calibrate(tiny, torch.zeros(13, 3, 32, 32))
+
+
+def test_a_prior_that_diverges_is_not_calibrated(tiny: Prior, crops: Tensor) -> None:
+    class Diverges(Prior):
+        def eps(self, x: Tensor, sigma: Tensor) -> Tensor:
+            return torch.full_like(x, float("nan"))
+
+    broken = Diverges(tiny.network, tiny.schedule, "epsilon", name="broken", sha256="", device=tiny.device)
+    with pytest.raises(PriorError, match="the prior broken cannot be calibrated"):
+        calibrate(broken, crops)

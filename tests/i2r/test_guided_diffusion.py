@@ -116,7 +116,7 @@ def test_nothing_of_a_checkpoint_is_executed(tmp_path: Path, monkeypatch: pytest
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     for name in ("model.pt", "model.safetensors"):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(PriorError, match="cannot be read .* copy it again"):
+        with pytest.raises(PriorError, match=r"cannot be read .* copy it again"):
             convert_checkpoint(tmp_path / name, tmp_path / "prior")
     with pytest.raises(PriorError, match="cannot be read"):
         convert_checkpoint(tmp_path / "nowhere.pt", tmp_path / "prior")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, DDPMScheduler, ScoreSdeVeScheduler, UNet2DModel
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from i2r.errors import PriorError
-from i2r.folder import PREDICTION_TYPES, built_in_priors, digest_prior, find_prior
+from i2r.folder import PREDICTION_TYPES, PriorFolder, built_in_priors, digest_prior, find_prior
 from i2r.prior import Prior, load_prior
 from i2r.schedule import NoiseSchedule
 
@@ -128,10 +128,139 @@ def test_another_kind_of_network_is_refused(folder: Path) -> None:
         load_prior(str(folder), CPU)
 
 
-def test_a_latent_network_is_refused(folder: Path) -> None:
-    _edit(folder / "unet" / "config.json", in_channels=4)
-    with pytest.raises(PriorError, match="4 channels in"):
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"in_channels": 4}, "4 channels in, 3 out: only RGB, gray, or latent priors"),
+        ({"out_channels": 5}, "3 channels in, 5 out: it must give the noise"),
+        ({"num_class_embeds": 10}, "wants to be told a class"),
+        ({"class_embed_type": "timestep"}, "wants to be told a class"),
+        ({"time_embedding_type": "learned"}, "whole timesteps only"),
+        ({"time_embedding_type": "fourier"}, "must be one of ScoreSdeVeScheduler, KarrasVeScheduler"),
+    ],
+)
+def test_a_network_that_wants_something_else_is_refused(
+    folder: Path, changes: dict[str, Any], fault: str
+) -> None:
+    _edit(folder / "unet" / "config.json", **changes)
+    with pytest.raises(PriorError, match=fault):
         load_prior(str(folder), CPU)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "was made for FlowMatchEuler"),
+        ({"_class_name": "CMStochasticIterativeScheduler"}, "was made for CMStochastic"),
+        ({"_class_name": None}, "was made for None"),
+        ({"use_flow_sigmas": True}, "betas do not define"),
+        ({"timestep_type": "continuous"}, "betas do not define"),
+        ({"clip_sample": True, "clip_sample_range": 3.0}, "clips its images to 3"),
+        ({"_class_name": "ScoreSdeVeScheduler", "sigma_min": 2, "sigma_max": 1}, "no levels from sigma_min"),
+        ({"_class_name": "ScoreSdeVeScheduler", "sigma_min": "x"}, "no levels from sigma_min"),
+    ],
+)
+def test_a_diffusion_of_another_kind_is_refused(folder: Path, changes: dict[str, Any], fault: str) -> None:
+    _edit(folder / "scheduler" / "scheduler_config.json", **changes)
+    with pytest.raises(PriorError, match=fault):
+        load_prior(str(folder), CPU)
+
+
+@pytest.mark.parametrize("beta_schedule", ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"])
+def test_betas_of_every_kind_are_read(folder: Path, beta_schedule: str) -> None:
+    DDPMScheduler(beta_schedule=beta_schedule).save_pretrained(folder / "scheduler")
+    wanted = NoiseSchedule.from_alphas_cumprod(DDPMScheduler(beta_schedule=beta_schedule).alphas_cumprod)
+    assert torch.equal(load_prior(str(folder), CPU).schedule.log_sigmas, wanted.log_sigmas)
+
+
+def test_trained_betas_are_read(folder: Path) -> None:
+    betas = torch.linspace(0.001, 0.05, 50).tolist()
+    DDIMScheduler(trained_betas=betas).save_pretrained(folder / "scheduler")
+    assert PriorFolder(folder).check()["schedule"] == "DDIMScheduler, trained betas, 50 timesteps"
+    assert len(load_prior(str(folder), CPU).schedule) == 50
+
+
+def test_the_variance_of_a_network_that_learned_it_is_left_out(folder: Path) -> None:
+    rgb = load_prior(str(folder), CPU)
+    weights = load_file(folder / "unet" / WEIGHTS)
+    for key in ("conv_out.weight", "conv_out.bias"):
+        weights[key] = torch.cat([weights[key], torch.full_like(weights[key], 7.0)])
+    save_file(weights, folder / "unet" / WEIGHTS, metadata={"format": "pt"})
+    _edit(folder / "unet" / "config.json", out_channels=6)
+    x, sigma = torch.rand(1, 3, 32, 32), torch.tensor([0.3])
+    torch.testing.assert_close(load_prior(str(folder), CPU).eps(x, sigma), rgb.eps(x, sigma))
+
+
+def test_a_gray_network_sees_the_channels_one_by_one(folder: Path) -> None:
+    weights = load_file(folder / "unet" / WEIGHTS)
+    weights["conv_in.weight"] = weights["conv_in.weight"][:, :1].contiguous()
+    for key in ("conv_out.weight", "conv_out.bias"):
+        weights[key] = weights[key][:1].contiguous()
+    save_file(weights, folder / "unet" / WEIGHTS, metadata={"format": "pt"})
+    _edit(folder / "unet" / "config.json", in_channels=1, out_channels=1)
+    prior = load_prior(str(folder), CPU)
+    x, sigma = torch.rand(2, 3, 32, 32), torch.tensor([0.1, 1.0])
+    eps = prior.eps(x, sigma)
+    assert eps.shape == x.shape
+    for channel in range(3):
+        alone = prior.eps(x[:, channel : channel + 1], sigma)
+        torch.testing.assert_close(eps[:, channel : channel + 1], alone, atol=0.02, rtol=0.02)
+
+
+def test_files_may_lie_in_the_folder_itself(folder: Path) -> None:
+    nested = load_prior(str(folder), CPU)
+    for part in ("unet", "scheduler"):
+        for path in (folder / part).iterdir():
+            path.rename(folder / path.name)
+        (folder / part).rmdir()
+    flat = load_prior(str(folder), CPU)
+    x, sigma = torch.rand(1, 3, 32, 32), torch.tensor([0.1])
+    assert torch.equal(flat.eps(x, sigma), nested.eps(x, sigma))
+    weights = folder / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    assert digest_prior(folder) != flat.sha256
+
+
+class WhiteScore(nn.Module):
+    """The exact score of images in [0, 1] whose pixels are N(0.5, 0.25) before noise."""
+
+    def forward(self, sample: Tensor, sigma: Tensor) -> UNet2DOutput:
+        return UNet2DOutput(-(sample - 0.5) / (0.25 + sigma.view(-1, 1, 1, 1) ** 2))
+
+
+def test_a_score_of_images_in_zero_to_one_answers_with_the_noise() -> None:
+    prior = Prior(
+        WhiteScore(), NoiseSchedule.between(0.02, 100, 100), "score", name="white", sha256="", device=CPU
+    )
+    sigma = torch.tensor([0.05, 0.3, 1.0, 10.0])
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    level = sigma.view(-1, 1, 1, 1)
+    torch.testing.assert_close(prior.eps(x, sigma), level * x / (1 + level**2), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("embedding", ["fourier", "positional"])
+def test_a_score_network_is_what_its_folder_says(folder: Path, embedding: str) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = UNet2DModel(
+            sample_size=32,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            norm_num_groups=4,
+            time_embedding_type=embedding,
+            down_block_types=("SkipDownBlock2D",) * 2,
+            up_block_types=("SkipUpBlock2D",) * 2,
+        )
+    network.save_pretrained(folder / "unet")
+    ScoreSdeVeScheduler(sigma_max=50).save_pretrained(folder / "scheduler")
+    assert PriorFolder(folder).check()["schedule"] == "ScoreSdeVeScheduler, noise levels 0.02 to 100"
+    prior = load_prior(str(folder), CPU)
+    assert prior.prediction_type == "score"
+    assert prior.schedule.sigma_max == pytest.approx(100)
+    x = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        score = network((x + 1) / 2, torch.tensor([0.15])).sample
+    torch.testing.assert_close(prior.eps(x, torch.tensor([0.3])), -0.15 * score, atol=0.05, rtol=0.05)
 
 
 def test_pickled_weights_are_never_read(folder: Path) -> None:
