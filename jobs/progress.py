@@ -79,11 +79,17 @@ class Lines:
 
 
 def describe(progress: Progress) -> str:
-    """Rate, time left and failures so far."""
+    """Rate, time left, how many ended how, and what takes longest."""
     if not progress.done:
         return ""
-    left = progress.seconds_left or 0.0
-    parts = [f"{progress.rate:.3g} images/s", f"{duration(left)} left", f"{progress.failed} failed"]
+    parts = [f"{progress.rate:.3g} images/s"] if progress.rate else []
+    if progress.done < progress.total and progress.seconds_left is not None:
+        parts.append(f"{duration(progress.seconds_left)} left")
+    others = ((name, number) for name, number in progress.counts.items() if name != "failed" and number)
+    parts += [f"{number} {name}" for name, number in sorted(others)]
+    parts.append(f"{progress.failed} failed")
+    if progress.slowest_stage:
+        parts.append(f"slowest: {progress.slowest_stage}")
     return ", ".join(parts)
 
 

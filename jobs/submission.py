@@ -1,0 +1,157 @@
+"""A run as a job for a Ray cluster: its name, what it starts with, and whether it is there already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jobs.cluster import Cluster, SubmittedJob, newest
+from jobs.package import stage
+from pipeline.errors import SettingsError
+from pipeline.lease import JOB_VARIABLE, SUBMISSION_VARIABLE
+from pipeline.settings import RunSettings, changed_settings
+from pipeline.storage import open_store, without_secrets
+
+SECONDS_TO_STOP = 300
+"""Until a job that was told to stop is killed; Ray's own three are too few to record what is finished."""
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be submitted.
+
+    Attributes:
+        source, dest: addresses that mean the same on the cluster.
+        settings: of the run.
+        name: told from other work by its source, destination, settings and day, or a name in the day's place.
+    """
+
+    source: str
+    dest: str
+    settings: RunSettings
+    name: str
+
+
+def describe_work(source: str, dest: str, settings: RunSettings, name: str | None, *, check: bool) -> Work:
+    """Find out what is to be submitted.
+
+    Args:
+        source, dest: as for `restore_dataset`.
+        settings: of the run.
+        name: in the place of today's date (UTC).
+        check: look at the source and the destination from here.
+
+    Raises:
+        SettingsError: something of it is wrong, or would carry a secret to where others can read it.
+    """
+    _refuse_secrets(source, dest, settings)
+    if name is not None and not _NAME.fullmatch(name):
+        raise SettingsError(f"--name {name!r}: take up to 40 of a-z, 0-9 and -, with no - at either end")
+    digest = ""
+    if check:
+        from pipeline.run import check_dataset
+
+        digest = check_dataset(source, dest, settings).settings_sha256
+    source, dest = _anywhere(source), _anywhere(dest)
+    content = json.dumps([source, dest, settings.model_dump(mode="json"), digest], sort_keys=True)
+    day = name or f"{datetime.now(UTC):%Y%m%d}"
+    return Work(source, dest, settings, f"i2r-{day}-{hashlib.sha256(content.encode()).hexdigest()[:12]}")
+
+
+def submit_work(cluster: Cluster, work: Work, *, again: bool) -> str:
+    """Send work to a cluster; the submission id.
+
+    Args:
+        cluster: where to.
+        work: what to do.
+        again: though an attempt at it is under way or has succeeded.
+
+    Raises:
+        SettingsError: it is there already, or the cluster lacks what it asks for.
+        RunError: the cluster does not take it.
+    """
+    if work.settings.gpus:
+        cluster.require_gpus(work.settings.gpus)
+    last = newest(cluster.jobs(), work.name)
+    if last and not again:
+        _refuse_twice(last)
+    attempt = last.attempt + 1 if last else 1
+    submission_id = work.name if attempt == 1 else f"{work.name}-{attempt}"
+    with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
+        prior = stage(Path(folder), work.settings.prior)
+        labels = {
+            "i2r_name": work.name,
+            "i2r_attempt": str(attempt),
+            "i2r_source": open_store(work.source).uri(),
+            "i2r_dest": open_store(work.dest).uri(),
+        }
+        cluster.submit(
+            entrypoint(work, prior),
+            submission_id,
+            _environment(folder, cluster, work, submission_id, last),
+            labels,
+        )
+    return submission_id
+
+
+def entrypoint(work: Work, prior: str) -> str:
+    """The command that the cluster runs. The shell makes way for it, so that it is the one told to stop."""
+    changed = changed_settings(work.settings.model_copy(update={"prior": prior}))
+    pairs = [f"--set={name}={json.dumps(value)}" for name, value in changed.items()]
+    command = ["python", "-m", "jobs.cli", "restore", "--address=auto", *pairs, "--", work.source, work.dest]
+    return f"exec {shlex.join(command)}"
+
+
+def _environment(
+    folder: str, cluster: Cluster, work: Work, submission_id: str, last: SubmittedJob | None
+) -> Mapping[str, Any]:
+    """The job's runtime environment. Beside a living attempt it is a job of its own, and stands back."""
+    alone = last is None or last.is_over
+    place = hashlib.sha256(cluster.address.encode()).hexdigest()[:12]
+    return {
+        "working_dir": folder,
+        "env_vars": {
+            "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_STOP),
+            JOB_VARIABLE: f"{work.name if alone else submission_id}@{place}",
+            SUBMISSION_VARIABLE: submission_id,
+        },
+    }
+
+
+def _refuse_twice(last: SubmittedJob) -> None:
+    if not last.is_over:
+        raise SettingsError(
+            f"this work is under way as {last.id}: `i2r jobs logs {last.id} --follow` shows it, "
+            "--again submits it all the same"
+        )
+    if last.state == "SUCCEEDED":
+        raise SettingsError(
+            f"this work was done as {last.id}: --again, or another --name, submits it once more"
+        )
+
+
+def _refuse_secrets(source: str, dest: str, settings: RunSettings) -> None:
+    """A job's command and labels can be read by everybody on the cluster."""
+    texts = {"SOURCE": source, "DEST": dest, **settings.model_dump(mode="json")}
+    for name, value in texts.items():
+        if isinstance(value, str) and without_secrets(value) != value:
+            raise SettingsError(
+                f"{name} has a password, a token or a signature in it, which the whole cluster could read: "
+                "leave it out, and give the cluster's nodes the right to (a role, or variables of their own)"
+            )
+
+
+def _anywhere(address: str) -> str:
+    """An address that does not depend on the working directory."""
+    return address if "://" in address or "::" in address else os.path.abspath(address)
