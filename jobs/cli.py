@@ -147,6 +147,22 @@ def _demo(dest: Path | None) -> int:
     return run_demo(dest)
 
 
+@main.command()
+@click.argument("dest")
+def history(dest: str) -> None:
+    """List the runs at DEST, oldest first: when, how many images ended how, and what each ended with."""
+    sys.exit(guarded(lambda: _history(dest)))
+
+
+def _history(dest: str) -> int:
+    from jobs.history import HEADS
+    from jobs.history import history as nights
+    from jobs.tables import print_columns
+
+    print_columns(HEADS, list(nights(dest)))
+    return 0
+
+
 main.add_command(submit)
 main.add_command(jobs_group)
 

@@ -41,6 +41,7 @@ class SubmittedJob:
         name: of the work; shared by all attempts at it.
         attempt: which one this is, from 1.
         source, dest: public addresses.
+        mark: of its run, which no other run ever has: a new cluster may give an old id again.
         started, ended: seconds since 1970, None if it has not.
         exit_code: of its process, None if it has none.
         message: what Ray says of it.
@@ -52,6 +53,7 @@ class SubmittedJob:
     attempt: int
     source: str
     dest: str
+    mark: str
     started: float | None
     ended: float | None
     exit_code: int | None
@@ -232,6 +234,7 @@ def _job(details: Any) -> SubmittedJob:
         attempt=int(labels["i2r_attempt"]),
         source=labels["i2r_source"],
         dest=labels["i2r_dest"],
+        mark=labels["i2r_mark"],
         started=details.start_time / 1000 if details.start_time else None,
         ended=details.end_time / 1000 if details.end_time else None,
         exit_code=details.driver_exit_code,

@@ -224,7 +224,7 @@ def _watch_of(job: SubmittedJob) -> RunWatch:
     from pipeline.storage import open_store
     from pipeline.watching import RunWatch
 
-    return RunWatch(open_store(job.dest), job.id)
+    return RunWatch(open_store(job.dest), job.mark)
 
 
 def _await(cluster: Cluster, job: SubmittedJob, run: RunWatch) -> SubmittedJob:

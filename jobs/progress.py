@@ -65,15 +65,17 @@ class Lines:
 
     def __init__(self) -> None:
         self._stage = ""
+        self._ended = False
         self._last = 0.0
 
     def __call__(self, progress: Progress) -> None:
         """Show how far the run is."""
         now = time.monotonic()
         ended = progress.total > 0 and progress.done == progress.total
-        if progress.stage == self._stage and now - self._last < SECONDS_BETWEEN_LINES and not ended:
+        news = progress.stage != self._stage or ended != self._ended
+        if not news and now - self._last < SECONDS_BETWEEN_LINES:
             return
-        self._stage, self._last = progress.stage, now
+        self._stage, self._ended, self._last = progress.stage, ended, now
         counts = f" {progress.done}/{progress.total}" if progress.total else ""
         print(f"i2r: {progress.stage}{counts} {describe(progress)}".rstrip(), file=sys.stderr, flush=True)
 

@@ -6,13 +6,12 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shlex
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from jobs.cluster import Cluster, SubmittedJob, newest
 from jobs.package import stage
@@ -95,13 +94,16 @@ def submit_work(cluster: Cluster, work: Work, *, again: bool) -> str:
             "i2r_attempt": str(attempt),
             "i2r_source": open_store(work.source).uri(),
             "i2r_dest": open_store(work.dest).uri(),
+            "i2r_mark": f"{submission_id}/{secrets.token_hex(4)}",
         }
-        cluster.submit(
-            entrypoint(work, prior),
-            submission_id,
-            _environment(folder, cluster, work, submission_id, last),
-            labels,
-        )
+        alone = last is None or last.is_over
+        environment = {
+            "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_STOP),
+            JOB_VARIABLE: _job_name(cluster, work.name if alone else submission_id),
+            SUBMISSION_VARIABLE: labels["i2r_mark"],
+        }
+        runtime = {"working_dir": folder, "env_vars": environment}
+        cluster.submit(entrypoint(work, prior), submission_id, runtime, labels)
     return submission_id
 
 
@@ -113,20 +115,12 @@ def entrypoint(work: Work, prior: str) -> str:
     return f"exec {shlex.join(command)}"
 
 
-def _environment(
-    folder: str, cluster: Cluster, work: Work, submission_id: str, last: SubmittedJob | None
-) -> Mapping[str, Any]:
-    """The job's runtime environment. Beside a living attempt it is a job of its own, and stands back."""
-    alone = last is None or last.is_over
-    place = hashlib.sha256(cluster.address.encode()).hexdigest()[:12]
-    return {
-        "working_dir": folder,
-        "env_vars": {
-            "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_STOP),
-            JOB_VARIABLE: f"{work.name if alone else submission_id}@{place}",
-            SUBMISSION_VARIABLE: submission_id,
-        },
-    }
+def _job_name(cluster: Cluster, name: str) -> str:
+    """What attempts share whose predecessors are known to be dead: on one cluster, Ray tells that of them.
+
+    Beside a living attempt, another gets a name of its own, and stands back.
+    """
+    return f"{name}@{hashlib.sha256(cluster.address.encode()).hexdigest()[:12]}"
 
 
 def _refuse_twice(last: SubmittedJob) -> None:

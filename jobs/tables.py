@@ -63,13 +63,13 @@ def print_verification(verification: Verification) -> None:
 
 def print_jobs(jobs: Sequence[SubmittedJob]) -> None:
     """The jobs that a cluster remembers."""
-    table = Table("job", "state", "started", "took", "source", "destination", box=None, pad_edge=False)
-    for job in jobs:
-        table.add_row(job.id, job.state.lower(), _moment(job.started), _took(job), job.source, job.dest)
-    if jobs:
-        Console(soft_wrap=True).print(table)
-    else:
+    if not jobs:
         print("no jobs of ours")
+        return
+    rows = [
+        (job.id, job.state.lower(), _moment(job.started), _took(job), job.source, job.dest) for job in jobs
+    ]
+    print_columns(("job", "state", "started", "took", "source", "destination"), rows)
 
 
 def print_job(job: SubmittedJob, progress: Progress | None) -> None:
@@ -84,6 +84,13 @@ def print_job(job: SubmittedJob, progress: Progress | None) -> None:
         print(f"{describe(progress) or 'no image is done yet'}")
     if job.state == "FAILED" and progress is None and job.message:
         print(job.message.strip().splitlines()[-1])
+
+
+def print_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows under their heads, each on one line however long: nothing is cut where it is piped."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for row in (heads, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _moment(seconds: float | None) -> str:

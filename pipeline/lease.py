@@ -25,7 +25,7 @@ FOLDER = f"{PRIVATE}/lease"
 JOB_VARIABLE = "I2R_JOB"
 """Names the job that this process is an attempt of: a later attempt takes over from an earlier one."""
 SUBMISSION_VARIABLE = "I2R_SUBMISSION"
-"""Names this very attempt, as the cluster that runs it does."""
+"""Marks this very attempt: `<id of the job on its cluster>/<something random>`."""
 KEPT_EPOCHS = 16
 _RENEWALS = 4
 """Signs of life within the time after which an owner counts as dead."""
@@ -151,7 +151,7 @@ def is_dead(holder: Mapping[str, Any]) -> bool:
 
 def describe(holder: Mapping[str, Any]) -> str:
     """A holder, for a person."""
-    job = f"job {submission}, " if (submission := holder.get("submission")) else ""
+    job = f"job {mark.split('/')[0]}, " if (mark := holder.get("submission")) else ""
     place = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
     return f"run {holder.get('run_id', '?')} ({job}{place})"
 

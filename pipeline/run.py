@@ -78,7 +78,7 @@ def restore_dataset(
     )
     if dry_run:
         return run.preview()
-    if address is None and settings.gpus is None:
+    if address in (None, "auto") and settings.gpus is None:
         return run.execute()
     from pipeline.engine import ray_session
 

@@ -31,7 +31,7 @@ class RunWatch:
 
     Args:
         store: the destination.
-        submission: id of the job that the run belongs to.
+        submission: mark of the submission that the run belongs to.
     """
 
     def __init__(self, store: Store, submission: str) -> None:
