@@ -10,6 +10,7 @@ import click
 
 from jobs.commands import guarded, run_options, settings_of
 from jobs.job_commands import jobs_group, submit
+from jobs.plan_commands import plan
 from jobs.priors_commands import priors
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -165,6 +166,7 @@ def _history(dest: str) -> int:
 
 main.add_command(submit)
 main.add_command(jobs_group)
+main.add_command(plan)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from pipeline.summary import ExitStatus, read_records
 
 pytestmark = pytest.mark.timeout(900)  # beside other work, a minute here and there
 
-IMAGES = 80
+IMAGES = 200
 PATIENCE = 120.0
 
 
