@@ -12,6 +12,7 @@ from jobs.commands import guarded, run_options, settings_of
 from jobs.job_commands import jobs_group, submit
 from jobs.plan_commands import plan
 from jobs.priors_commands import priors
+from jobs.record_commands import history, report
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -148,22 +149,8 @@ def _demo(dest: Path | None) -> int:
     return run_demo(dest)
 
 
-@main.command()
-@click.argument("dest")
-def history(dest: str) -> None:
-    """List the runs at DEST, oldest first: when, how many images ended how, and what each ended with."""
-    sys.exit(guarded(lambda: _history(dest)))
-
-
-def _history(dest: str) -> int:
-    from jobs.history import HEADS
-    from jobs.history import history as nights
-    from jobs.tables import print_columns
-
-    print_columns(HEADS, list(nights(dest)))
-    return 0
-
-
+main.add_command(history)
+main.add_command(report)
 main.add_command(submit)
 main.add_command(jobs_group)
 main.add_command(plan)

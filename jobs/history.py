@@ -14,7 +14,7 @@ from pipeline.summary import ExitStatus, read_records
 HEADS = ("run", "began", "took", *Status, "carried", "left", "exit")
 
 
-def history(dest: str) -> Iterator[tuple[str, ...]]:
+def nights(dest: str) -> Iterator[tuple[str, ...]]:
     """What each run that ended came to, oldest first, under `HEADS`.
 
     Raises:
