@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from i2r.folder import built_in_priors
 from pipeline.errors import SettingsError
 
 PACKAGES = ("i2r", "pipeline", "jobs")
@@ -29,13 +30,14 @@ def stage(folder: Path, prior: str) -> str:
     """
     for package in PACKAGES:
         shutil.copytree(_home(package), folder / package, ignore=_STAYS)
-    if (local := Path(prior)).is_dir():
+    local = Path(prior.removeprefix("file://"))
+    if prior not in built_in_priors() and local.is_dir():
         prior = f"priors/{local.resolve().name}"
         shutil.copytree(local, folder / prior, ignore=_STAYS)
     if (size := sum(path.stat().st_size for path in _files(folder))) > MOST_BYTES:
         raise SettingsError(
             f"the code and the prior are {size >> 20} MiB and Ray takes {MOST_BYTES >> 20}: "
-            "put the prior on every node, name it as it is called there, and add --no-check"
+            "put the prior into a bucket, and give its address there"
         )
     return prior
 

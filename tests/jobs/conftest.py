@@ -23,7 +23,7 @@ def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from diffusers import UNet2DModel
 
-    from i2r.prior import BUILT_IN
+    from i2r.folder import BUILT_IN
 
     folder = tmp_path_factory.mktemp("priors") / "tiny"
     with torch.random.fork_rng():
