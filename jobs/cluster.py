@@ -8,8 +8,6 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import metadata, requires
-from platform import python_version
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,7 +16,8 @@ from pipeline.engine import MEND_OF_NO_GPU, PATIENCE_TO_CONNECT
 from pipeline.errors import RunError, SettingsError, bounded_text
 from pipeline.storage import public_uri, without_secrets
 
-DISTRIBUTION = "invert2restore"
+RAYS, PYTHONS = ">=2.60,<2.64", ">=3.11"
+"""Versions on a cluster that this code runs with: those that it is installed with, as of pyproject.toml."""
 PATIENCE = 30.0
 """Seconds for the cluster to answer a question."""
 
@@ -198,31 +197,18 @@ class Cluster:
 
 def misfit(ray: str, python: str) -> str | None:
     """What is wrong with the versions of a cluster's Ray and Python, and the mend; None if they fit."""
-    from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
 
-    wanted = [Requirement(line) for line in requires(DISTRIBUTION) or ()]
-    rays = next(one.specifier for one in wanted if one.name == "ray")
-    pythons = SpecifierSet(metadata(DISTRIBUTION)["Requires-Python"])
-    if ray not in rays:
-        return f"it runs Ray {ray}, and ray{rays} is needed: start it from an image with Ray {_own_ray()}"
-    if python not in pythons:
-        return (
-            f"it runs Python {python}, and python{pythons} is needed: "
-            f"start it from an image with Python {python_version()}"
-        )
+    if ray not in SpecifierSet(RAYS):
+        return f"it runs Ray {ray}, and {RAYS} is needed: start it from an image that has that"
+    if python not in SpecifierSet(PYTHONS):
+        return f"it runs Python {python}, and {PYTHONS} is needed: start it from an image that has that"
     return None
 
 
 def newest(jobs: Sequence[SubmittedJob], name: str) -> SubmittedJob | None:
     """The last attempt at the work of a name."""
     return max((job for job in jobs if job.name == name), key=lambda job: job.attempt, default=None)
-
-
-def _own_ray() -> str:
-    import ray
-
-    return str(ray.__version__)
 
 
 def _job(details: Any) -> SubmittedJob:

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -17,7 +18,7 @@ from click.testing import CliRunner
 from conftest import png
 
 from jobs.cli import main
-from jobs.cluster import Cluster, misfit
+from jobs.cluster import PYTHONS, RAYS, Cluster, misfit
 from jobs.commands import split_pairs
 from jobs.package import PACKAGES, stage
 from jobs.submission import describe_work, entrypoint
@@ -116,8 +117,15 @@ def test_versions_that_do_not_fit_are_named_with_the_mend(ray: str, python: str,
     problem = misfit(ray, python)
     assert problem is not None
     assert problem.startswith(words)
-    assert "start it from an image with" in problem
+    assert "start it from an image that has that" in problem
     assert misfit("2.60.0", "3.12.1") is None
+
+
+def test_versions_that_fit_are_those_that_are_installed() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    rays = next(line for line in project["dependencies"] if line.startswith("ray["))
+    assert rays.endswith(f"]{RAYS}")
+    assert project["requires-python"] == PYTHONS
 
 
 class _OldCluster(BaseHTTPRequestHandler):
@@ -146,7 +154,7 @@ def old_cluster() -> Iterator[str]:
 
 def test_a_cluster_that_does_not_fit_gets_nothing(old_cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
-    with pytest.raises(SettingsError, match=r"it runs Ray 2\.9\.3, and ray.*>=2\.60.* is needed"):
+    with pytest.raises(SettingsError, match=r"it runs Ray 2\.9\.3, and >=2\.60.* is needed"):
         Cluster(old_cluster)
 
 
