@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -204,11 +204,6 @@ def misfit(ray: str, python: str) -> str | None:
     if python not in SpecifierSet(PYTHONS):
         return f"it runs Python {python}, and {PYTHONS} is needed: start it from an image that has that"
     return None
-
-
-def newest(jobs: Sequence[SubmittedJob], name: str) -> SubmittedJob | None:
-    """The last attempt at the work of a name."""
-    return max((job for job in jobs if job.name == name), key=lambda job: job.attempt, default=None)
 
 
 def _job(details: Any) -> SubmittedJob:

@@ -9,11 +9,12 @@ import re
 import secrets
 import shlex
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobs.cluster import Cluster, SubmittedJob, newest
+from jobs.cluster import Cluster, SubmittedJob
 from jobs.package import stage
 from pipeline.errors import SettingsError
 from pipeline.lease import JOB_VARIABLE, SUBMISSION_VARIABLE
@@ -82,10 +83,10 @@ def submit_work(cluster: Cluster, work: Work, *, again: bool) -> str:
     """
     if work.settings.gpus:
         cluster.require_gpus(work.settings.gpus)
-    last = newest(cluster.jobs(), work.name)
-    if last and not again:
-        _refuse_twice(last)
-    attempt = last.attempt + 1 if last else 1
+    attempts = [job for job in cluster.jobs() if job.name == work.name]
+    if not again:
+        refuse_twice(attempts)
+    attempt = max((job.attempt for job in attempts), default=0) + 1
     submission_id = work.name if attempt == 1 else f"{work.name}-{attempt}"
     with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
         prior = stage(Path(folder), work.settings.prior)
@@ -96,7 +97,7 @@ def submit_work(cluster: Cluster, work: Work, *, again: bool) -> str:
             "i2r_dest": open_store(work.dest).uri(),
             "i2r_mark": f"{submission_id}/{secrets.token_hex(4)}",
         }
-        alone = last is None or last.is_over
+        alone = all(job.is_over for job in attempts)
         environment = {
             "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_STOP),
             JOB_VARIABLE: _job_name(cluster, work.name if alone else submission_id),
@@ -123,13 +124,16 @@ def _job_name(cluster: Cluster, name: str) -> str:
     return f"{name}@{hashlib.sha256(cluster.address.encode()).hexdigest()[:12]}"
 
 
-def _refuse_twice(last: SubmittedJob) -> None:
-    if not last.is_over:
-        raise SettingsError(
-            f"this work is under way as {last.id}: `i2r jobs logs {last.id} --follow` shows it, "
-            "--again submits it all the same"
-        )
-    if last.state == "SUCCEEDED":
+def refuse_twice(attempts: Sequence[SubmittedJob]) -> None:
+    """Raise SettingsError if one of the attempts at some work is under way, or the last one has succeeded."""
+    for job in attempts:
+        if not job.is_over:
+            raise SettingsError(
+                f"this work is under way as {job.id}: `i2r jobs logs {job.id} --follow` shows it, "
+                "--again submits it all the same"
+            )
+    last = max(attempts, key=lambda job: job.attempt, default=None)
+    if last and last.state == "SUCCEEDED":
         raise SettingsError(
             f"this work was done as {last.id}: --again, or another --name, submits it once more"
         )

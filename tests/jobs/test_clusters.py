@@ -170,6 +170,8 @@ def test_a_job_is_stopped_and_resumed_and_survives_the_head(
     overlapping = i2r(cluster, "restore", source, dest, *flags)
     assert overlapping.exit_code == ExitStatus.LEASE_HELD
     assert job in overlapping.stderr
+    beside = i2r(cluster, *work, "--again", "--wait")
+    assert beside.exit_code == ExitStatus.LEASE_HELD, beside.stderr
 
     stopped = i2r(cluster, "jobs", "stop", job)
     assert stopped.exit_code == 0, stopped.stderr
@@ -180,7 +182,7 @@ def test_a_job_is_stopped_and_resumed_and_survives_the_head(
     assert (record["counts"]["left"], record["stopped"]) == (IMAGES - done, "it was told to stop")
 
     second = i2r(cluster, *work).stdout.strip()
-    assert second == f"{job}-2"
+    assert second == f"{job}-3"
     wait_for(lambda: recorded() > done, "the second job recorded nothing")
     cluster.kill()
     done = recorded()

@@ -18,10 +18,10 @@ from click.testing import CliRunner
 from conftest import png
 
 from jobs.cli import main
-from jobs.cluster import PYTHONS, RAYS, Cluster, misfit
+from jobs.cluster import PYTHONS, RAYS, Cluster, SubmittedJob, misfit
 from jobs.commands import split_pairs
 from jobs.package import PACKAGES, stage
-from jobs.submission import describe_work, entrypoint
+from jobs.submission import describe_work, entrypoint, refuse_twice
 from pipeline.errors import SettingsError
 from pipeline.settings import RunSettings, load_settings
 
@@ -82,6 +82,30 @@ def test_a_secret_is_refused_and_not_repeated(source: str, dest: str, settings: 
         describe_work(source, dest, RunSettings.model_validate(settings), None, check=True)
     assert "secret" not in str(caught.value)
     assert "abc" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("states", "words"),
+    [
+        ([], None),
+        (["STOPPED"], None),
+        (["FAILED"], None),
+        (["SUCCEEDED", "FAILED"], None),
+        (["PENDING"], "under way as work-1"),
+        (["RUNNING", "FAILED"], "under way as work-1"),  # the second stood back
+        (["FAILED", "SUCCEEDED"], "was done as work-2"),
+    ],
+)
+def test_work_is_refused_twice(states: list[str], words: str | None) -> None:
+    attempts = [
+        SubmittedJob(f"work-{n}", state, "work", n, "s3://a", "s3://b", f"work-{n}/0", 1.0, 2.0, None, "")
+        for n, state in enumerate(states, 1)
+    ]
+    if words is None:
+        refuse_twice(attempts)
+    else:
+        with pytest.raises(SettingsError, match=words):
+            refuse_twice(attempts)
 
 
 @pytest.mark.parametrize("name", ["", "Nightly", "a_b", "-a", "a-", "a" * 41])
