@@ -1,20 +1,14 @@
-"""What the tests of jobs share: a prior that costs next to nothing, and folders of small images."""
+"""What the tests of jobs share: a prior that costs next to nothing."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-WriteImages = Callable[[Path, int], None]
-SIDE = 48
 
 
 @pytest.fixture(scope="session")
@@ -48,9 +42,3 @@ def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def flags(tiny_prior: Path) -> list[str]:
     """Options for a run with that prior, one model at a time."""
     return [f"--prior={tiny_prior}", "--set=method.tile=32", "--set=method.overlap=8", "--workers=1"]
-
-
-def png(seed: int) -> Image.Image:
-    """A small image of noise."""
-    pixels = np.random.default_rng(seed).integers(0, 200, (SIDE, SIDE, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)

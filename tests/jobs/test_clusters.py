@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from clusters import LocalCluster
-from conftest import png
+from pictures import png
 
 from jobs.cli import main
 from pipeline.inspection import newest_rows, verify_dataset

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import png
+from pictures import png
 
 from jobs.cli import main
 from jobs.plan import PRICES, Estimate, Measurement, NodeKind, Prices, mean_of, offers, read_prices

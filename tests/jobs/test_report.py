@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import png
+from pictures import png
 
 from jobs.cli import main
 from jobs.report import FAILURES, PAIRS, Digest

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from conftest import png
+from pictures import png
 
 from jobs.cli import main
 from jobs.cluster import PYTHONS, RAYS, Cluster, SubmittedJob, misfit
