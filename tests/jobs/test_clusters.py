@@ -144,7 +144,7 @@ def test_a_job_is_stopped_and_resumed_and_survives_the_head(
     source.mkdir()
     for number in range(IMAGES):
         png(number).save(source / f"{number:03d}.png")
-    work = ["submit", source, dest, *flags, "--batch=2", "--set=flush_seconds=0.5"]
+    work = ["submit", source, dest, *flags, "--batch=2", "--set=flush_seconds=0.5", "--name=archive"]
 
     def recorded() -> int:
         return len(rows(str(dest)))
