@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-_PATIENCE = 90.0
+_PATIENCE = 150.0
 
 
 class LocalCluster:
@@ -24,6 +24,7 @@ class LocalCluster:
         self._port, dashboard, self._client_port = _free_ports(3)
         self._folder = Path(tempfile.mkdtemp(prefix="i2r-ray-"))  # its sockets' paths must stay short
         self._dashboard = dashboard
+        self._log = (self._folder / "nodes.log").open("ab")
         self._nodes: list[subprocess.Popen[bytes]] = []
         self.address = f"http://127.0.0.1:{dashboard}"
         self.ray_address = f"127.0.0.1:{self._port}"
@@ -34,10 +35,10 @@ class LocalCluster:
             *("--head", f"--port={self._port}", f"--dashboard-port={self._dashboard}"),
             *(f"--ray-client-server-port={self._client_port}", f"--temp-dir={self._folder}"),
         )
-        _wait_for(lambda: _answers(f"{self.address}/api/version"))
+        self._wait_for(lambda: _answers(f"{self.address}/api/version"))
         for _ in range(2):
             self._launch(f"--address={self.ray_address}")
-        _wait_for(lambda: _answers(f"{self.address}/api/v0/nodes").count('"ALIVE"') == 3)
+        self._wait_for(lambda: _answers(f"{self.address}/api/v0/nodes").count('"ALIVE"') == 3)
 
     def kill(self) -> None:
         """Kill the head, as when its machine is switched off, and then the workers."""
@@ -49,7 +50,15 @@ class LocalCluster:
     def close(self) -> None:
         """End every node, and remove what they left."""
         self.kill()
+        self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _wait_for(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while not condition():
+            said = (self._folder / "nodes.log").read_text()
+            assert time.monotonic() < deadline, f"the cluster did not come up: {said[-2000:]}"
+            time.sleep(0.2)
 
     def _launch(self, *options: str) -> None:
         ray = Path(sys.executable).with_name("ray")
@@ -58,8 +67,8 @@ class LocalCluster:
         self._nodes.append(
             subprocess.Popen(
                 [*command, "--dashboard-agent-listen-port=0", *options],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
                 start_new_session=True,
                 # Without PYTHONPATH: what runs there must have travelled.
                 env={**os.environ, "PATH": binaries, "PYTHONPATH": "", "RAY_worker_niceness": "0"},
@@ -73,13 +82,6 @@ def _answers(url: str) -> str:
             return str(answer.read())
     except OSError:
         return ""
-
-
-def _wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "the cluster did not come up"
-        time.sleep(0.2)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-SIDE = 48
+SIDE = 32
 
 
 def png(seed: int) -> Image.Image:

@@ -30,7 +30,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def dest(tmp_path_factory: pytest.TempPathFactory, flags: list[str]) -> Path:
-    """A destination with three copies and two failures, of a source that has lost an image since."""
+    """A destination with three results and two failures, of a source that has lost an image since."""
     folder = tmp_path_factory.mktemp("report")
     (folder / "in").mkdir()
     for name in ("a.png", "gone.png", NASTY):
@@ -64,7 +64,7 @@ def test_the_history_has_a_line_for_a_run(dest: Path) -> None:
     result = CliRunner().invoke(main, ["history", str(dest)])
     heads, night = (line.split() for line in result.stdout.splitlines())
     assert heads[:3] == ["run", "began", "took"]
-    assert night[-7:] == ["0", "3", "0", "2", "0", "0", "3"]
+    assert night[-7:] == ["3", "0", "0", "2", "0", "0", "3"]
 
 
 def test_a_run_that_is_not_there_is_an_error(dest: Path) -> None:

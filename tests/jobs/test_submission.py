@@ -114,10 +114,10 @@ def test_a_name_that_an_id_cannot_hold_is_refused(source: Path, tmp_path: Path, 
         name_of(source, tmp_path / "out", SETTINGS, name)
 
 
-def test_the_code_runs_where_it_has_travelled_to(tmp_path: Path, tiny_prior: Path) -> None:
+def test_the_code_runs_where_it_has_travelled_to(tmp_path: Path, own_prior: Path) -> None:
     folder = tmp_path / "staged"
     folder.mkdir()
-    assert stage(folder, str(tiny_prior)) == f"priors/{tiny_prior.name}"
+    assert stage(folder, str(own_prior)) == f"priors/{own_prior.name}"
     assert {path.name for path in folder.iterdir()} == {*PACKAGES, "priors"}
     assert not list(folder.rglob("__pycache__"))
     code = "import i2r.prior, jobs.cli, pipeline; print(jobs.cli.__file__, *i2r.prior.built_in_priors())"
