@@ -12,7 +12,7 @@ from jobs.commands import guarded
 @click.command()
 @click.argument("dest")
 def history(dest: str) -> None:
-    """List the runs at DEST, oldest first: when, how many images ended how, and what each ended with."""
+    """List the runs at DEST, oldest first: when, how many images ended how, and its exit status."""
     sys.exit(guarded(lambda: _history(dest)))
 
 

@@ -78,7 +78,7 @@ class LocalCluster:
 
 def _answers(url: str) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=20) as answer:
             return str(answer.read())
     except OSError:
         return ""

@@ -24,7 +24,7 @@ from pipeline.inspection import newest_rows, verify_dataset
 from pipeline.storage import Store, open_store
 from pipeline.summary import ExitStatus, read_records
 
-pytestmark = pytest.mark.timeout(900)  # beside other work, a minute here and there
+pytestmark = pytest.mark.timeout(600)  # beside other work, a minute here and there
 
 IMAGES = 60
 PATIENCE = 120.0
