@@ -11,7 +11,7 @@ import heapq
 import io
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -263,7 +263,7 @@ def render(record: Mapping[str, Any], digest: Digest, pictures: Pictures) -> str
     )
 
 
-def _table(rows: Any) -> str:
+def _table(rows: Iterable[tuple[Any, Any]]) -> str:
     cells = (f"<tr><th>{escape(str(name))}</th><td>{escape(str(value))}</td></tr>" for name, value in rows)
     return f"<table>{''.join(cells)}</table>"
 
