@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from jobs.commands import guarded, run_options, settings_of
+from jobs.job_commands import jobs_group, submit
+from jobs.plan_commands import plan
 from jobs.priors_commands import priors
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+from jobs.record_commands import history, report
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -29,23 +29,7 @@ main.add_command(priors)
 @main.command()
 @click.argument("source")
 @click.argument("dest")
-@click.option("--settings", "file", type=click.Path(path_type=Path), help="YAML file with settings.")
-@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Any setting, e.g. method.steps=5.")
-@click.option("--prior", help="Built-in prior, folder or address of one, or a hub id.")
-@click.option("--format", help="File format of the outputs. [default: each input's own]")
-@click.option("--include", multiple=True, metavar="GLOB", help="Only inputs whose key matches; repeatable.")
-@click.option(
-    "--exclude", multiple=True, metavar="GLOB", help="Leave out inputs whose key matches; repeatable."
-)
-@click.option("--only", type=click.Choice(["new", "changed", "failed"]), help="Only inputs of this kind.")
-@click.option("--retry-failed", is_flag=True, default=None, help="Try again what failed earlier.")
-@click.option("--limit", type=int, help="Handle at most so many inputs.")
-@click.option("--sample", type=float, help="Share of the inputs, from 0 to 1, always the same ones.")
-@click.option("--reference", metavar="PREFIX", help="Better versions, paired by key, to measure against.")
-@click.option("--workers", type=int, help="Models at work at once. [default: what the machine holds]")
-@click.option("--threads", type=int, help="CPU threads of one model.")
-@click.option("--batch", type=int, help="Most images handed to a model at once.")
-@click.option("--max-hours", type=float, help="Stop after this time; the same command goes on later.")
+@run_options
 @click.option("--address", help="Ray cluster to run on. [default: this machine]")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 def restore(
@@ -64,7 +48,7 @@ def restore(
     Exit status: 0 all is restored, unchanged or rejected; 1 the run could not finish; 2 wrong settings or
     arguments; 3 some images failed; 4 another run writes to DEST; 5 stopped early on purpose.
     """
-    sys.exit(_guarded(lambda: _restore(source, dest, file, pairs, address, dry_run, flags)))
+    sys.exit(guarded(lambda: _restore(source, dest, file, pairs, address, dry_run, flags)))
 
 
 def _restore(
@@ -77,11 +61,9 @@ def _restore(
     flags: dict[str, Any],
 ) -> int:
     from jobs.progress import show_progress, stop_on_signals
-    from pipeline import load_settings, restore_dataset
+    from pipeline import restore_dataset
 
-    given = {name: list(value) if isinstance(value, tuple) else value for name, value in flags.items()}
-    given = {name: value for name, value in given.items() if value not in (None, [])}
-    settings = load_settings(file, os.environ, _split(pairs) | given)
+    settings = settings_of(file, pairs, flags)
     with stop_on_signals() as stop, show_progress() as on_progress:
         summary = restore_dataset(
             source, dest, settings, on_progress=on_progress, stop=stop, dry_run=dry_run, address=address
@@ -96,7 +78,7 @@ def _restore(
 @click.argument("dest")
 def status(dest: str) -> None:
     """Tell what lies at DEST: its runs, the newest rows by status and settings, and who writes there now."""
-    sys.exit(_guarded(lambda: _status(dest)))
+    sys.exit(guarded(lambda: _status(dest)))
 
 
 def _status(dest: str) -> int:
@@ -115,7 +97,7 @@ def verify(dest: str, repair: bool) -> None:
 
     Exit status: 0 all is right; 3 something is missing or wrong.
     """
-    sys.exit(_guarded(lambda: _verify(dest, repair)))
+    sys.exit(guarded(lambda: _verify(dest, repair)))
 
 
 def _verify(dest: str, repair: bool) -> int:
@@ -140,7 +122,7 @@ def _verify(dest: str, repair: bool) -> int:
 @click.option("--yes", is_flag=True, help="Delete them; without it they are only listed.")
 def clean(dest: str, yes: bool) -> None:
     """List, and with --yes delete, our objects at DEST that no newest row of the manifest mentions."""
-    sys.exit(_guarded(lambda: _clean(dest, yes)))
+    sys.exit(guarded(lambda: _clean(dest, yes)))
 
 
 def _clean(dest: str, yes: bool) -> int:
@@ -158,7 +140,7 @@ def _clean(dest: str, yes: bool) -> int:
 @click.argument("dest", required=False, type=click.Path(path_type=Path))
 def demo(dest: Path | None) -> None:
     """Damage the sample photographs, restore them, and show what came of each; into DEST, a new folder."""
-    sys.exit(_guarded(lambda: _demo(dest)))
+    sys.exit(guarded(lambda: _demo(dest)))
 
 
 def _demo(dest: Path | None) -> int:
@@ -167,31 +149,11 @@ def _demo(dest: Path | None) -> int:
     return run_demo(dest)
 
 
-def _guarded(action: Callable[[], int]) -> int:
-    """The exit status of a command; what goes wrong on purpose is one line on the standard error."""
-    from pipeline.errors import LeaseHeldError, PipelineError, SettingsError
-    from pipeline.summary import ExitStatus
-
-    try:
-        return action()
-    except PipelineError as error:
-        click.echo(f"i2r: {error}", err=True)
-        if isinstance(error, SettingsError):
-            return ExitStatus.BAD_SETTINGS
-        return ExitStatus.LEASE_HELD if isinstance(error, LeaseHeldError) else ExitStatus.BROKEN
-
-
-def _split(pairs: tuple[str, ...]) -> dict[str, str]:
-    """`NAME=VALUE` flags by name."""
-    from pipeline.errors import SettingsError
-
-    split = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise SettingsError(f"--set {pair!r} is not NAME=VALUE: write for example --set method.steps=5")
-        split[name.strip()] = value
-    return split
+main.add_command(history)
+main.add_command(report)
+main.add_command(submit)
+main.add_command(jobs_group)
+main.add_command(plan)
 
 
 if __name__ == "__main__":

@@ -65,25 +65,33 @@ class Lines:
 
     def __init__(self) -> None:
         self._stage = ""
+        self._ended = False
         self._last = 0.0
 
     def __call__(self, progress: Progress) -> None:
         """Show how far the run is."""
         now = time.monotonic()
         ended = progress.total > 0 and progress.done == progress.total
-        if progress.stage == self._stage and now - self._last < SECONDS_BETWEEN_LINES and not ended:
+        news = progress.stage != self._stage or ended != self._ended
+        if not news and now - self._last < SECONDS_BETWEEN_LINES:
             return
-        self._stage, self._last = progress.stage, now
+        self._stage, self._ended, self._last = progress.stage, ended, now
         counts = f" {progress.done}/{progress.total}" if progress.total else ""
         print(f"i2r: {progress.stage}{counts} {describe(progress)}".rstrip(), file=sys.stderr, flush=True)
 
 
 def describe(progress: Progress) -> str:
-    """Rate, time left and failures so far."""
+    """Rate, time left, how many ended how, and what takes longest."""
     if not progress.done:
         return ""
-    left = progress.seconds_left or 0.0
-    parts = [f"{progress.rate:.3g} images/s", f"{duration(left)} left", f"{progress.failed} failed"]
+    parts = [f"{progress.rate:.3g} images/s"] if progress.rate else []
+    if progress.done < progress.total and progress.seconds_left is not None:
+        parts.append(f"{duration(progress.seconds_left)} left")
+    others = ((name, number) for name, number in progress.counts.items() if name != "failed" and number)
+    parts += [f"{number} {name}" for name, number in sorted(others)]
+    parts.append(f"{progress.failed} failed")
+    if progress.slowest_stage:
+        parts.append(f"slowest: {progress.slowest_stage}")
     return ", ".join(parts)
 
 

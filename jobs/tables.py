@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from rich.console import Console
 from rich.table import Table
 
-from jobs.progress import duration
+from jobs.cluster import SubmittedJob
+from jobs.progress import describe, duration
 from pipeline.inspection import DatasetStatus, Verification
-from pipeline.summary import RunSummary
+from pipeline.summary import Progress, RunSummary
 
 MOST_FAULTS = 50
 """Faults that `verify` names; the rest is counted."""
@@ -56,6 +59,47 @@ def print_verification(verification: Verification) -> None:
     if (more := len(verification.faults) - MOST_FAULTS) > 0:
         print(f"and {more} more")
     print(f"{verification.checked} objects checked, {len(verification.faults)} wrong")
+
+
+def print_jobs(jobs: Sequence[SubmittedJob]) -> None:
+    """The jobs that a cluster remembers."""
+    if not jobs:
+        print("no jobs of ours")
+        return
+    rows = [
+        (job.id, job.state.lower(), _moment(job.started), _took(job), job.source, job.dest) for job in jobs
+    ]
+    print_columns(("job", "state", "started", "took", "source", "destination"), rows)
+
+
+def print_job(job: SubmittedJob, progress: Progress | None) -> None:
+    """One job, and how far it is by the manifest at its destination."""
+    print(f"{job.id}: {job.state.lower()}, started {_moment(job.started)}, took {_took(job)}")
+    print(f"from {job.source} to {job.dest}")
+    if progress is None:
+        print("nothing of its run can be read at its destination")
+    else:
+        left = progress.total - progress.done
+        print(f"{progress.stage}: {_counted({**progress.counts, 'left': left})}")
+        print(f"{describe(progress) or 'no image is done yet'}")
+    if job.state == "FAILED" and progress is None and job.message:
+        print(job.message.strip().splitlines()[-1])
+
+
+def print_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows under their heads, each on one line however long: nothing is cut where it is piped."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for row in (heads, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _moment(seconds: float | None) -> str:
+    """A point in time, in local time."""
+    return "not yet" if seconds is None else f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
+
+
+def _took(job: SubmittedJob) -> str:
+    return "-" if job.started is None else duration((job.ended or time.time()) - job.started)
 
 
 def _counted(counts: Mapping[str, int]) -> str:

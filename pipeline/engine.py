@@ -12,6 +12,7 @@ import os
 import queue
 import re
 import signal
+import socket
 import sys
 import threading
 import warnings
@@ -21,7 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import RunError, bounded_text
+from pipeline.errors import RunError, SettingsError, bounded_text
 from pipeline.manifest import read_batches
 from pipeline.restoring import RestorerFactory
 from pipeline.settings import RunSettings
@@ -34,6 +35,9 @@ BLOCK_BYTES = 32 << 20
 """Of decoded images in one block, roughly; more of them than that are split."""
 BATCH_ON_GPU, BATCH_ON_CPU = 32, 8
 """Images in a batch: where one takes seconds, a batch that is lost with its process must not cost minutes."""
+PATIENCE_TO_CONNECT = 5.0
+"""Seconds for an address to answer."""
+MEND_OF_NO_GPU = "start a node that has them, or run without --gpus"
 SERVING_CPUS = 2
 """Logical CPUs for the stages beside the model, on top of the model's own: they mostly wait."""
 
@@ -69,8 +73,11 @@ def ray_session(settings: RunSettings, address: str | None = None) -> Iterator[M
     """A Ray to run on: the one that is there, one at an address, or a new one on this machine that ends here.
 
     Raises:
-        RunError: it does not start or cannot be reached.
+        SettingsError: there is none at the address, it does not fit, or lacks what the settings ask for.
+        RunError: it does not start.
     """
+    if address is not None:
+        _require_listener(address)
     os.environ.update({name: value for name, value in _SWITCHES.items() if name not in os.environ})
     import ray
 
@@ -86,6 +93,10 @@ def ray_session(settings: RunSettings, address: str | None = None) -> Iterator[M
             with _silence(), _own_signals():
                 ray.init(address or "local", **options)
         except (OSError, RuntimeError, ValueError, ConnectionError) as error:
+            if address is not None:
+                raise SettingsError(
+                    f"no Ray at {address} that fits this one: {bounded_text(str(error))}"
+                ) from error
             raise RunError(f"Ray does not start: {bounded_text(str(error))}") from error
     try:
         yield _machines(settings)
@@ -123,11 +134,30 @@ def _own_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _require_listener(address: str) -> None:
+    """Refuse an address where nothing listens: Ray itself would try for minutes."""
+    if address.startswith(("http://", "https://")):
+        raise SettingsError(
+            f"{address} takes submitted jobs: use `i2r submit`, or give Ray's own HOST:PORT here"
+        )
+    host, colon, port = address.rpartition(":")
+    if not colon or "://" in address:
+        return  # auto, or a protocol of Ray's own
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE_TO_CONNECT).close()
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"nothing answers at {address} ({error}): start Ray there, or check --address"
+        ) from error
+
+
 def _machines(settings: RunSettings) -> Machines:
     import ray
 
     resources = ray.cluster_resources()
     cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+    if gpus < (settings.gpus or 0):
+        raise SettingsError(f"{gpus} GPUs are there and {settings.gpus} were asked for: {MEND_OF_NO_GPU}")
     if gpus:
         return Machines(min(settings.workers or gpus, gpus), 1, 1)
     room = (cpus - 1) // settings.threads  # one CPU stays for the stages beside the model, or nothing moves

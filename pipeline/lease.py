@@ -1,8 +1,9 @@
 """Who writes to a destination: numbered objects under `DEST/_i2r/lease/`, each created only if absent.
 
 Taking over creates the next epoch. An owner that sees a higher epoch than its own stops. Time is the store's
-own clock: an owner that has not renewed its object for longer than it promised is taken to be dead, and one
-whose process is known to be gone from this host is taken over at once.
+own clock: an owner that has not renewed its object for longer than it promised is taken to be dead. One that
+is known to be dead is taken over at once: its process is gone from this host, or it is an earlier attempt of
+the same job (whoever starts an attempt sees to it that the one before has ended).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from pipeline.storage import PRIVATE, Store
 FOLDER = f"{PRIVATE}/lease"
 JOB_VARIABLE = "I2R_JOB"
 """Names the job that this process is an attempt of: a later attempt takes over from an earlier one."""
+SUBMISSION_VARIABLE = "I2R_SUBMISSION"
+"""Marks this very attempt: `<id of the job on its cluster>/<something random>`."""
 KEPT_EPOCHS = 16
 _RENEWALS = 4
 """Signs of life within the time after which an owner counts as dead."""
@@ -134,6 +137,7 @@ def identity() -> dict[str, Any]:
         "pid": os.getpid(),
         "started": _started(os.getpid()),
         "job": os.environ.get(JOB_VARIABLE),
+        "submission": os.environ.get(SUBMISSION_VARIABLE),
     }
 
 
@@ -147,7 +151,9 @@ def is_dead(holder: Mapping[str, Any]) -> bool:
 
 def describe(holder: Mapping[str, Any]) -> str:
     """A holder, for a person."""
-    return f"run {holder.get('run_id', '?')} (process {holder.get('pid', '?')} on {holder.get('host', '?')})"
+    job = f"job {mark.split('/')[0]}, " if (mark := holder.get("submission")) else ""
+    place = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+    return f"run {holder.get('run_id', '?')} ({job}{place})"
 
 
 def _key(epoch: int) -> str:

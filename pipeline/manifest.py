@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.storage import PRIVATE, Store
@@ -86,6 +87,11 @@ SCHEMA = pa.schema(
 def to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Rows as a table of `SCHEMA`; a name that a row lacks is null."""
     return pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
+
+
+def seconds_by_stage(rows: pa.Table | pa.RecordBatch) -> dict[str, float]:
+    """Seconds that rows spent in each stage, summed."""
+    return {name: pc.sum(pc.struct_field(rows["timings"], name)).as_py() or 0.0 for name in STAGES}
 
 
 def _nothing() -> None:

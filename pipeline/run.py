@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ from pipeline.checkpoint import Tally, Wanted, pending_batches
 from pipeline.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import ErrorCode, LeaseHeldError, PipelineError, RunError, SettingsError
 from pipeline.intents import withdraw, withdraw_all
-from pipeline.lease import Lease
+from pipeline.lease import SUBMISSION_VARIABLE, Lease
 from pipeline.listing import SOURCE_COLUMNS, Listing
-from pipeline.manifest import ManifestWriter, Status, manifest_files, to_parquet
+from pipeline.manifest import ManifestWriter, Status, manifest_files, seconds_by_stage, to_parquet
 from pipeline.restoring import PriorIdentity, PriorRestorerFactory, RestorerFactory
 from pipeline.settings import RunSettings
 from pipeline.sources import Source, open_source, overlap
@@ -76,7 +76,33 @@ def restore_dataset(
     run = Run(
         source, dest, settings, factory, on_progress or _silent, stop or threading.Event(), address, redo
     )
-    return run.preview() if dry_run else run.execute()
+    if dry_run:
+        return run.preview()
+    if address in (None, "auto") and settings.gpus is None:
+        return run.execute()
+    from pipeline.engine import ray_session
+
+    with ray_session(settings, address):  # what is asked for must be there before anything is written
+        return run.execute()
+
+
+@dataclass(frozen=True)
+class CheckedRun:
+    """A run that was found sound: public addresses of where from and where to, and the settings' digest."""
+
+    source: str
+    dest: str
+    settings_sha256: str
+
+
+def check_dataset(source: str, dest: str, settings: RunSettings) -> CheckedRun:
+    """Check what a run would be told, as `restore_dataset` does before it starts; writes nothing.
+
+    Raises:
+        SettingsError: the source, the destination, the prior or a setting is wrong.
+    """
+    factory = PriorRestorerFactory(settings.prior, settings.method)
+    return Run(source, dest, settings, factory, _silent, threading.Event(), None).checked
 
 
 class Run:
@@ -103,8 +129,8 @@ class Run:
         self._source: Source = open_source(source)
         self._dest = open_store(dest)
         self._reference = open_source(settings.reference).store if settings.reference else None
-        self._start = time.monotonic()
-        self._id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+        self._start, self._started_at = time.monotonic(), datetime.now(UTC)
+        self._id = f"{self._started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
         if overlap(self._source.extent, self._dest):
             raise SettingsError(
                 f"SOURCE {self._source.extent.uri()} and DEST {self._dest.uri()} overlap: "
@@ -116,8 +142,15 @@ class Run:
         self._extension = extension_of(settings.format) if settings.format else None
         self._tally = Tally()
         self._counts: Counter[str] = Counter()
+        self._stage_seconds: Counter[str] = Counter()
         self._handled = 0
+        self._started: float | None = None  # when the first image could start
         self._notes: set[str] = set()
+
+    @property
+    def checked(self) -> CheckedRun:
+        """What this run is, for those who only wanted it checked."""
+        return CheckedRun(self._source.store.uri(self._source.pattern or ""), self._dest.uri(), self._digest)
 
     def preview(self) -> RunSummary:
         """What the run would do. Writes nothing to the destination."""
@@ -137,7 +170,7 @@ class Run:
             listing.fill(self._source, self._settings)
             parts = self._store_pending(listing, self._wanted(lease.epoch), attempt=1)
             reason = self._restore(listing, parts, lease) if parts else None
-            self._tell("recording")
+            self._tell("recording", self._tally.pending)
             manifest.compact(self._dest, self._id)
             self._dest.delete_folder(f"{run_folder(self._id)}/pending")
             summary = self._summary(listing, reason)
@@ -193,7 +226,7 @@ class Run:
         self._tell("starting Ray")
         with ray_session(self._settings, self._address) as machines:
             group = images_per_batch(self._settings, total, machines)
-            started = time.monotonic()
+            self._started = time.monotonic()
             attempt = 1
             while parts:
                 job = self._job(lease.epoch, attempt)
@@ -203,7 +236,7 @@ class Run:
                             self._take(table, writer)
                         writer.flush_if_due()
                         lease.check()
-                        self._tell("restoring", total, started)
+                        self._tell("restoring", total)
                         if reason := self._must_stop():
                             return reason
                 finally:
@@ -235,6 +268,7 @@ class Run:
         if rows.num_rows:
             writer.add(rows)
             self._counts.update(rows["status"].to_pylist())
+            self._stage_seconds.update(seconds_by_stage(rows))
             self._handled += rows.num_rows
         if len(fatal):
             raise RunError(fatal[0].as_py())
@@ -294,9 +328,18 @@ class Run:
             return f"its {hours:g} hours are over"
         return None
 
-    def _tell(self, stage: str, total: int = 0, started: float | None = None) -> None:
-        seconds = 0.0 if started is None else time.monotonic() - started
-        self._on_progress(Progress(self._handled, total, self._counts[Status.FAILED], seconds, stage))
+    def _tell(self, stage: str, total: int = 0) -> None:
+        self._on_progress(
+            Progress(
+                done=self._handled,
+                total=total,
+                failed=self._counts[Status.FAILED],
+                seconds=0.0 if self._started is None else time.monotonic() - self._started,
+                stage=stage,
+                counts=dict(self._counts),
+                stage_seconds=dict(self._stage_seconds),
+            )
+        )
 
     def _summary(self, listing: Listing, stopped: str | None) -> RunSummary:
         tally = self._tally
@@ -314,10 +357,13 @@ class Run:
             stopped=stopped,
             settings_sha256=self._digest,
             details={
-                "source": self._source.store.uri(self._source.pattern or ""),
+                "source": self.checked.source,
                 "prior": self._prior.name,
                 "prior_sha256": self._prior.sha256,
                 "settings": self._settings.model_dump(mode="json"),
+                "stage_seconds": {name: round(value, 3) for name, value in self._stage_seconds.items()},
+                "submission": os.environ.get(SUBMISSION_VARIABLE),
+                "started_at": self._started_at.isoformat(),
                 "finished_at": datetime.now(UTC).isoformat(),
             },
         )

@@ -22,6 +22,8 @@ from pipeline.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "I2R_"
+NO_SETTINGS = {"I2R_JOB", "I2R_SUBMISSION"}
+"""Variables with that prefix that tell who a process is, and not what it shall do; see `pipeline.lease`."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -65,6 +67,10 @@ class RunSettings(BaseModel):
 
     workers: Count | None = Field(
         None, description="models at work at once; by default what the machine holds"
+    )
+    gpus: Count | None = Field(
+        None,
+        description="GPUs without which the run does not start; by default it takes those that are there",
     )
     batch: Count | None = Field(
         None, description="most images handed to a model at once; by default 32 on a GPU, 8 without"
@@ -115,7 +121,7 @@ def load_settings(
 
     Args:
         file: a YAML map, or None.
-        environment: variables; those that begin with `I2R_` are settings.
+        environment: variables; those that begin with `I2R_` are settings, but for `NO_SETTINGS`.
         flags: dotted names to values; text is read as YAML (`method.steps` to `"20"`).
 
     Raises:
@@ -123,7 +129,7 @@ def load_settings(
     """
     merged = _read_yaml(file) if file else {}
     for name, text in (environment or {}).items():
-        if name.startswith(ENVIRONMENT_PREFIX):
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in NO_SETTINGS:
             path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
             _put(merged, path, _parse(text), name)
     for name, value in (flags or {}).items():
@@ -179,6 +185,22 @@ def _explain(error: ValidationError) -> str:
 def _nearest(name: str) -> str:
     known = list(setting_names())
     return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+
+
+def changed_settings(settings: RunSettings) -> dict[str, Any]:
+    """Dotted names and values of the settings that are not the default, as `load_settings` takes flags."""
+    default, changed = RunSettings().model_dump(mode="json"), settings.model_dump(mode="json")
+    return dict(_differences(default, changed, ""))
+
+
+def _differences(
+    default: Mapping[str, Any], changed: Mapping[str, Any], prefix: str
+) -> Iterable[tuple[str, Any]]:
+    for name, value in changed.items():
+        if isinstance(value, dict):
+            yield from _differences(default[name], value, f"{prefix}{name}.")
+        elif value != default[name]:
+            yield f"{prefix}{name}", value
 
 
 def setting_names(model: type[BaseModel] = RunSettings, prefix: str = "") -> Iterable[str]:

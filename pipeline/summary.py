@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from pipeline.errors import ErrorCode, ItemError
 from pipeline.manifest import Status
 from pipeline.storage import PRIVATE, Store
 
@@ -35,6 +36,8 @@ class Progress:
         failed: of the done ones.
         seconds: since the first image could start.
         stage: what it is doing.
+        counts: of the done ones by status.
+        stage_seconds: that the done ones spent in each stage of their way, summed.
     """
 
     done: int = 0
@@ -42,11 +45,19 @@ class Progress:
     failed: int = 0
     seconds: float = 0.0
     stage: str = "restoring"
+    counts: Mapping[str, int] = field(default_factory=dict)
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
         """Images per second so far."""
         return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def slowest_stage(self) -> str | None:
+        """Where images spend most of their time, None while nothing is known."""
+        known = {name: seconds for name, seconds in self.stage_seconds.items() if seconds > 0}
+        return max(known, key=known.__getitem__, default=None)
 
     @property
     def seconds_left(self) -> float | None:
@@ -106,6 +117,17 @@ def run_folder(run_id: str) -> str:
 def record_key(run_id: str) -> str:
     """Key of the record of a run."""
     return f"{RUNS}/{run_id}.json"
+
+
+def read_record(store: Store, run_id: str) -> dict[str, Any] | None:
+    """The record of a run, None while it has not ended. Raises ItemError."""
+    try:
+        record: dict[str, Any] = json.loads(store.read(record_key(run_id)))
+    except ItemError as error:
+        if error.code is ErrorCode.NOT_FOUND:
+            return None
+        raise
+    return record
 
 
 def read_records(store: Store) -> list[dict[str, Any]]:

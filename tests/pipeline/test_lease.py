@@ -77,6 +77,12 @@ def test_a_later_attempt_of_the_same_job_takes_over(store: Store, monkeypatch: p
         assert lease.epoch == 2
 
 
+def test_a_refusal_names_the_holders_job(store: Store) -> None:
+    hold(store, 1, host="elsewhere", submission="i2r-nightly-2/0badcafe")
+    with pytest.raises(LeaseHeldError, match=r"run other \(job i2r-nightly-2, process \d+ on elsewhere\)"):
+        Lease(store, "second", 60).__enter__()
+
+
 def test_an_owner_that_sees_a_higher_epoch_stops(store: Store) -> None:
     with Lease(store, "first", 0.4) as lease:
         lease.check()

@@ -19,7 +19,7 @@ from pipeline.errors import LeaseHeldError, RunError, SettingsError
 from pipeline.inspection import newest_rows, verify_dataset
 from pipeline.intents import announce, announced
 from pipeline.lease import FOLDER, identity
-from pipeline.manifest import SCHEMA
+from pipeline.manifest import SCHEMA, STAGES
 from pipeline.repair import repair_dataset
 from pipeline.run import restore_dataset
 from pipeline.settings import RunSettings
@@ -95,7 +95,11 @@ def test_a_folder_with_broken_files_is_restored_in_full(source: Path, tmp_path: 
     record = json.loads((dest / f"_i2r/runs/{summary.run_id}.json").read_text())
     assert record["counts"] == summary.counts
     assert record["details"]["settings"]["prior"] == "photo-64"
-    assert told[-1].done == told[-2].total == 12
+    assert told[-1].stage == "recording"
+    assert told[-1].done == told[-1].total == told[-2].total == 12
+    assert told[-1].rate > 0
+    assert told[-1].counts == {"restored": 6, "unchanged": 1, "rejected": 1, "failed": 4}
+    assert told[-1].slowest_stage in STAGES
 
     again = restore(source, dest)
     assert again.counts["carried"] == 12

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import SettingsError
-from pipeline.settings import RunSettings, load_settings
+from pipeline.settings import RunSettings, changed_settings, load_settings
 
 
 def test_each_place_goes_over_the_one_before(tmp_path: Path) -> None:
@@ -77,3 +77,16 @@ def test_the_digest_covers_what_changes_bytes_and_nothing_else(same: set[str], o
     changed = RunSettings.model_validate({name: (SAME | OTHER)[name] for name in same | other})
     assert (changed.digest("p") == RunSettings().digest("p")) == (not other)
     assert changed.digest("p") != changed.digest("q")
+
+
+def test_who_a_process_is_is_no_setting() -> None:
+    environment = {"I2R_JOB": "nightly", "I2R_SUBMISSION": "nightly/1"}
+    assert load_settings(environment=environment) == RunSettings()
+
+
+def test_what_is_not_the_default_makes_the_same_settings_again() -> None:
+    changed = {"method.steps": 7, "include": ["*.png"], "limit": 3, "format": "WEBP"}
+    settings = load_settings(flags=changed)
+    assert changed_settings(settings) == changed
+    assert load_settings(flags=changed_settings(settings)) == settings
+    assert changed_settings(RunSettings()) == {}

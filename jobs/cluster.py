@@ -1,0 +1,227 @@
+"""A Ray cluster as its Jobs API shows it over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from jobs.commands import ADDRESS_VARIABLE
+from pipeline.engine import MEND_OF_NO_GPU, PATIENCE_TO_CONNECT
+from pipeline.errors import RunError, SettingsError, bounded_text
+from pipeline.storage import public_uri, without_secrets
+
+RAYS, PYTHONS = ">=2.60,<2.64", ">=3.11"
+"""Versions on a cluster that this code runs with: those that it is installed with, as of pyproject.toml."""
+PATIENCE = 30.0
+"""Seconds for the cluster to answer a question."""
+
+_LOGGERS = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env",
+)
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class SubmittedJob:
+    """A job of ours on a cluster.
+
+    Attributes:
+        id: its submission id.
+        state: Ray's word for it: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED.
+        name: of the work; shared by all attempts at it.
+        attempt: which one this is, from 1.
+        source, dest: public addresses.
+        mark: of its run, which no other run ever has: a new cluster may give an old id again.
+        started, ended: seconds since 1970, None if it has not.
+        exit_code: of its process, None if it has none.
+        message: what Ray says of it.
+    """
+
+    id: str
+    state: str
+    name: str
+    attempt: int
+    source: str
+    dest: str
+    mark: str
+    started: float | None
+    ended: float | None
+    exit_code: int | None
+    message: str
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, one way or another."""
+        return self.state in ("STOPPED", "SUCCEEDED", "FAILED")
+
+
+class Cluster:
+    """The Jobs API at an address.
+
+    Args:
+        address: `http://HEAD:8265`; without a protocol, http is meant.
+
+    Raises:
+        SettingsError: nothing of the kind is there, or its Ray or Python does not fit this code.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._url = address.rstrip("/") if "://" in address else f"http://{address.rstrip('/')}"
+        self.address = public_uri(self._url)
+        self._require_listener()
+        from ray.job_submission import JobSubmissionClient
+
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        os.environ[ADDRESS_VARIABLE] = (
+            self._url
+        )  # Ray prefers what its variables say to the address it is given
+        try:
+            self._client = JobSubmissionClient(self._url)
+            self._require_versions()
+        except (OSError, RuntimeError, KeyError) as error:
+            raise SettingsError(
+                f"{self.address} is not the Jobs API of a Ray that fits: {_reason(error)}"
+            ) from error
+
+    def require_gpus(self, count: int) -> None:
+        """Raise SettingsError if the cluster's nodes have fewer GPUs together."""
+        nodes = self._ask("/api/v0/nodes?detail=1")["result"]["result"]
+        alive = [node for node in nodes if node["state"] == "ALIVE"]
+        there = int(sum(node["resources_total"].get("GPU", 0) for node in alive))
+        if there < count:
+            raise SettingsError(
+                f"the {len(alive)} nodes of {self.address} have {there} GPUs and {count} were asked for: "
+                f"{MEND_OF_NO_GPU}"
+            )
+
+    def submit(
+        self, entrypoint: str, submission_id: str, runtime_env: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> None:
+        """Start a job.
+
+        Raises:
+            RunError: the cluster does not take it, or there is one of that id.
+        """
+        self._call(
+            lambda: self._client.submit_job(
+                entrypoint=entrypoint,
+                submission_id=submission_id,
+                runtime_env=dict(runtime_env),
+                metadata=dict(labels),
+            )
+        )
+
+    def jobs(self) -> list[SubmittedJob]:
+        """The jobs of ours that the cluster knows, oldest first."""
+        found = self._call(self._client.list_jobs)
+        ours = [_job(details) for details in found if "i2r_name" in (details.metadata or {})]
+        return sorted(ours, key=lambda job: (job.started or float("inf"), job.attempt))
+
+    def job(self, submission_id: str) -> SubmittedJob:
+        """A job of ours. Raises SettingsError if there is none of that id."""
+        try:
+            details = self._client.get_job_info(submission_id)
+        except RuntimeError as error:
+            if "404" not in str(error):
+                raise self._lost(error) from error
+            details = None
+        except OSError as error:
+            raise self._lost(error) from error
+        if details is None or "i2r_name" not in (details.metadata or {}):
+            raise SettingsError(
+                f"{self.address} knows no job of ours called {submission_id!r}: `i2r jobs list` shows them"
+            )
+        return _job(details)
+
+    def stop(self, submission_id: str) -> None:
+        """Ask a job to end; it records what is finished first."""
+        self._call(lambda: self._client.stop_job(submission_id))
+
+    def logs(self, submission_id: str) -> str:
+        """What a job has printed so far."""
+        return str(self._call(lambda: self._client.get_job_logs(submission_id)))
+
+    def follow(self, submission_id: str, write: Callable[[str], None]) -> None:
+        """Hand on what a job prints until it ends. Raises RunError if the cluster goes away."""
+
+        async def tail() -> None:
+            async for text in self._client.tail_job_logs(submission_id):
+                write(text)
+
+        self._call(lambda: asyncio.run(tail()))
+
+    def _require_listener(self) -> None:
+        parts = urlsplit(self._url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise SettingsError(f"{self.address} is no address of a Jobs API: give http://HEAD:8265")
+        try:
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            socket.create_connection((parts.hostname, port), timeout=PATIENCE_TO_CONNECT).close()
+        except (OSError, ValueError) as error:
+            raise SettingsError(
+                f"nothing answers at {self.address} ({error}): start the cluster, forward its port 8265, "
+                "or check --address"
+            ) from error
+
+    def _require_versions(self) -> None:
+        there = self._ask("/api/v0/cluster_metadata")
+        if problem := misfit(there["rayVersion"], there["pythonVersion"]):
+            raise RuntimeError(problem)
+
+    def _ask(self, path: str) -> dict[str, Any]:
+        """What the cluster answers to a question that Ray's client has no name for."""
+        answer = self._call(lambda: self._client._do_request("GET", path, timeout=PATIENCE))
+        if answer.status_code != 200:
+            raise RunError(f"{self.address}{path} answers {answer.status_code}: is it a Ray cluster?")
+        return dict(answer.json()["data"])
+
+    def _call(self, action: Callable[[], Result]) -> Result:
+        try:
+            return action()
+        except (OSError, RuntimeError) as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: Exception) -> RunError:
+        return RunError(f"the cluster at {self.address} does not answer as it should: {_reason(error)}")
+
+
+def misfit(ray: str, python: str) -> str | None:
+    """What is wrong with the versions of a cluster's Ray and Python, and the mend; None if they fit."""
+    from packaging.specifiers import SpecifierSet
+
+    if ray not in SpecifierSet(RAYS):
+        return f"it runs Ray {ray}, and {RAYS} is needed: start it from an image that has that"
+    if python not in SpecifierSet(PYTHONS):
+        return f"it runs Python {python}, and {PYTHONS} is needed: start it from an image that has that"
+    return None
+
+
+def _job(details: Any) -> SubmittedJob:
+    labels = details.metadata
+    return SubmittedJob(
+        id=details.submission_id,
+        state=str(details.status.value),
+        name=labels["i2r_name"],
+        attempt=int(labels["i2r_attempt"]),
+        source=labels["i2r_source"],
+        dest=labels["i2r_dest"],
+        mark=labels["i2r_mark"],
+        started=details.start_time / 1000 if details.start_time else None,
+        ended=details.end_time / 1000 if details.end_time else None,
+        exit_code=details.driver_exit_code,
+        message=details.message or "",
+    )
+
+
+def _reason(error: Exception) -> str:
+    return bounded_text(without_secrets(str(error))) or type(error).__name__

@@ -1,0 +1,60 @@
+"""`i2r history`: the runs of a destination, one after the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from jobs.progress import duration
+from pipeline.inspection import open_dataset
+from pipeline.lease import epochs, is_dead, read_holder
+from pipeline.manifest import Status, manifest_files, read_batches
+from pipeline.storage import Store
+from pipeline.summary import RUNS, ExitStatus, read_record
+
+HEADS = ("run", "began", "took", *Status, "carried", "left", "exit")
+UNDER_WAY, CUT_OFF, UNKNOWN = "under way", "cut off", "-"
+
+
+def nights(dest: str) -> Iterator[tuple[str, ...]]:
+    """What each run came to, oldest first, under `HEADS`; also those that died, or are not over.
+
+    Raises:
+        SettingsError: nothing of ours is there.
+    """
+    store = open_dataset(dest)
+    for run_id in sorted({name.removesuffix(".json") for name in store.names(RUNS)}):
+        if record := read_record(store, run_id):
+            counts = [str(record["counts"][name]) for name in (*Status, "carried", "left")]
+            took, end = duration(record["seconds"]), str(int(exit_status(record)))
+        else:
+            found = _count(store, run_id)
+            counts = [*(str(found[status]) for status in Status), UNKNOWN, UNKNOWN]
+            took, end = UNKNOWN, UNDER_WAY if _is_under_way(store, run_id) else CUT_OFF
+        began = datetime.strptime(run_id.split("-")[0], "%Y%m%dT%H%M%S")
+        yield run_id, f"{began:%Y-%m-%d %H:%M} UTC", took, *counts, end
+
+
+def exit_status(record: Mapping[str, Any]) -> ExitStatus:
+    """What a run ended with, from its record."""
+    if record["stopped"]:
+        return ExitStatus.STOPPED
+    failed = record["counts"][Status.FAILED] + record["carried_failed"]
+    return ExitStatus.SOME_FAILED if failed else ExitStatus.DONE
+
+
+def _count(store: Store, run_id: str) -> Counter[str]:
+    """Rows of a run by status."""
+    found: Counter[str] = Counter()
+    for file in manifest_files(store, run_id):
+        for batch in read_batches(store, file.key, ("status",)):
+            found.update(batch["status"].to_pylist())
+    return found
+
+
+def _is_under_way(store: Store, run_id: str) -> bool:
+    held = epochs(store)
+    holder = read_holder(store, held[-1]) if held else {}
+    return holder.get("run_id") == run_id and not holder.get("released") and not is_dead(holder)

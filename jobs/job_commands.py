@@ -1,0 +1,254 @@
+"""`i2r submit` and `i2r jobs …`: work on a Ray cluster, over its Jobs API."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.commands import ADDRESS_VARIABLE, DEFAULT_ADDRESS, Command, guarded, run_options, settings_of
+
+if TYPE_CHECKING:
+    from jobs.cluster import Cluster, SubmittedJob
+    from pipeline.summary import Progress
+    from pipeline.watching import RunWatch
+
+SECONDS_BETWEEN_LOOKS = 2.0
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended."""
+
+
+def on_cluster(command: Command) -> Command:
+    """Give a command the option that names the cluster."""
+    return click.option(
+        "--address",
+        envvar=ADDRESS_VARIABLE,
+        default=DEFAULT_ADDRESS,
+        show_default=True,
+        help="The Jobs API of the cluster's head.",
+    )(command)
+
+
+@click.command()
+@click.argument("source")
+@click.argument("dest")
+@run_options
+@on_cluster
+@click.option("--name", help="Tells this work from others like it. [default: today's date]")
+@click.option("--again", is_flag=True, help="Though it was submitted before, and runs or has succeeded.")
+@click.option("--no-check", is_flag=True, help="Do not look at SOURCE and DEST from here.")
+@click.option("--wait", is_flag=True, help="Wait for the job, and end with its exit status.")
+def submit(
+    source: str,
+    dest: str,
+    file: Path | None,
+    pairs: tuple[str, ...],
+    address: str,
+    name: str | None,
+    again: bool,
+    no_check: bool,
+    wait: bool,
+    **flags: Any,
+) -> None:
+    """Restore SOURCE into DEST as a job on a Ray cluster.
+
+    This code travels with it. SOURCE and DEST must mean the same to every node: use a bucket, or a disk that
+    they share.
+
+    Exit status: 0 it was submitted (with --wait, the job's own, as of `restore`); 1 the cluster did not take
+    it; 2 wrong settings or arguments, or it was submitted before.
+    """
+    sys.exit(guarded(lambda: _submit(source, dest, file, pairs, address, name, again, no_check, wait, flags)))
+
+
+def _submit(
+    source: str,
+    dest: str,
+    file: Path | None,
+    pairs: tuple[str, ...],
+    address: str,
+    name: str | None,
+    again: bool,
+    no_check: bool,
+    wait: bool,
+    flags: dict[str, Any],
+) -> int:
+    from jobs.cluster import Cluster
+    from jobs.submission import describe_work, submit_work
+
+    settings = settings_of(file, pairs, flags)
+    work = describe_work(source, dest, settings, name, check=not no_check)
+    cluster = Cluster(address)
+    submission_id = submit_work(cluster, work, again=again)
+    print(submission_id, flush=True)
+    if wait:
+        return _wait(cluster, submission_id)
+    click.echo(f"i2r: submitted; `i2r jobs status {submission_id} --watch` shows how far it is", err=True)
+    return 0
+
+
+@click.group("jobs")
+def jobs_group() -> None:
+    """List, watch, read, stop and await submitted jobs."""
+
+
+@jobs_group.command("list")
+@on_cluster
+def list_jobs(address: str) -> None:
+    """List the jobs that the cluster remembers, oldest first."""
+    sys.exit(guarded(lambda: _list(address)))
+
+
+def _list(address: str) -> int:
+    from jobs.cluster import Cluster
+    from jobs.tables import print_jobs
+
+    print_jobs(Cluster(address).jobs())
+    return 0
+
+
+@jobs_group.command()
+@click.argument("job")
+@click.option("--watch", is_flag=True, help="Until it ends.")
+@on_cluster
+def status(job: str, watch: bool, address: str) -> None:
+    """Tell how far JOB is, by the manifest at its destination."""
+    sys.exit(guarded(lambda: _status(job, watch, address)))
+
+
+def _status(job_id: str, watch: bool, address: str) -> int:
+    from jobs.cluster import Cluster
+    from jobs.tables import print_job
+
+    cluster = Cluster(address)
+    job = cluster.job(job_id)
+    run = _watch_of(job)
+    if watch:
+        job = _await(cluster, job, run)
+    print_job(job, _look(run))
+    return 0
+
+
+@jobs_group.command()
+@click.argument("job")
+@click.option("--follow", is_flag=True, help="Go on until the job ends; Ctrl-C leaves the job running.")
+@on_cluster
+def logs(job: str, follow: bool, address: str) -> None:
+    """Print what JOB has printed."""
+    sys.exit(guarded(lambda: _logs(job, follow, address)))
+
+
+def _logs(job_id: str, follow: bool, address: str) -> int:
+    from jobs.cluster import Cluster
+
+    cluster = Cluster(address)
+    job = cluster.job(job_id)
+    if not follow or job.is_over:
+        click.echo(cluster.logs(job_id), nl=False)
+        return 0
+    try:
+        cluster.follow(job_id, lambda text: click.echo(text, nl=False))
+    except KeyboardInterrupt:
+        click.echo(f"\ni2r: {job_id} goes on; `i2r jobs stop {job_id}` ends it", err=True)
+    return 0
+
+
+@jobs_group.command()
+@click.argument("job")
+@on_cluster
+def stop(job: str, address: str) -> None:
+    """End JOB early: what is finished is recorded, and submitting the same work again goes on from there.
+
+    Exit status: 0 it has ended, and recorded what it did; 1 it was killed before it could.
+    """
+    sys.exit(guarded(lambda: _stop(job, address)))
+
+
+def _stop(job_id: str, address: str) -> int:
+    from jobs.cluster import Cluster
+    from jobs.tables import print_job
+    from pipeline.summary import ExitStatus
+
+    cluster = Cluster(address)
+    job = cluster.job(job_id)
+    if job.is_over:
+        click.echo(f"i2r: {job_id} has ended before: {job.state.lower()}", err=True)
+        return 0
+    cluster.stop(job_id)
+    run = _watch_of(job)
+    job = _await(cluster, job, run)
+    print_job(job, _look(run))
+    return ExitStatus.BROKEN if run.was_cut_off() else ExitStatus.DONE
+
+
+@jobs_group.command()
+@click.argument("job")
+@on_cluster
+def wait(job: str, address: str) -> None:
+    """Wait for JOB to end, and end with its exit status; Ctrl-C leaves it running."""
+    sys.exit(guarded(lambda: _wait_by_name(job, address)))
+
+
+def _wait_by_name(job_id: str, address: str) -> int:
+    from jobs.cluster import Cluster
+
+    return _wait(Cluster(address), job_id)
+
+
+def _wait(cluster: Cluster, job_id: str) -> int:
+    from jobs.tables import print_job
+
+    job = cluster.job(job_id)
+    run = _watch_of(job)
+    job = _await(cluster, job, run)
+    print_job(job, _look(run))
+    return exit_status(job, run)
+
+
+def exit_status(job: SubmittedJob, run: RunWatch) -> int:
+    """What a job that is over ended with, as a command line would have."""
+    from pipeline.summary import ExitStatus
+
+    if job.state == "SUCCEEDED":
+        return ExitStatus.DONE
+    if job.state == "STOPPED":
+        return ExitStatus.BROKEN if run.was_cut_off() else ExitStatus.STOPPED
+    known = job.exit_code is not None and job.exit_code in set(ExitStatus)
+    return ExitStatus(job.exit_code) if known else ExitStatus.BROKEN
+
+
+def _watch_of(job: SubmittedJob) -> RunWatch:
+    from pipeline.storage import open_store
+    from pipeline.watching import RunWatch
+
+    return RunWatch(open_store(job.dest), job.mark)
+
+
+def _await(cluster: Cluster, job: SubmittedJob, run: RunWatch) -> SubmittedJob:
+    """Show how far a job is until it is over; Ctrl-C ends the command and nothing else."""
+    from jobs.progress import show_progress
+    from pipeline.summary import Progress
+
+    try:
+        with show_progress() as show:
+            while not job.is_over:
+                show(_look(run) or Progress(stage=job.state.lower()))
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+                job = cluster.job(job.id)
+    except KeyboardInterrupt:
+        click.echo(f"i2r: {job.id} is left as it is; `i2r jobs status {job.id}` tells of it", err=True)
+        sys.exit(INTERRUPTED)
+    return job
+
+
+def _look(run: RunWatch) -> Progress | None:
+    """How far a run is; None where that cannot be read from here, which is no reason to stop watching."""
+    from pipeline.errors import PipelineError
+
+    try:
+        return run.look()
+    except PipelineError:
+        return None

@@ -1,0 +1,97 @@
+"""`i2r plan`: what the whole would take, before it is started."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.commands import guarded, run_options, settings_of
+
+if TYPE_CHECKING:
+    from jobs.plan import Estimate, Measurement, Prices
+
+
+@click.command()
+@click.argument("source")
+@run_options
+@click.option(
+    "--images", type=click.IntRange(min=2), default=16, show_default=True, help="Size of the sample."
+)
+@click.option(
+    "--prices", type=click.Path(path_type=Path), help="YAML of your nodes. [default: some examples]"
+)
+@click.option(
+    "--deadline", type=click.FloatRange(min=0, min_open=True), metavar="HOURS", help="Be done by then."
+)
+@click.option("--address", help="Ray cluster to measure on. [default: this machine]")
+@click.option("--scratch", metavar="PREFIX", help="Where the sample's results lie meanwhile. [default: here]")
+def plan(
+    source: str,
+    file: Path | None,
+    pairs: tuple[str, ...],
+    images: int,
+    prices: Path | None,
+    deadline: float | None,
+    address: str | None,
+    scratch: str | None,
+    **flags: Any,
+) -> None:
+    """Restore a small sample of SOURCE, and tell the hours and the cost of the whole, on kinds of nodes.
+
+    The figures are for the kind of device that was measured: to plan for GPUs, measure on one (--address).
+    """
+    sys.exit(guarded(lambda: _plan(source, file, pairs, images, prices, deadline, address, scratch, flags)))
+
+
+def _plan(
+    source: str,
+    file: Path | None,
+    pairs: tuple[str, ...],
+    images: int,
+    prices: Path | None,
+    deadline: float | None,
+    address: str | None,
+    scratch: str | None,
+    flags: dict[str, Any],
+) -> int:
+    from jobs.plan import PRICES, measure, read_prices
+    from jobs.progress import show_progress
+
+    settings, known = settings_of(file, pairs, flags), read_prices(prices or PRICES)
+    with show_progress() as on_progress:
+        measured = measure(
+            source, settings, images, scratch=scratch, address=address, on_progress=on_progress
+        )
+    print_plan(measured, known, deadline)
+    return 0
+
+
+def print_plan(measured: Measurement, prices: Prices, deadline: float | None) -> None:
+    """A plan, for a person."""
+    from jobs.plan import CONFIDENCE, offers
+    from jobs.tables import print_columns
+
+    ended = ", ".join(f"{number} {status}" for status, number in measured.statuses.items())
+    print(f"the whole: {measured.images} images, {measured.bytes / 2**30:.3g} GiB")
+    print(
+        f"measured:  {measured.sampled} images on a {measured.device} ({ended}), one model takes "
+        f"{_between(measured.seconds)} s for an image, {measured.seconds_per_megapixel:.3g} s for a megapixel"
+    )
+    heads = ["node", "hours of one", f"cost in {prices.currency}"]
+    heads += [] if deadline is None else [f"nodes for {deadline:g} h"]
+    rows = [
+        [offer.name, _between(offer.node_hours), _between(offer.cost)]
+        + ([] if offer.nodes is None else [str(offer.nodes)])
+        for offer in offers(measured, prices, deadline)
+    ]
+    print_columns(heads, rows)
+    print(f"in brackets: where the figure lies with {CONFIDENCE:.0%} confidence; starting nodes is not in it")
+    if others := [name for name, kind in prices.nodes.items() if kind.device != measured.device]:
+        print(f"of {', '.join(others)} nothing is known: measure on one with --address")
+
+
+def _between(estimate: Estimate) -> str:
+    return f"{estimate.value:.3g} ({estimate.low:.3g} to {estimate.high:.3g})"

@@ -1,0 +1,155 @@
+"""A run as a job for a Ray cluster: its name, what it starts with, and whether it is there already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shlex
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jobs.cluster import Cluster, SubmittedJob
+from jobs.package import stage
+from pipeline.errors import SettingsError
+from pipeline.lease import JOB_VARIABLE, SUBMISSION_VARIABLE
+from pipeline.settings import RunSettings, changed_settings
+from pipeline.storage import open_store, without_secrets
+
+SECONDS_TO_STOP = 300
+"""Until a job that was told to stop is killed; Ray's own three are too few to record what is finished."""
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be submitted.
+
+    Attributes:
+        source, dest: addresses that mean the same on the cluster.
+        settings: of the run.
+        name: told from other work by its source, destination, settings and day, or a name in the day's place.
+    """
+
+    source: str
+    dest: str
+    settings: RunSettings
+    name: str
+
+
+def describe_work(source: str, dest: str, settings: RunSettings, name: str | None, *, check: bool) -> Work:
+    """Find out what is to be submitted.
+
+    Args:
+        source, dest: as for `restore_dataset`.
+        settings: of the run.
+        name: in the place of today's date (UTC).
+        check: look at the source and the destination from here.
+
+    Raises:
+        SettingsError: something of it is wrong, or would carry a secret to where others can read it.
+    """
+    _refuse_secrets(source, dest, settings)
+    if name is not None and not _NAME.fullmatch(name):
+        raise SettingsError(f"--name {name!r}: take up to 40 of a-z, 0-9 and -, with no - at either end")
+    digest = ""
+    if check:
+        from pipeline.run import check_dataset
+
+        digest = check_dataset(source, dest, settings).settings_sha256
+    source, dest = _anywhere(source), _anywhere(dest)
+    content = json.dumps([source, dest, settings.model_dump(mode="json"), digest], sort_keys=True)
+    day = name or f"{datetime.now(UTC):%Y%m%d}"
+    return Work(source, dest, settings, f"i2r-{day}-{hashlib.sha256(content.encode()).hexdigest()[:12]}")
+
+
+def submit_work(cluster: Cluster, work: Work, *, again: bool) -> str:
+    """Send work to a cluster; the submission id.
+
+    Args:
+        cluster: where to.
+        work: what to do.
+        again: though an attempt at it is under way or has succeeded.
+
+    Raises:
+        SettingsError: it is there already, or the cluster lacks what it asks for.
+        RunError: the cluster does not take it.
+    """
+    if work.settings.gpus:
+        cluster.require_gpus(work.settings.gpus)
+    attempts = [job for job in cluster.jobs() if job.name == work.name]
+    if not again:
+        refuse_twice(attempts)
+    attempt = max((job.attempt for job in attempts), default=0) + 1
+    submission_id = work.name if attempt == 1 else f"{work.name}-{attempt}"
+    with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
+        prior = stage(Path(folder), work.settings.prior)
+        labels = {
+            "i2r_name": work.name,
+            "i2r_attempt": str(attempt),
+            "i2r_source": open_store(work.source).uri(),
+            "i2r_dest": open_store(work.dest).uri(),
+            "i2r_mark": f"{submission_id}/{secrets.token_hex(4)}",
+        }
+        alone = all(job.is_over for job in attempts)
+        environment = {
+            "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_STOP),
+            JOB_VARIABLE: _job_name(cluster, work.name if alone else submission_id),
+            SUBMISSION_VARIABLE: labels["i2r_mark"],
+        }
+        runtime = {"working_dir": folder, "env_vars": environment}
+        cluster.submit(entrypoint(work, prior), submission_id, runtime, labels)
+    return submission_id
+
+
+def entrypoint(work: Work, prior: str) -> str:
+    """The command that the cluster runs. The shell makes way for it, so that it is the one told to stop."""
+    changed = changed_settings(work.settings.model_copy(update={"prior": prior}))
+    pairs = [f"--set={name}={json.dumps(value)}" for name, value in changed.items()]
+    command = ["python", "-m", "jobs.cli", "restore", "--address=auto", *pairs, "--", work.source, work.dest]
+    return f"exec {shlex.join(command)}"
+
+
+def _job_name(cluster: Cluster, name: str) -> str:
+    """What attempts share whose predecessors are known to be dead: on one cluster, Ray tells that of them.
+
+    Beside a living attempt, another gets a name of its own, and stands back.
+    """
+    return f"{name}@{hashlib.sha256(cluster.address.encode()).hexdigest()[:12]}"
+
+
+def refuse_twice(attempts: Sequence[SubmittedJob]) -> None:
+    """Raise SettingsError if one of the attempts at some work is under way, or the last one has succeeded."""
+    for job in attempts:
+        if not job.is_over:
+            raise SettingsError(
+                f"this work is under way as {job.id}: `i2r jobs logs {job.id} --follow` shows it, "
+                "--again submits it all the same"
+            )
+    last = max(attempts, key=lambda job: job.attempt, default=None)
+    if last and last.state == "SUCCEEDED":
+        raise SettingsError(
+            f"this work was done as {last.id}: --again, or another --name, submits it once more"
+        )
+
+
+def _refuse_secrets(source: str, dest: str, settings: RunSettings) -> None:
+    """A job's command and labels can be read by everybody on the cluster."""
+    texts = {"SOURCE": source, "DEST": dest, **settings.model_dump(mode="json")}
+    for name, value in texts.items():
+        if isinstance(value, str) and without_secrets(value) != value:
+            raise SettingsError(
+                f"{name} has a password, a token or a signature in it, which the whole cluster could read: "
+                "leave it out, and give the cluster's nodes the right to (a role, or variables of their own)"
+            )
+
+
+def _anywhere(address: str) -> str:
+    """An address that does not depend on the working directory."""
+    return address if "://" in address or "::" in address else os.path.abspath(address)

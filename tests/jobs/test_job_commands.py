@@ -1,0 +1,44 @@
+"""What `i2r jobs wait` ends with, from what the cluster and the destination say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs.cluster import SubmittedJob
+from jobs.job_commands import exit_status
+from pipeline.lease import FOLDER, identity
+from pipeline.storage import open_store
+from pipeline.summary import ExitStatus
+from pipeline.watching import RunWatch
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "expected"),
+    [
+        ("SUCCEEDED", 0, ExitStatus.DONE),
+        ("FAILED", 3, ExitStatus.SOME_FAILED),
+        ("FAILED", 4, ExitStatus.LEASE_HELD),
+        ("FAILED", 5, ExitStatus.STOPPED),
+        ("FAILED", 137, ExitStatus.BROKEN),  # killed
+        ("FAILED", None, ExitStatus.BROKEN),  # never started
+        ("STOPPED", None, ExitStatus.STOPPED),
+    ],
+)
+def test_a_job_ends_as_its_command_would_have(
+    tmp_path: Path, state: str, code: int | None, expected: ExitStatus
+) -> None:
+    assert exit_status(job(state, code), RunWatch(open_store(str(tmp_path)), "work/0")) == expected
+
+
+def test_a_job_that_was_killed_while_it_stopped_did_not_stop_on_purpose(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    holder = {"run_id": "run", "seconds": 60, "released": False, **identity(), "submission": "work/0"}
+    store.write(f"{FOLDER}/0000000001", json.dumps(holder).encode())
+    assert exit_status(job("STOPPED", None), RunWatch(store, "work/0")) == ExitStatus.BROKEN
+
+
+def job(state: str, code: int | None) -> SubmittedJob:
+    return SubmittedJob("work", state, "work", 1, "s3://a", "s3://b", "work/0", 1.0, 2.0, code, "")
