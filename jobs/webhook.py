@@ -65,8 +65,7 @@ class Webhook:
             raise SettingsError(
                 f"--webhook-env {name}: the variable is not set: export the address under that name"
             )
-        parts = urlsplit(self._address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_web_address(self._address):
             raise SettingsError(f"--webhook-env {name}: the variable holds no http or https address")
 
     def post(self, record: Mapping[str, Any]) -> bool:
@@ -94,6 +93,14 @@ class Webhook:
                 reason = f"it cannot be reached ({type(cause).__name__})"  # its text may hold the address
         logger.warning("the summary was not delivered to the webhook in %s: %s", self._name, reason)
         return False
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
