@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from jobs.commands import guarded, run_options, settings_of
+from jobs.commands import exit_status_of, guarded, run_options, settings_of
 from jobs.job_commands import jobs_group, submit
 from jobs.logs import configure_logs
 from jobs.plan_commands import plan
 from jobs.priors_commands import priors
 from jobs.record_commands import history, report
 from jobs.schedule_commands import schedule
-
-if TYPE_CHECKING:
-    from pipeline import Progress, RunSummary
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -65,36 +60,36 @@ def restore(
     arguments; 3 some images failed; 4 another run writes to DEST; 5 stopped early on purpose.
     """
     configure_logs(log_format)
-
-    def restored(on_progress: Callable[[Progress], None], stop: Event) -> RunSummary:
-        from pipeline import restore_dataset
-
-        settings = settings_of(file, pairs, flags)
-        return restore_dataset(
-            source, dest, settings, on_progress=on_progress, stop=stop, dry_run=dry_run, address=address
-        )
-
-    sys.exit(guarded(lambda: _restore(restored, dest, log_format, webhook_env)))
+    sys.exit(
+        guarded(lambda: _restore(source, dest, file, pairs, address, dry_run, log_format, webhook_env, flags))
+    )
 
 
 def _restore(
-    restored: Callable[[Callable[[Progress], None], Event], RunSummary],
+    source: str,
     dest: str,
+    file: Path | None,
+    pairs: tuple[str, ...],
+    address: str | None,
+    dry_run: bool,
     log_format: str,
     webhook_env: str | None,
+    flags: dict[str, Any],
 ) -> int:
-    """Restore, telling how it goes and, where there is a webhook, how it ended."""
-    from jobs.commands import exit_status_of
     from jobs.logs import ProgressLog, log_summary
     from jobs.progress import show_progress, stop_on_signals
     from jobs.webhook import Webhook, error_record, summary_record
+    from pipeline import restore_dataset
     from pipeline.errors import PipelineError
 
     webhook = Webhook(webhook_env, os.environ) if webhook_env else None
     shown = nullcontext(ProgressLog()) if log_format == "json" else show_progress()
     try:
+        settings = settings_of(file, pairs, flags)
         with stop_on_signals() as stop, shown as on_progress:
-            summary = restored(on_progress, stop)
+            summary = restore_dataset(
+                source, dest, settings, on_progress=on_progress, stop=stop, dry_run=dry_run, address=address
+            )
     except PipelineError as error:
         if webhook:
             webhook.post(error_record(dest, error, exit_status_of(error)))
