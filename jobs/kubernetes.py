@@ -376,9 +376,10 @@ def write_manifests(folder: Path) -> None:
     devices: tuple[Device, ...] = ("cpu", "gpu")
     for device in devices:
         nodes = Nodes(device)
+        wanted = [*restore, "--gpus", "1"] if device == "gpu" else restore
         for kind, item in (
             ("raycluster", ray_cluster(f"i2r-{device}", nodes)),
-            ("rayjob", ray_job({"name": f"i2r-restore-{device}"}, ray_job_spec(nodes, restore))),
+            ("rayjob", ray_job({"name": f"i2r-restore-{device}"}, ray_job_spec(nodes, wanted))),
         ):
             place = folder / f"{kind}-{device}"
             place.mkdir(parents=True, exist_ok=True)

@@ -104,15 +104,13 @@ class Schedule:
         _refuse_secrets({"SOURCE": source, "DEST": dest, **changed_settings(settings)})
         if kind not in ON_THIS_MACHINE:
             timezone = timezone or "UTC"
-        settings = settings.model_copy(
-            update={
-                "retry_failed": True,
-                "prior": str(Path(settings.prior).absolute())
-                if kind in ON_THIS_MACHINE and Path(settings.prior).is_dir()
-                else settings.prior,
-                "reference": settings.reference and _address("reference", settings.reference, kind),
-            }
-        )
+        changes: dict[str, Any] = {"retry_failed": True}
+        if Path(settings.prior).is_dir():
+            changes["prior"] = _address("prior", settings.prior, kind)
+        if settings.reference:
+            changes["reference"] = _address("reference", settings.reference, kind)
+        if kind in IN_CLUSTER and nodes.device == "gpu":
+            changes["gpus"] = settings.gpus or 1  # without one the run would wait for ever
         return cls(
             name=_checked_name(name or _default_name(dest), kind),
             kind=kind,
@@ -120,7 +118,7 @@ class Schedule:
             timezone=check_timezone(timezone) if timezone else None,
             source=_address("SOURCE", source, kind),
             dest=_address("DEST", dest, kind),
-            settings=settings,
+            settings=settings.model_copy(update=changes),
             webhook=check_webhook(webhook) if webhook else None,
             namespace=check_name(namespace, "namespace", 63),
             nodes=nodes,

@@ -42,15 +42,20 @@ def home(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
 
 
 @pytest.fixture
-def cloud() -> Iterator[dict[str, str]]:
-    """What a user has in the environment who has access to a store that speaks S3."""
+def cloud(home: Path) -> Iterator[dict[str, str]]:
+    """What a user has in the environment who has access to a store that speaks S3; the archive lies there."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    store = fsspec.filesystem("s3", key="testing", secret="testing", endpoint_url=address)
+    for bucket in ("archive", "archive-restored"):
+        store.mkdir(bucket)
+    store.put(str(home / "photographs"), "archive/scans", recursive=True)
     yield {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ENDPOINT_URL": address,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -58,32 +63,24 @@ def cloud() -> Iterator[dict[str, str]]:
     server.stop()
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_a_page_run(
-    page: str, home: Path, cloud: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = [commands for needs, commands in blocks(page) if not needs]
-    assert here
-    if page == "bucket.md":
-        for name, value in cloud.items():
-            monkeypatch.setenv(name, value)
-        store = fsspec.filesystem("s3")
-        for bucket in ("archive", "archive-restored"):
-            store.mkdir(bucket)
-        store.put(str(home / "photographs"), "archive/scans", recursive=True)
-        store.clear_instance_cache()
+@pytest.mark.timeout(600)
+def test_the_commands_of_the_pages_run(home: Path, cloud: dict[str, str]) -> None:
     path = os.pathsep.join([str(home / "bin"), os.environ["PATH"]])
     modules = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)])
-    for commands in here:
-        done = subprocess.run(
-            ["sh", "-eu", "-c", commands],
-            cwd=home,
-            env=os.environ | {"PATH": path, "PYTHONPATH": modules, "HOME": str(home)},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-        )
-        assert done.returncode == 0, f"{commands}\n{done.stdout}{done.stderr}"
+    environment = os.environ | cloud | {"PATH": path, "PYTHONPATH": modules, "HOME": str(home)}
+    for page in PAGES:
+        here = [commands for needs, commands in blocks(page) if not needs]
+        assert here
+        for commands in here:
+            done = subprocess.run(
+                ["sh", "-eu", "-c", commands],
+                cwd=home,
+                env=environment,
+                capture_output=True,
+                text=True,
+                stdin=subprocess.DEVNULL,
+            )
+            assert done.returncode == 0, f"{page}: {commands}\n{done.stdout}{done.stderr}"
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))

@@ -48,7 +48,7 @@ def test_raycronjob() -> None:
     assert (item["kind"], item["metadata"]["name"]) == ("RayCronJob", "i2r-nightly")
     assert item["spec"]["schedule"] == "30 2 * * *"
     assert item["spec"]["timeZone"] == "Europe/Berlin"
-    check_job(item["spec"]["jobTemplate"])
+    check_job(item["spec"]["jobTemplate"], "--set", "gpus=1")
     (workers,) = cluster_spec(item)["workerGroupSpecs"]
     assert workers["maxReplicas"] == 3
     for pod in pods(item):
@@ -75,7 +75,7 @@ def test_cronjob_may_create_rayjobs_and_nothing_else() -> None:
     check_job(job["spec"])
 
 
-def check_job(spec: dict[str, object]) -> None:
+def check_job(spec: dict[str, object], *more: str) -> None:
     """Check that a job starts the run that was asked for, whatever a shell makes of its line."""
     entrypoint = str(spec["entrypoint"])
     shown = 'i2r() { printf "%s\\n" "$I2R_JOB" "$@"; return "$STATUS"; }; '
@@ -87,7 +87,7 @@ def check_job(spec: dict[str, object]) -> None:
             env={"POD_NAMESPACE": "archive", "RAY_CLUSTER_NAME": "night-29-abcde", "STATUS": str(status)},
         )
         assert done.returncode == expected
-        assert done.stdout.splitlines() == ["archive/night-29", *IN_CLUSTER]
+        assert done.stdout.splitlines() == ["archive/night-29", *IN_CLUSTER[:-2], *more, *IN_CLUSTER[-2:]]
     assert spec["activeDeadlineSeconds"] == 6 * 3600 + 1800
     assert spec["submissionMode"] == "HTTPMode"
 
@@ -191,7 +191,15 @@ def test_an_address_cannot_break_the_lines_of_a_file(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["raycronjob", "cronjob", "airflow"])
-def test_a_path_that_only_this_machine_knows_is_refused(kind: str) -> None:
-    result = run("photographs", "s3://out", "--cron", "0 2 * * *", "--kind", kind)
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [("photographs", []), ("s3://in", ["--reference", "better"]), ("s3://in", ["--prior", "p"])],
+)
+def test_a_path_that_only_this_machine_knows_is_refused(
+    kind: str, source: str, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p").mkdir()
+    result = run(source, "s3://out", "--cron", "0 2 * * *", "--kind", kind, *options)
     assert result.exit_code == ExitStatus.BAD_SETTINGS
     assert "only this machine knows" in result.stderr
