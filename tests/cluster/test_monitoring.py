@@ -31,7 +31,7 @@ MONITORING = ROOT / "cluster" / "monitoring"
 STAND_IN = ROOT / "tests" / "pipeline"
 IMAGES = 400
 BROKEN, NFE = 240, 4
-"""Of the stand-in: a gray level of the first pixel that makes it fail, and what it says that an image took."""
+"""Of the stand-in: a gray level that makes it fail, and what it says that an image took."""
 DEADLINE = 150.0
 
 RUN = """
