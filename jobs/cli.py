@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
-from jobs.commands import guarded, run_options, settings_of
+from jobs.commands import exit_status_of, guarded, run_options, settings_of
 from jobs.job_commands import jobs_group, submit
+from jobs.logs import configure_logs
 from jobs.plan_commands import plan
 from jobs.priors_commands import priors
 from jobs.record_commands import history, report
+from jobs.schedule_commands import schedule
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -21,6 +25,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 @click.version_option(package_name="invert2restore", prog_name="i2r")
 def main() -> None:
     """Restore degraded images, whole archives of them, without saying what is wrong with them."""
+    configure_logs()
 
 
 main.add_command(priors)
@@ -32,6 +37,10 @@ main.add_command(priors)
 @run_options
 @click.option("--address", help="Ray cluster to run on. [default: this machine]")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", help="json: objects, one a line."
+)
+@click.option("--webhook-env", metavar="NAME", help="Post the summary to the address in this variable.")
 def restore(
     source: str,
     dest: str,
@@ -39,6 +48,8 @@ def restore(
     pairs: tuple[str, ...],
     address: str | None,
     dry_run: bool,
+    log_format: str,
+    webhook_env: str | None,
     **flags: Any,
 ) -> None:
     """Restore the images at SOURCE (a folder, a prefix, a glob or one object) into DEST.
@@ -48,7 +59,10 @@ def restore(
     Exit status: 0 all is restored, unchanged or rejected; 1 the run could not finish; 2 wrong settings or
     arguments; 3 some images failed; 4 another run writes to DEST; 5 stopped early on purpose.
     """
-    sys.exit(guarded(lambda: _restore(source, dest, file, pairs, address, dry_run, flags)))
+    configure_logs(log_format)
+    sys.exit(
+        guarded(lambda: _restore(source, dest, file, pairs, address, dry_run, log_format, webhook_env, flags))
+    )
 
 
 def _restore(
@@ -58,19 +72,36 @@ def _restore(
     pairs: tuple[str, ...],
     address: str | None,
     dry_run: bool,
+    log_format: str,
+    webhook_env: str | None,
     flags: dict[str, Any],
 ) -> int:
+    from jobs.logs import ProgressLog, log_summary
     from jobs.progress import show_progress, stop_on_signals
+    from jobs.webhook import Webhook, error_record, summary_record
     from pipeline import restore_dataset
+    from pipeline.errors import PipelineError
 
-    settings = settings_of(file, pairs, flags)
-    with stop_on_signals() as stop, show_progress() as on_progress:
-        summary = restore_dataset(
-            source, dest, settings, on_progress=on_progress, stop=stop, dry_run=dry_run, address=address
-        )
-    from jobs.tables import print_summary
+    webhook = Webhook(webhook_env, os.environ) if webhook_env else None
+    shown = nullcontext(ProgressLog()) if log_format == "json" else show_progress()
+    try:
+        settings = settings_of(file, pairs, flags)
+        with stop_on_signals() as stop, shown as on_progress:
+            summary = restore_dataset(
+                source, dest, settings, on_progress=on_progress, stop=stop, dry_run=dry_run, address=address
+            )
+    except PipelineError as error:
+        if webhook:
+            webhook.post(error_record(dest, error, exit_status_of(error)))
+        raise
+    if log_format == "json":
+        log_summary(summary)
+    else:
+        from jobs.tables import print_summary
 
-    print_summary(summary)
+        print_summary(summary)
+    if webhook:
+        webhook.post(summary_record(summary))
     return summary.exit_status
 
 
@@ -154,6 +185,7 @@ main.add_command(report)
 main.add_command(submit)
 main.add_command(jobs_group)
 main.add_command(plan)
+main.add_command(schedule)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from pipeline import RunSettings
+    from pipeline import ExitStatus, PipelineError, RunSettings
 
 ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 """Where Ray, too, looks for the address of a Jobs API."""
@@ -77,13 +78,20 @@ def split_pairs(pairs: tuple[str, ...]) -> dict[str, str]:
 
 def guarded(action: Callable[[], int]) -> int:
     """The exit status of a command; what goes wrong on purpose is one line on the standard error."""
-    from pipeline.errors import LeaseHeldError, PipelineError, SettingsError
-    from pipeline.summary import ExitStatus
+    from pipeline.errors import PipelineError
 
     try:
         return action()
     except PipelineError as error:
-        click.echo(f"i2r: {error}", err=True)
-        if isinstance(error, SettingsError):
-            return ExitStatus.BAD_SETTINGS
-        return ExitStatus.LEASE_HELD if isinstance(error, LeaseHeldError) else ExitStatus.BROKEN
+        logging.getLogger(__name__).error("%s", error)
+        return exit_status_of(error)
+
+
+def exit_status_of(error: PipelineError) -> ExitStatus:
+    """What a command ends with after an error."""
+    from pipeline.errors import LeaseHeldError, SettingsError
+    from pipeline.summary import ExitStatus
+
+    if isinstance(error, SettingsError):
+        return ExitStatus.BAD_SETTINGS
+    return ExitStatus.LEASE_HELD if isinstance(error, LeaseHeldError) else ExitStatus.BROKEN

@@ -21,6 +21,7 @@ from pipeline import manifest
 from pipeline.checkpoint import Tally, Wanted, pending_batches
 from pipeline.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import ErrorCode, LeaseHeldError, PipelineError, RunError, SettingsError
+from pipeline.failures import FailureLog
 from pipeline.intents import withdraw, withdraw_all
 from pipeline.lease import SUBMISSION_VARIABLE, Lease
 from pipeline.listing import SOURCE_COLUMNS, Listing
@@ -146,6 +147,7 @@ class Run:
         self._handled = 0
         self._started: float | None = None  # when the first image could start
         self._notes: set[str] = set()
+        self._failures = FailureLog(self._id)
 
     @property
     def checked(self) -> CheckedRun:
@@ -170,6 +172,7 @@ class Run:
             listing.fill(self._source, self._settings)
             parts = self._store_pending(listing, self._wanted(lease.epoch), attempt=1)
             reason = self._restore(listing, parts, lease) if parts else None
+            self._failures.close()
             self._tell("recording", self._tally.pending)
             manifest.compact(self._dest, self._id)
             self._dest.delete_folder(f"{run_folder(self._id)}/pending")
@@ -214,6 +217,7 @@ class Run:
     def _restore(self, listing: Listing, parts: list[str], lease: Lease) -> str | None:
         """Restore what is pending, then what was lost, in ever smaller groups; why it stopped early."""
         from pipeline.engine import images_per_batch, ray_session, restored_rows
+        from pipeline.telemetry import RunTelemetry
 
         first, total = self._tally, self._tally.pending
         writer = ManifestWriter(
@@ -226,6 +230,7 @@ class Run:
         self._tell("starting Ray")
         with ray_session(self._settings, self._address) as machines:
             group = images_per_batch(self._settings, total, machines)
+            telemetry = RunTelemetry(self._id)
             self._started = time.monotonic()
             attempt = 1
             while parts:
@@ -237,10 +242,14 @@ class Run:
                         writer.flush_if_due()
                         lease.check()
                         self._tell("restoring", total)
+                        telemetry.record(self._handled, self._counts[Status.FAILED], total - self._handled)
                         if reason := self._must_stop():
                             return reason
                 finally:
                     writer.flush()
+                    telemetry.record(
+                        self._handled, self._counts[Status.FAILED], 0
+                    )  # nothing waits for this pass
                 if self._handled >= total:
                     break
                 self._check_lost(total, attempt)
@@ -270,6 +279,7 @@ class Run:
             self._counts.update(rows["status"].to_pylist())
             self._stage_seconds.update(seconds_by_stage(rows))
             self._handled += rows.num_rows
+            self._failures.add(rows)
         if len(fatal):
             raise RunError(fatal[0].as_py())
 
@@ -288,6 +298,9 @@ class Run:
 
     def _give_up(self, parts: list[str], job: Any, writer: ManifestWriter) -> None:
         """Record as failed what killed its process even alone."""
+        from pipeline.telemetry import RowTelemetry
+
+        telemetry = RowTelemetry()
         for part in parts:
             for batch in manifest.read_batches(self._dest, part):
                 rows = [
@@ -301,7 +314,11 @@ class Run:
                     }
                     for row in batch.to_pylist()
                 ]
-                writer.add(manifest.to_table(rows))
+                table = manifest.to_table(rows)
+                writer.add(table)
+                self._failures.add(table)
+                for row in rows:
+                    telemetry.record(row)
                 self._counts[Status.FAILED] += len(rows)
                 self._handled += len(rows)
         writer.flush()
@@ -336,6 +353,7 @@ class Run:
                 failed=self._counts[Status.FAILED],
                 seconds=0.0 if self._started is None else time.monotonic() - self._started,
                 stage=stage,
+                run_id=self._id,
                 counts=dict(self._counts),
                 stage_seconds=dict(self._stage_seconds),
             )

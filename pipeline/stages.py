@@ -30,6 +30,7 @@ from pipeline.restoring import RestoreActor, RestorerFactory, describe, seed_of,
 from pipeline.sandbox import Decoder
 from pipeline.settings import RunSettings
 from pipeline.storage import Store
+from pipeline.telemetry import DeviceTelemetry, RowTelemetry
 
 FETCHES = 8
 """Objects that one stage fetches or stores at once: object stores answer late but many at a time."""
@@ -180,6 +181,7 @@ class RestoreItems:
 
     def __init__(self, factory: RestorerFactory) -> None:
         self._actor = RestoreActor(factory)
+        self._telemetry = DeviceTelemetry(self._actor.device)
 
     def __call__(self, batch: Batch) -> pa.Table:
         """Restore the items of a batch that have not failed."""
@@ -199,6 +201,7 @@ class RestoreItems:
                 )
             elif item.row["status"] == Status.RESTORED:
                 item.image = result.image
+        self._telemetry.record()
         return as_table(items)
 
 
@@ -209,6 +212,7 @@ class EncodeAndStore:
         self._job = job
         self._threads = ThreadPoolExecutor(FETCHES)
         self._node = socket.gethostname()
+        self._telemetry = RowTelemetry()
 
     def __call__(self, batch: Batch) -> pa.Table:
         """Store the items of a batch; rows of `ROWS`. One is encoded while others are on their way."""
@@ -244,7 +248,9 @@ class EncodeAndStore:
             self._put(item)
         if item.fatal:
             return {"fatal": item.fatal}
-        return item.row | {"timings": item.timings, "node": self._node, "finished_at": datetime.now(UTC)}
+        row = item.row | {"timings": item.timings, "node": self._node, "finished_at": datetime.now(UTC)}
+        self._telemetry.record(row, stored=len(item.data))
+        return row
 
     def _encode(self, item: Item) -> None:
         with item.timed("encode"):

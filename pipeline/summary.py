@@ -36,6 +36,7 @@ class Progress:
         failed: of the done ones.
         seconds: since the first image could start.
         stage: what it is doing.
+        run_id: of the run.
         counts: of the done ones by status.
         stage_seconds: that the done ones spent in each stage of their way, summed.
     """
@@ -45,6 +46,7 @@ class Progress:
     failed: int = 0
     seconds: float = 0.0
     stage: str = "restoring"
+    run_id: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
 

@@ -1,0 +1,391 @@
+"""Kubernetes objects: clusters and jobs for KubeRay, and what starts them on time.
+
+The requests fit what `pipeline.engine` asks Ray for: on CPUs one for each model and two for the stages beside
+them, on GPUs one GPU and one CPU for each model; the stages decode in children of 4 GiB at most. The head
+takes no work, or a model would push out the driver.
+
+`python -m jobs.kubernetes FOLDER` writes the manifests of `cluster/kuberay`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from pipeline.errors import SettingsError
+
+Object = dict[str, Any]
+Device = Literal["cpu", "gpu"]
+
+LONGEST_RAY_JOB, LONGEST_RAY_CRON_JOB = 47, 36
+ADDED_BY_CREATE = 6
+"""Characters that `kubectl create` puts behind a `generateName`, with its hyphen."""
+DISTRIBUTION = "invert2restore"
+SERVICE_ACCOUNT = DISTRIBUTION
+KUBECTL_IMAGE = "registry.k8s.io/kubectl:v1.33.4"
+STARTING_SECONDS = 1800
+"""For nodes to come and for images to be pulled; after that a job that does not run has failed."""
+GRACE_SECONDS = 25
+"""The shortest notice of the clouds' spot nodes is 30 s."""
+SPOT_LABELS = {
+    "karpenter.sh/capacity-type": "spot",
+    "eks.amazonaws.com/capacityType": "SPOT",
+    "cloud.google.com/gke-spot": "true",
+    "kubernetes.azure.com/scalesetpriority": "spot",
+}
+"""What the clouds call their spot nodes; some of them taint such nodes alike."""
+_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """What a job runs on.
+
+    Attributes:
+        device: that the models compute on.
+        image: with this program and Ray.
+        most: workers at once.
+        service_account: that may read the source and write the destination.
+        secret: name of the secret that holds the webhook's address and token, or None.
+        webhook: name of the variable that they go by.
+    """
+
+    device: Device = "cpu"
+    image: str = ""
+    most: int = 8
+    service_account: str = SERVICE_ACCOUNT
+    secret: str | None = None
+    webhook: str | None = None
+
+
+def check_name(name: str, kind: str, longest: int) -> str:
+    """The name of an object, if it can be one. Raises SettingsError."""
+    if len(name) > longest:
+        raise SettingsError(
+            f"--name {name} has {len(name)} characters and a {kind} at most {longest}: shorten it"
+        )
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"--name {name!r} is no name for Kubernetes: use small letters, digits, hyphens; a letter first"
+        )
+    return name
+
+
+def cluster_spec(nodes: Nodes) -> Object:
+    """The specification of a Ray cluster that grows and shrinks with its work."""
+    return {
+        "rayVersion": version("ray"),
+        "enableInTreeAutoscaling": True,
+        "autoscalerOptions": {
+            "version": "v2",
+            "idleTimeoutSeconds": 120,
+            "resources": _resources({"cpu": "500m", "memory": "512Mi"}),
+        },
+        "headGroupSpec": {
+            "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},
+            "template": _template(
+                nodes,
+                "ray-head",
+                {"cpu": "2", "memory": "8Gi", "ephemeral-storage": "20Gi"},
+                # The run's driver lives here: no cloud may move it while it works.
+                annotations={
+                    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+                    "karpenter.sh/do-not-disrupt": "true",
+                },
+                ports={"gcs": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080},
+                affinity={"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _on_demand()}},
+            ),
+        },
+        "workerGroupSpecs": [_workers(nodes)],
+    }
+
+
+def ray_job_spec(nodes: Nodes, arguments: Sequence[str], hours: float | None = None) -> Object:
+    """The specification of a job on a cluster of its own.
+
+    Args:
+        nodes: what it runs on.
+        arguments: of `i2r`.
+        hours: after which the run stops by itself, or None.
+    """
+    # The attempts of one job share a name, so that the second takes over from its dead predecessor at once:
+    # that of their cluster without its last part, which is drawn anew. A run that stopped on purpose (5) has
+    # not failed: another attempt would go beyond its hours.
+    job = 'I2R_JOB="$POD_NAMESPACE/${RAY_CLUSTER_NAME%-*}"'
+    spec: Object = {
+        "submissionMode": "HTTPMode",  # the others put the entrypoint through a shell that expands its globs
+        "entrypoint": f"{job} {shlex.join(['i2r', *arguments])} || [ $? -eq 5 ]",
+        "shutdownAfterJobFinishes": True,
+        "ttlSecondsAfterFinished": 300,
+        "backoffLimit": 1,
+        "preRunningDeadlineSeconds": STARTING_SECONDS,
+    }
+    if hours is not None:
+        spec["activeDeadlineSeconds"] = round(hours * 3600) + STARTING_SECONDS
+    return spec | {"rayClusterSpec": cluster_spec(nodes)}
+
+
+def ray_cluster(name: str, nodes: Nodes) -> Object:
+    """A cluster that stays."""
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayCluster",
+        "metadata": {"name": name},
+        "spec": cluster_spec(nodes),
+    }
+
+
+def ray_job(metadata: Object, spec: Object) -> Object:
+    """A job that is there once."""
+    return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": metadata, "spec": spec}
+
+
+def ray_cron_job(name: str, namespace: str, schedule: str, timezone: str, spec: Object) -> Object:
+    """A job that KubeRay starts on time."""
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayCronJob",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"schedule": schedule, "timeZone": timezone, "jobTemplate": spec},
+    }
+
+
+def cron_job(name: str, namespace: str, schedule: str, timezone: str, spec: Object) -> list[Object]:
+    """What starts a job on time where KubeRay does not: a CronJob that may create RayJobs, nothing else."""
+    starter = f"{name}-starter"
+    place = {"name": starter, "namespace": namespace}
+    job = ray_job({"generateName": f"{name}-", "labels": {"app.kubernetes.io/instance": name}}, spec)
+    container = {
+        "name": "create",
+        "image": KUBECTL_IMAGE,
+        "args": ["create", "--filename=/schedule/rayjob.yaml"],
+        "resources": _resources({"cpu": "100m", "memory": "128Mi"}),
+        "securityContext": {**_locked_down(), "readOnlyRootFilesystem": True},
+        "volumeMounts": [
+            {"name": "schedule", "mountPath": "/schedule", "readOnly": True},
+            {"name": "cache", "mountPath": "/cache"},
+        ],
+        "env": [{"name": "KUBECACHEDIR", "value": "/cache"}],
+    }
+    pod = {
+        "serviceAccountName": starter,
+        "restartPolicy": "OnFailure",
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [{"name": "schedule", "configMap": {"name": starter}}, {"name": "cache", "emptyDir": {}}],
+    }
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": place},
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": place,
+            "rules": [{"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["create"]}],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": place,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": starter},
+            "subjects": [{"kind": "ServiceAccount", "name": starter, "namespace": namespace}],
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": place,
+            "data": {"rayjob.yaml": to_yaml(job)},
+        },
+        {
+            "apiVersion": "batch/v1",
+            "kind": "CronJob",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "schedule": schedule,
+                "timeZone": timezone,
+                "concurrencyPolicy": "Forbid",
+                "startingDeadlineSeconds": 3600,
+                "successfulJobsHistoryLimit": 3,
+                "failedJobsHistoryLimit": 3,
+                "jobTemplate": {"spec": {"backoffLimit": 3, "template": {"spec": pod}}},
+            },
+        },
+    ]
+
+
+def _workers(nodes: Nodes) -> Object:
+    wanted = {"cpu": "4", "memory": "16Gi", "ephemeral-storage": "20Gi"}
+    tolerations = [{"key": label, "operator": "Exists", "effect": "NoSchedule"} for label in SPOT_LABELS]
+    if nodes.device == "gpu":
+        wanted = {"cpu": "6", "memory": "24Gi", "ephemeral-storage": "20Gi", "nvidia.com/gpu": "1"}
+        tolerations.append({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"})
+    preferred = [
+        {"weight": 1, "preference": _labelled(label, "In", value)} for label, value in SPOT_LABELS.items()
+    ]
+    return {
+        "groupName": nodes.device,
+        # A run takes the devices that are there when it starts, so one has to be.
+        "replicas": 1,
+        "minReplicas": 1,
+        "maxReplicas": nodes.most,
+        "idleTimeoutSeconds": 120,
+        "rayStartParams": {},
+        "template": _template(
+            nodes,
+            "ray-worker",
+            wanted,
+            ports={"metrics": 8080},
+            tolerations=tolerations,
+            affinity={"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}},
+        ),
+    }
+
+
+def _template(
+    nodes: Nodes,
+    name: str,
+    wanted: Mapping[str, str],
+    *,
+    ports: Mapping[str, int],
+    annotations: Mapping[str, str] | None = None,
+    **scheduling: Any,
+) -> Object:
+    """A pod with one container that runs Ray."""
+    container = {
+        "name": name,
+        "image": nodes.image or f"{DISTRIBUTION}:{version(DISTRIBUTION)}-{nodes.device}",
+        "env": _environment(nodes),
+        "ports": [{"name": port, "containerPort": number} for port, number in ports.items()],
+        "resources": _resources(wanted),
+        "securityContext": _locked_down(),
+        # The agent answers for Ray on this node, on the head for the cluster's state too.
+        "readinessProbe": _probe(delay=10, failures=10),
+        "livenessProbe": _probe(delay=30, failures=60),
+        # A node that is told to go says so to the cluster, which then moves its work.
+        "lifecycle": {"preStop": {"exec": {"command": ["ray", "stop"]}}},
+    }
+    metadata: Object = {
+        "labels": {"app.kubernetes.io/name": DISTRIBUTION},
+        "annotations": {
+            **(annotations or {}),
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": "8080",
+            "prometheus.io/path": "/metrics",
+        },
+    }
+    pod = {
+        "serviceAccountName": nodes.service_account,
+        "restartPolicy": "Never",  # the autoscaler replaces nodes
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 1000,
+            "fsGroup": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        **scheduling,
+        "containers": [container],
+    }
+    return {"metadata": metadata, "spec": pod}
+
+
+def _environment(nodes: Nodes) -> list[Object]:
+    variables: list[Object] = [
+        {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+        {"name": "RAY_AUTH_MODE", "value": "disabled"},
+        {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"},
+        # For a job that is stopped to record what it has finished.
+        {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": "120"},
+    ]
+    if nodes.secret and nodes.webhook:
+        for name, key, optional in ((nodes.webhook, "url", False), (f"{nodes.webhook}_TOKEN", "token", True)):
+            source = {"name": nodes.secret, "key": key, "optional": optional}
+            variables.append({"name": name, "valueFrom": {"secretKeyRef": source}})
+    return variables
+
+
+def _probe(delay: int, failures: int) -> Object:
+    return {
+        "httpGet": {"path": "/api/healthz", "port": 52365},
+        "initialDelaySeconds": delay,
+        "periodSeconds": 10,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def _resources(wanted: Mapping[str, str]) -> Object:
+    """Requests and limits alike: Ray counts on what it is told that it has."""
+    return {"requests": dict(wanted), "limits": dict(wanted)}
+
+
+def _locked_down() -> Object:
+    return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def _on_demand() -> Object:
+    return {
+        "nodeSelectorTerms": [
+            {"matchExpressions": [_expression(label, "NotIn", value) for label, value in SPOT_LABELS.items()]}
+        ]
+    }
+
+
+def _labelled(label: str, operator: str, value: str) -> Object:
+    return {"matchExpressions": [_expression(label, operator, value)]}
+
+
+def _expression(label: str, operator: str, value: str) -> Object:
+    return {"key": label, "operator": operator, "values": [value]}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as such, and the same object twice rather than a reference to it."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Always."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def to_yaml(*objects: Object) -> str:
+    """Objects as a stream of YAML documents."""
+    return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=1000)
+
+
+def write_manifests(folder: Path) -> None:
+    """Write clusters that stay and jobs that run once, on CPUs and on GPUs, each with its kustomization."""
+    restore = ["restore", "s3://SOURCE", "s3://DEST", "--address", "auto", "--log-format", "json"]
+    devices: tuple[Device, ...] = ("cpu", "gpu")
+    for device in devices:
+        nodes = Nodes(device)
+        wanted = [*restore, "--gpus", "1"] if device == "gpu" else restore
+        for kind, item in (
+            ("raycluster", ray_cluster(f"i2r-{device}", nodes)),
+            ("rayjob", ray_job({"name": f"i2r-restore-{device}"}, ray_job_spec(nodes, wanted))),
+        ):
+            place = folder / f"{kind}-{device}"
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"{kind}.yaml").write_text(f"# Written by `python -m jobs.kubernetes`.\n{to_yaml(item)}")
+            (place / "kustomization.yaml").write_text(f"resources:\n- {kind}.yaml\n")
+
+
+if __name__ == "__main__":
+    write_manifests(Path(sys.argv[1]))

@@ -1,0 +1,88 @@
+"""How commands speak on the standard error: lines for a person, or one JSON object a line for a machine.
+
+An object has `time` (UTC), `level`, `message` and, where they apply, `run_id`, `key`, `error_code`, numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.summary import Progress, RunSummary
+
+LOGGERS = ("jobs", "pipeline")
+SECONDS_BETWEEN_ENTRIES = 10.0
+_OWN_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message"}
+
+logger = logging.getLogger(__name__)
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one JSON object in one line; what `extra` names become its fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        entry = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        entry |= {name: value for name, value in record.__dict__.items() if name not in _OWN_FIELDS}
+        return json.dumps(entry, default=str)
+
+
+class StandardError(logging.Handler):
+    """Writes to what is the standard error now: a progress bar puts its own in the place of the first one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
+def configure_logs(format: str = "text") -> None:
+    """Send what this program logs to the standard error, as `text` or as `json`; the last call counts."""
+    handler = StandardError()
+    handler.setFormatter(JsonFormatter() if format == "json" else logging.Formatter("i2r: %(message)s"))
+    for name in LOGGERS:
+        ours = logging.getLogger(name)
+        ours.setLevel(logging.INFO)
+        ours.handlers = [h for h in ours.handlers if not isinstance(h, StandardError)] + [handler]
+
+
+class ProgressLog:
+    """Logs progress, an entry every few seconds and one for each new stage."""
+
+    def __init__(self) -> None:
+        self._stage, self._last = "", 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Log how far the run is, if it is time to."""
+        now = time.monotonic()
+        if progress.stage == self._stage and now - self._last < SECONDS_BETWEEN_ENTRIES:
+            return
+        self._stage, self._last = progress.stage, now
+        numbers: dict[str, float | None] = {}
+        if progress.total:
+            numbers = {"done": progress.done, "total": progress.total, "failed": progress.failed}
+        if progress.done:
+            numbers |= {"images_per_second": progress.rate, "seconds_left": progress.seconds_left}
+        logger.info(progress.stage, extra={"run_id": progress.run_id, **numbers})
+
+
+def log_summary(summary: RunSummary) -> None:
+    """Log what a run came to."""
+    fields = {
+        "run_id": summary.run_id,
+        "dest": summary.dest,
+        "counts": dict(summary.counts),
+        "seconds": summary.seconds,
+        "stopped": summary.stopped,
+        "dry_run": summary.dry_run,
+        "exit_status": int(summary.exit_status),
+    }
+    logger.info("ended", extra=fields)

@@ -1,0 +1,91 @@
+"""The command `i2r schedule`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.commands import guarded, run_options, settings_of
+
+if TYPE_CHECKING:
+    from jobs.kubernetes import Device
+    from jobs.schedule import Schedule
+
+KINDS = ("raycronjob", "cronjob", "crontab", "systemd", "airflow")
+
+
+@click.command()
+@click.argument("source")
+@click.argument("dest")
+@click.option("--cron", required=True, metavar="LINE", help="When, e.g. '0 2 * * *': at two every night.")
+@click.option(
+    "--timezone", metavar="ZONE", help="Of the cron line. [default: UTC; of crontab, systemd: here]"
+)
+@click.option("--kind", type=click.Choice(KINDS), required=True, help="What keeps the time.")
+@click.option("--name", help="Of the schedule. [default: made of DEST]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Write the files there.")
+@click.option("--webhook-env", metavar="NAME", help="Post summaries to the address in this variable.")
+@click.option("--namespace", default="default", show_default=True, help="In Kubernetes.")
+@click.option(
+    "--device", type=click.Choice(["cpu", "gpu"]), default="cpu", help="In Kubernetes.  [default: cpu]"
+)
+@click.option("--image", default="", help="In Kubernetes. [default: invert2restore, of this version]")
+@click.option("--max-nodes", type=click.IntRange(min=1), default=8, show_default=True, help="In Kubernetes.")
+@click.option("--service-account", default="invert2restore", show_default=True, help="In Kubernetes.")
+@run_options
+def schedule(
+    source: str,
+    dest: str,
+    cron: str,
+    timezone: str | None,
+    kind: str,
+    name: str | None,
+    out: Path | None,
+    webhook_env: str | None,
+    namespace: str,
+    device: Device,
+    image: str,
+    max_nodes: int,
+    service_account: str,
+    file: Path | None,
+    pairs: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Write the files that restore SOURCE into DEST again and again, on time.
+
+    Each run does what is new, changed or failed. They go to the standard output, or into --out FOLDER.
+    """
+
+    def made() -> Schedule:
+        from jobs.kubernetes import Nodes
+        from jobs.schedule import Kind, Schedule
+
+        return Schedule.checked(
+            name=name,
+            kind=Kind(kind),
+            cron=cron,
+            timezone=timezone,
+            source=source,
+            dest=dest,
+            settings=settings_of(file, pairs, flags),
+            webhook=webhook_env,
+            namespace=namespace,
+            nodes=Nodes(device, image, max_nodes, service_account),
+        )
+
+    sys.exit(guarded(lambda: _write(made(), out)))
+
+
+def _write(schedule: Schedule, out: Path | None) -> int:
+    from jobs.schedule import as_text, schedule_files, write_files
+
+    files = schedule_files(schedule)
+    if out is None:
+        click.echo(as_text(files), nl=False)
+        return 0
+    for path in write_files(files, out):
+        click.echo(path)
+    return 0

@@ -1,0 +1,129 @@
+"""Telling somebody how a run ended: its summary, posted as JSON to an address that the environment holds.
+
+`--webhook-env NAME` names a variable with the address; `NAME_TOKEN`, if there is one, goes along as a bearer
+token. Neither is logged, stored or passed as an argument: the address of a webhook is itself a secret.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pipeline.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pipeline.summary import RunSummary
+
+PAUSES = (1.0, 4.0)
+"""Seconds before the second attempt and before the third and last."""
+SECONDS_TO_ANSWER = 10.0
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+logger = logging.getLogger(__name__)
+
+
+def check_name(name: str) -> str:
+    """The name of a variable, if it can be one. Raises SettingsError."""
+    from pipeline.settings import ENVIRONMENT_PREFIX
+
+    if not _NAME.fullmatch(name):
+        # The text itself is not repeated: it may be the address, given by mistake.
+        raise SettingsError(
+            "--webhook-env takes the name of a variable that holds the address, not the address"
+        )
+    if name.startswith(ENVIRONMENT_PREFIX):
+        raise SettingsError(
+            f"--webhook-env {name}: {ENVIRONMENT_PREFIX}… are settings, give the variable another name"
+        )
+    return name
+
+
+class Webhook:
+    """An address that takes JSON.
+
+    Args:
+        name: of the variable that holds the address.
+        environment: of this process.
+
+    Raises:
+        SettingsError: it holds none.
+    """
+
+    def __init__(self, name: str, environment: Mapping[str, str]) -> None:
+        self._name = check_name(name)
+        self._address = environment.get(name, "").strip()
+        self._token = environment.get(f"{name}_TOKEN", "").strip()
+        if not self._address:
+            raise SettingsError(
+                f"--webhook-env {name}: the variable is not set: export the address under that name"
+            )
+        if not _is_web_address(self._address):
+            raise SettingsError(f"--webhook-env {name}: the variable holds no http or https address")
+
+    def post(self, record: Mapping[str, Any]) -> bool:
+        """Post a record, three times at most; whether it arrived. A failure is logged and never raised."""
+        headers = {"Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        request = urllib.request.Request(
+            self._address, json.dumps(record, default=str).encode(), headers, method="POST"
+        )
+        opener = urllib.request.build_opener(_NoRedirect)
+        reason = ""
+        for pause in (0.0, *PAUSES):
+            time.sleep(pause)
+            try:
+                opener.open(request, timeout=SECONDS_TO_ANSWER).close()
+                return True
+            except urllib.error.HTTPError as error:
+                reason = f"it answered with status {error.code}"
+                error.close()
+                if error.code < 500 and error.code != 429:
+                    break
+            except (OSError, ValueError) as error:
+                cause = getattr(error, "reason", error)
+                reason = f"it cannot be reached ({type(cause).__name__})"  # its text may hold the address
+        logger.warning("the summary was not delivered to the webhook in %s: %s", self._name, reason)
+        return False
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows nothing: the token is meant for one host."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def summary_record(summary: RunSummary) -> dict[str, Any]:
+    """What is posted about a run that ended: its record, its exit status and one line of text."""
+    from jobs.progress import duration
+
+    counts = ", ".join(f"{number} {name}" for name, number in summary.counts.items() if number)
+    line = f"{summary.dest}: {counts or 'nothing to do'} in {duration(summary.seconds)}"
+    if summary.stopped:
+        line += f"; stopped early, {summary.stopped}"
+    return {"text": line, "exit_status": int(summary.exit_status), **asdict(summary)}
+
+
+def error_record(dest: str, error: Exception, exit_status: int) -> dict[str, Any]:
+    """What is posted about a run that could not finish."""
+    from pipeline.storage import public_uri
+
+    dest = public_uri(dest)
+    return {"text": f"{dest}: {error}", "exit_status": exit_status, "dest": dest, "error": str(error)}

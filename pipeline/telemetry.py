@@ -1,0 +1,103 @@
+"""What a run tells its watchers, through Ray's own metrics: Prometheus reads them from every node.
+
+Each process counts for itself, and a batch that is repeated after its process died is counted again: these
+tell how the work goes, the manifest tells what came of it. Ray puts `ray_` before every name, and `_total`
+behind those of counters; `cluster/monitoring` holds what is made of them.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+EVALUATIONS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+
+
+class RowTelemetry:
+    """Counts images as their rows are made: `i2r_images`, `i2r_bytes`, `i2r_stage_seconds`, `i2r_nfe`.
+
+    The sums that Ray tells with its histograms are made of the middles of their buckets, so counters of
+    their own hold the true ones: `i2r_busy_seconds` and `i2r_evaluations`.
+    """
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Counter, Histogram
+
+        self._images = Counter("i2r_images", "Images that ended, by status.", ("status",))
+        self._failures = Counter("i2r_failures", "Images that failed, by error code.", ("error_code",))
+        self._bytes = Counter("i2r_bytes", "Bytes read from sources and stored.", ("direction",))
+        self._seconds = Histogram(
+            "i2r_stage_seconds", "Seconds that an image spent in a stage.", list(SECONDS), ("stage",)
+        )
+        self._busy = Counter("i2r_busy_seconds", "Seconds that images spent in a stage, summed.", ("stage",))
+        self._evaluations = Counter("i2r_evaluations", "Evaluations of the network, summed.")
+        self._nfe = Histogram("i2r_nfe", "Evaluations of the network for an image.", list(EVALUATIONS))
+
+    def record(self, row: Mapping[str, Any], stored: int = 0) -> None:
+        """Count an image.
+
+        Args:
+            row: of the manifest.
+            stored: bytes of its output.
+        """
+        self._images.inc(1, {"status": row["status"]})
+        if code := row.get("error_code"):
+            self._failures.inc(1, {"error_code": code})
+        for direction, count in (("in", row.get("source_size") or 0), ("out", stored)):
+            if count > 0:
+                self._bytes.inc(float(count), {"direction": direction})
+        for stage, seconds in (row.get("timings") or {}).items():
+            self._seconds.observe(seconds, {"stage": stage})
+            if seconds > 0:
+                self._busy.inc(seconds, {"stage": stage})
+        if (nfe := row.get("nfe")) is not None:
+            self._nfe.observe(float(nfe))
+            if nfe > 0:
+                self._evaluations.inc(float(nfe))
+
+
+class DeviceTelemetry:
+    """Tells the most memory that a model's process has taken so far: of its GPU, or without one of the host.
+
+    Args:
+        device: the device's name.
+    """
+
+    def __init__(self, device: str) -> None:
+        from ray.util.metrics import Gauge
+
+        self._memory = Gauge(
+            "i2r_device_memory_bytes", "Most memory that a model's process has taken so far.", ("device",)
+        ).set_default_tags({"device": device})
+
+    def record(self) -> None:
+        """Tell it now."""
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            self._memory.set(torch.cuda.max_memory_reserved())
+        else:
+            self._memory.set(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+class RunTelemetry:
+    """Tells how far a run is, from its one driver: `i2r_run_images` by state `done`, `failed` and `left`.
+
+    Exact where the counters of the stages are not: no image is counted twice. `left` is the queue.
+
+    Args:
+        run_id: of the run.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        from ray.util.metrics import Gauge
+
+        self._images = Gauge("i2r_run_images", "Inputs of a run, by state.", ("run", "state"))
+        self._run_id = run_id
+
+    def record(self, done: int, failed: int, left: int) -> None:
+        """Tell it; `failed` are among the `done`."""
+        for state, number in (("done", done), ("failed", failed), ("left", left)):
+            self._images.set(number, {"run": self._run_id, "state": state})

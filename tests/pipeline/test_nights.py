@@ -1,0 +1,77 @@
+"""Three nights on an S3 endpoint: what comes, changes, fails and goes, and a night with nothing to do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import fsspec
+import pytest
+from conftest import write_image
+from standin import BROKEN, StandIn
+
+from pipeline.errors import LeaseHeldError
+from pipeline.lease import Lease
+from pipeline.run import restore_dataset
+from pipeline.settings import RunSettings
+from pipeline.storage import open_store
+from pipeline.summary import ExitStatus, RunSummary, read_records
+
+pytestmark = pytest.mark.usefixtures("ray_here")
+QUIET_NIGHT = 20.0
+"""Seconds within which a night that finds nothing to do has to end."""
+
+
+def test_three_nights(source: Path, bucket: str) -> None:
+    store = fsspec.filesystem("s3")
+    inbox, dest = f"{bucket}/inbox", f"{bucket}-restored/dest"
+    store.mkdir(f"{bucket}-restored")
+    night = RunSettings(batch=4, retry_failed=True)
+
+    def put() -> None:
+        store.put(f"{source}/", f"{inbox}/", recursive=True)
+
+    def run() -> RunSummary:
+        return restore_dataset(inbox, dest, night, restorer_factory=StandIn())
+
+    def handled(summary: RunSummary) -> dict[str, int]:
+        return {name: number for name, number in summary.counts.items() if number}
+
+    write_image(source / "broken.png", 50, mark=BROKEN)
+    put()
+    first = run()
+    assert handled(first) == {"restored": 6, "failed": 1}
+    assert first.exit_status == ExitStatus.SOME_FAILED
+
+    write_image(source / "new.png", 60)  # came
+    write_image(source / "album-0" / "0.png", 61)  # changed
+    write_image(source / "broken.png", 62)  # mended
+    put()
+    store.rm(f"{inbox}/album-1/1.png")  # went
+    second = run()
+    assert handled(second) == {"restored": 3, "carried": 4}
+    assert second.exit_status == ExitStatus.DONE
+    assert store.exists(f"{dest}/album-1/1.png")  # what was restored stays
+
+    start = time.monotonic()
+    third = run()
+    assert time.monotonic() - start < QUIET_NIGHT
+    assert handled(third) == {"carried": 7}
+    assert third.exit_status == ExitStatus.DONE
+    assert [record["run_id"] for record in read_records(open_store(dest))] == [
+        first.run_id,
+        second.run_id,
+        third.run_id,
+    ]
+
+
+def test_a_night_that_comes_too_early_stands_back(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dest = str(tmp_path / "dest")
+    monkeypatch.setenv("I2R_JOB", "archive/night-1")
+    with Lease(open_store(dest), "last-night", 60.0):
+        monkeypatch.setenv("I2R_JOB", "archive/night-2")
+        with pytest.raises(LeaseHeldError, match="last-night"):
+            restore_dataset(str(source), dest, RunSettings(), restorer_factory=StandIn())
+    assert not list(Path(dest).glob("album-*"))
