@@ -20,8 +20,14 @@ def print_summary(summary: RunSummary) -> None:
     counts = summary.counts
     if summary.dry_run:
         print(f"would handle {counts['left']} images; {counts['carried']} are done already")
+        for uri in summary.prunable:
+            print(f"would prune: {uri}")
+        if (more := summary.pruned - len(summary.prunable)) > 0:
+            print(f"and {more} more")
     else:
         print(f"run {summary.run_id}: {_counted(counts)} in {duration(summary.seconds)}")
+        if summary.pruned:
+            print(f"pruned: {summary.pruned} restored images, whose sources were deleted")
     if summary.stopped:
         print(f"stopped early: {summary.stopped}; the same command goes on")
     if summary.carried_failed:

@@ -25,6 +25,7 @@ from pipeline.intents import withdraw, withdraw_all
 from pipeline.lease import Lease
 from pipeline.listing import SOURCE_COLUMNS, Listing
 from pipeline.manifest import ManifestWriter, Status, manifest_files, to_parquet
+from pipeline.pruning import Pruning, check_prunable, tombstone
 from pipeline.restoring import PriorIdentity, PriorRestorerFactory, RestorerFactory
 from pipeline.settings import RunSettings
 from pipeline.sources import Source, open_source, overlap
@@ -35,6 +36,9 @@ LOST_TO_WORRY = 64
 """Inputs that must be lost with dead processes before their share can stop the run."""
 SHRINK = 8
 """By how much the groups of lost inputs shrink from one attempt to the next."""
+
+PRUNABLE_NAMED = 50
+"""Objects that a dry run names as prunable; the rest is counted."""
 
 OnProgress = Callable[[Progress], None]
 
@@ -110,6 +114,8 @@ class Run:
                 f"SOURCE {self._source.extent.uri()} and DEST {self._dest.uri()} overlap: "
                 "choose a DEST outside of SOURCE"
             )
+        if settings.prune:
+            check_prunable(self._source)
         _check_writable(self._dest)
         self._prior: PriorIdentity = factory.identity()
         self._digest = settings.digest(self._prior.sha256)
@@ -117,6 +123,7 @@ class Run:
         self._tally = Tally()
         self._counts: Counter[str] = Counter()
         self._handled = 0
+        self._pruned = 0
         self._notes: set[str] = set()
 
     def preview(self) -> RunSummary:
@@ -126,7 +133,11 @@ class Run:
             listing.fill(self._source, self._settings)
             for _ in self._pending(listing, self._wanted()):
                 pass
-            return replace(self._summary(listing, None), dry_run=True)
+            orphans = self._pruning(listing).orphans() if self._settings.prune else iter(())
+            prunable = []
+            for self._pruned, row in enumerate(orphans, start=1):
+                prunable += [row["output_uri"]] if self._pruned <= PRUNABLE_NAMED else []
+            return replace(self._summary(listing, None), dry_run=True, prunable=prunable)
 
     def execute(self) -> RunSummary:
         """List, restore and record."""
@@ -136,7 +147,11 @@ class Run:
             self._tell("listing")
             listing.fill(self._source, self._settings)
             parts = self._store_pending(listing, self._wanted(lease.epoch), attempt=1)
-            reason = self._restore(listing, parts, lease) if parts else None
+            writer = self._writer()
+            reason = self._restore(listing, parts, lease, writer) if parts else None
+            if self._settings.prune and reason is None:
+                self._tell("pruning")
+                self._prune(listing, lease, writer)
             self._tell("recording")
             manifest.compact(self._dest, self._id)
             self._dest.delete_folder(f"{run_folder(self._id)}/pending")
@@ -178,18 +193,13 @@ class Run:
             parts.append(part)
         return parts
 
-    def _restore(self, listing: Listing, parts: list[str], lease: Lease) -> str | None:
+    def _restore(
+        self, listing: Listing, parts: list[str], lease: Lease, writer: ManifestWriter
+    ) -> str | None:
         """Restore what is pending, then what was lost, in ever smaller groups; why it stopped early."""
         from pipeline.engine import images_per_batch, ray_session, restored_rows
 
         first, total = self._tally, self._tally.pending
-        writer = ManifestWriter(
-            self._dest,
-            self._id,
-            rows=self._settings.flush_rows,
-            seconds=self._settings.flush_seconds,
-            on_flush=self._withdraw_notes,
-        )
         self._tell("starting Ray")
         with ray_session(self._settings, self._address) as machines:
             group = images_per_batch(self._settings, total, machines)
@@ -218,6 +228,30 @@ class Run:
                 group, attempt = max(1, group // SHRINK), attempt + 1
         self._tally = first
         return None
+
+    def _writer(self) -> ManifestWriter:
+        return ManifestWriter(
+            self._dest,
+            self._id,
+            rows=self._settings.flush_rows,
+            seconds=self._settings.flush_seconds,
+            on_flush=self._withdraw_notes,
+        )
+
+    def _pruning(self, listing: Listing) -> Pruning:
+        return Pruning(self._dest, self._source, listing, self._settings)
+
+    def _prune(self, listing: Listing, lease: Lease, writer: ManifestWriter) -> None:
+        """Remove what is left of deleted sources, each with its row after it."""
+        pruning, common = self._pruning(listing), self._common(lease.epoch, attempt=1)
+        try:
+            for row in pruning.orphans():
+                lease.check()
+                pruning.remove(row)
+                writer.add(manifest.to_table([tombstone(common, row)]))
+                self._pruned += 1
+        finally:
+            writer.flush()
 
     def _lost(self, listing: Listing, epoch: int, attempt: int) -> list[str]:
         """Inputs that this run took on and has no row of: inputs minus rows."""
@@ -275,7 +309,12 @@ class Run:
     def _job(self, epoch: int, attempt: int) -> Any:
         from pipeline.stages import Job
 
-        common = {
+        common = self._common(epoch, attempt)
+        return Job(self._source.store, self._dest, self._settings, common, self._extension, self._reference)
+
+    def _common(self, epoch: int, attempt: int) -> dict[str, Any]:
+        """Columns that all rows of an attempt share."""
+        return {
             "schema_version": manifest.SCHEMA_VERSION,
             "run_id": self._id,
             "prior": self._prior.name,
@@ -284,7 +323,6 @@ class Run:
             "epoch": epoch,
             "attempts": attempt,
         }
-        return Job(self._source.store, self._dest, self._settings, common, self._extension, self._reference)
 
     def _must_stop(self) -> str | None:
         if self._stop.is_set():
@@ -310,6 +348,7 @@ class Run:
             counts=counts,
             carried_failed=tally.carried_failed,
             ignored=dict(listing.ignored),
+            pruned=self._pruned,
             seconds=round(time.monotonic() - self._start, 3),
             stopped=stopped,
             settings_sha256=self._digest,

@@ -34,8 +34,21 @@ class Source:
     @property
     def extent(self) -> Store:
         """What an output must not lie in: the prefix that is listed, or the single object."""
-        single = self.pattern is not None and not has_magic(self.pattern)
-        return Store(self.store.fs, self.store.path(self.pattern or "")) if single else self.store
+        return Store(self.store.fs, self.store.path(self.pattern or "")) if self.single else self.store
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one object, which may hold many images."""
+        return self.pattern is not None and not has_magic(self.pattern)
+
+    def names(self, key: str) -> bool:
+        """Whether an object of this key, or a member of a container, would be listed."""
+        parts = key.split("/")
+        places = ["/".join(parts[: number + 1]) for number in range(len(parts) - 1)]
+        containers = [place for place in places if container_kind(place) is not None]
+        if self.pattern is None:
+            return not containers
+        return any(matches_whole(place, self.pattern) for place in containers or [key])
 
     def inputs(self) -> Iterator[Found]:
         """Every object, and, in place of a container that the address names, what is in it.
@@ -54,7 +67,7 @@ class Source:
     def objects(self) -> Iterator[Found]:
         """Every object, as the file system lists them. Raises RunError if it cannot be listed."""
         try:
-            if self.pattern is not None and not has_magic(self.pattern):
+            if self.single and self.pattern is not None:
                 path = self.store.path(self.pattern)
                 yield Found(self.pattern, path, *self.store.describe(path), self.store.uri_of(path))
                 return

@@ -166,9 +166,11 @@ class Store:
         return self._store(key, lambda: self._create(key, data))
 
     def exists(self, key: str) -> bool:
-        """Whether there is an object of that key."""
+        """Whether there is an object of that key. Raises ItemError where the store does not say."""
         try:
-            return _with_retries(lambda: bool(self.fs.isfile(self.path(key))))
+            return _with_retries(lambda: bool(self.fs.info(self.path(key))["type"] == "file"))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
         except Exception as error:
             raise item_error(error, self.uri(key)) from error
 
