@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 
 from fsspec.core import has_magic
 
-from pipeline.containers import Found, container_kind, members
-from pipeline.errors import RunError, SettingsError
-from pipeline.storage import Store, local_version, open_store, version_of
+from pipeline.containers import HEADS, Found, container_kind, members
+from pipeline.errors import PipelineError, RunError, SettingsError, bounded_text
+from pipeline.storage import Store, local_version, open_store, retried, version_of, without_secrets
 
 PAGE = 1000
 """Keys that one request to an object store lists."""
+_QUERY = re.compile("[?#]")
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Source:
     @property
     def extent(self) -> Store:
         """What an output must not lie in: the prefix that is listed, or the single object."""
-        return Store(self.store.fs, self.store.path(self.pattern or "")) if self.single else self.store
+        return replace(self.store, root=f"{self.store.root}/{self.pattern}") if self.single else self.store
 
     @property
     def single(self) -> bool:
@@ -78,8 +84,11 @@ class Source:
             raise RunError(f"{self.store.uri()} vanished while it was listed") from error
         except PermissionError as error:
             raise RunError(f"{self.store.uri()} may not be listed with these credentials") from error
-        except OSError as error:
-            raise RunError(f"{self.store.uri()} cannot be listed: {error}") from error
+        except PipelineError:
+            raise
+        except Exception as error:  # each client has its own
+            reason = bounded_text(without_secrets(str(error)))
+            raise RunError(f"{self.store.uri()} cannot be listed: {reason}") from error
 
 
 def open_source(address: str) -> Source:
@@ -89,15 +98,15 @@ def open_source(address: str) -> Source:
         SettingsError: there is nothing at it, or it cannot be read.
     """
     store = open_store(address)
-    if has_magic(store.root) and not store.fs.exists(store.root):
+    if has_magic(store.root) and (store.is_web or not store.fs.exists(store.root)):
         parts = store.root.split("/")
         first = next(i for i, part in enumerate(parts) if has_magic(part))
-        base = Store(store.fs, "/".join(parts[:first]) or "/")
+        base = replace(store, root="/".join(parts[:first]) or "/")
         _require(base, address)
         return Source(address, base, "/".join(parts[first:]))
     if _require(store, address) == "file":
         folder, _, name = store.root.rpartition("/")
-        return Source(address, Store(store.fs, folder or "/"), name)
+        return Source(address, replace(store, root=folder or "/"), name)
     return Source(address, store, None)
 
 
@@ -106,6 +115,8 @@ def _require(store: Store, address: str) -> str:
     try:
         if store.is_local and not os.access(store.root, os.R_OK) and os.path.exists(store.root):
             raise PermissionError
+        if store.is_web:
+            return _kind_of_page(store)
         return str(store.fs.info(store.root)["type"])
     except FileNotFoundError as error:
         raise SettingsError(f"SOURCE {store.uri()} does not exist: check the address") from error
@@ -114,8 +125,17 @@ def _require(store: Store, address: str) -> str:
             f"SOURCE {store.uri()} may not be read: check the credentials and rights"
         ) from error
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = bounded_text(without_secrets(str(error))) or type(error).__name__
         raise SettingsError(f"SOURCE {store.uri()} cannot be read: {reason}") from error
+
+
+def _kind_of_page(store: Store) -> str:
+    """A page of links is a folder; whatever else the web serves is a file."""
+    for path in (store.path(), f"{store.root}/{store.query}"):
+        with contextlib.suppress(FileNotFoundError):
+            page = str(store.fs.info(path).get("mimetype", "")).startswith("text/html")
+            return "directory" if page else "file"
+    raise FileNotFoundError
 
 
 def matches(key: str, pattern: str) -> bool:
@@ -144,6 +164,8 @@ def walk(store: Store) -> Iterator[Found]:
         return _walk_local(store)
     if "s3" in store.fs.protocol:
         return _walk_s3(store)
+    if store.is_web:
+        return _walk_web(store)
     return _walk_folders(store)
 
 
@@ -167,7 +189,8 @@ def _walk_s3(store: Store) -> Iterator[Found]:
     prefix = f"{prefix}/" if prefix else ""
     more: dict[str, str] = {}
     while True:
-        page = store.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **more)
+        ask = partial(store.fs.call_s3, "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **more)
+        page = retried(ask)
         for entry in page.get("Contents", ()):
             key = entry["Key"]
             if not key.endswith("/"):
@@ -183,7 +206,7 @@ def _walk_folders(store: Store) -> Iterator[Found]:
     folders = [store.root]
     while folders:
         folder = folders.pop()
-        for info in store.fs.ls(folder, detail=True):
+        for info in retried(partial(store.fs.ls, folder, detail=True)):
             path = str(info["name"]).rstrip("/")
             if info["type"] == "directory":
                 if path != folder:
@@ -192,6 +215,31 @@ def _walk_folders(store: Store) -> Iterator[Found]:
                 key = path[len(store.root.rstrip("/")) + 1 :]
                 yield Found(key, path, _size(info), version_of(info), store.uri_of(path))
         store.fs.invalidate_cache(folder)
+
+
+def _walk_web(store: Store) -> Iterator[Found]:
+    """Follow the links of pages downwards; sizes and versions are asked for, many at once."""
+    folders = [store.root]
+    with ThreadPoolExecutor(HEADS) as threads:
+        while folders:
+            folder = folders.pop()
+            links = {str(link) for link in retried(partial(store.fs.ls, f"{folder}/", detail=False))}
+            below = sorted(
+                link for link in links if link.startswith(f"{folder}/") and not _QUERY.search(link)
+            )
+            folders += [link.rstrip("/") for link in below if link.endswith("/") and link != f"{folder}/"]
+            keys = (link.removeprefix(f"{store.root}/") for link in below if not link.endswith("/"))
+            while some := list(islice(keys, 32 * HEADS)):
+                yield from threads.map(lambda key: _ask_web(store, key), some)
+
+
+def _ask_web(store: Store, key: str) -> Found:
+    """A link as an input; if it leads nowhere, fetching it will say so."""
+    try:
+        size, version = store.describe(store.path(key))
+    except Exception:
+        size, version = -1, ""
+    return Found(key, store.path(key), size, version, store.uri(key))
 
 
 def _size(info: dict[str, object]) -> int:

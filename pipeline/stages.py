@@ -26,7 +26,7 @@ from pipeline.intents import announce, announced
 from pipeline.keys import output_key
 from pipeline.listing import SOURCE_COLUMNS
 from pipeline.manifest import Status
-from pipeline.restoring import RestoreActor, RestorerFactory, describe, seed_of, to_float
+from pipeline.restoring import RestoreActor, Restored, RestorerFactory, describe, seed_of, to_float
 from pipeline.sandbox import Decoder
 from pipeline.settings import RunSettings
 from pipeline.storage import Store
@@ -75,6 +75,7 @@ class Item:
         picture: the decoded source.
         reference: pixels of its better version, of the same shape, where there is one.
         image: the restored pixels, (H, W, C) of the source's type, where they are to be stored.
+        losses: what its restoration had to do without.
         fatal: why the whole run must stop.
         timings: seconds per stage.
     """
@@ -85,6 +86,7 @@ class Item:
     picture: Picture | None = None
     reference: np.ndarray | None = None
     image: np.ndarray | None = None
+    losses: tuple[str, ...] = ()
     fatal: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -193,6 +195,7 @@ class RestoreItems:
         for (item, _), result in zip(whole, results, strict=True):
             item.timings["restore"] = seconds
             item.row |= {**describe(result), "device": self._actor.device}
+            item.losses = result.fallbacks if isinstance(result, Restored) else ()
             if isinstance(result, ItemError) or item.failed:
                 item.fail(
                     ItemError(ErrorCode(item.row["error_code"]), item.row["error_message"] or "no result")
@@ -253,11 +256,11 @@ class EncodeAndStore:
                 raise ItemError(ErrorCode.INTERNAL, "an image without pixels came to be stored")
             before = to_float(picture.pixels)
             after = before
-            losses: tuple[str, ...] = ()
+            losses = item.losses
             if item.image is not None:
                 after = to_float(item.image)
                 encoded = encode(picture, after, format=self._job.settings.format)
-                item.data, losses = encoded.data, encoded.losses
+                item.data, losses = encoded.data, encoded.losses + item.losses
             elif self._job.extension and picture.format != self._job.settings.format:
                 encoded = encode(picture, before, format=self._job.settings.format)
                 item.data, losses = encoded.data, encoded.losses

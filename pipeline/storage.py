@@ -58,12 +58,15 @@ def public_uri(uri: str) -> str:
     return _USER.sub("", _QUERY.sub(r"\1", uri))
 
 
+_TIMES = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "created")
+
+
 def version_of(info: Mapping[str, Any]) -> str:
     """The version of an object, from fsspec's description of it."""
     for name in ("ETag", "etag", "md5Hash", "content_md5"):
         if info.get(name):
             return str(info[name]).strip('"')
-    modified = info.get("mtime", info.get("LastModified", info.get("last_modified", info.get("created", ""))))
+    modified = next((info[name] for name in _TIMES if info.get(name)), "")
     if isinstance(modified, datetime):
         modified = modified.timestamp()
     stamp = f"{modified:.6f}" if isinstance(modified, float) else str(modified)
@@ -81,12 +84,15 @@ def open_store(address: str, **options: Any) -> Store:
     Raises:
         SettingsError: no such protocol, or its client is not installed.
     """
+    base, query = address, ""
+    if address.lower().startswith(("http://", "https://")):
+        base, mark, text = address.partition("?")
+        query = mark + text
     try:
-        fs, path = url_to_fs(address, **options)
+        fs, path = url_to_fs(base, **options)
     except (ValueError, ImportError) as error:
         raise SettingsError(f"cannot open {without_secrets(address)}: {error}") from error
-    path = path if path.startswith("http") else path.rstrip("/") or "/"
-    return Store(fs, path)
+    return Store(fs, path.rstrip("/") or "/", query)
 
 
 @dataclass(frozen=True)
@@ -96,19 +102,26 @@ class Store:
     Args:
         fs: the file system.
         root: path of the address, as the file system spells it, without a slash at its end.
+        query: of a web address, with its `?`: a signature that requests carry, and nothing else does.
     """
 
     fs: AbstractFileSystem
     root: str
+    query: str = ""
 
     @property
     def is_local(self) -> bool:
         """Whether it lies on this machine's disk."""
         return "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
 
+    @property
+    def is_web(self) -> bool:
+        """Whether it is reached by HTTP(S), where what lies below is known from links on pages."""
+        return self.root.startswith(("http://", "https://"))
+
     def path(self, key: str = "") -> str:
         """The path of a key, as the file system spells it."""
-        return f"{self.root.rstrip('/')}/{key}" if key else self.root
+        return (f"{self.root.rstrip('/')}/{key}" if key else self.root) + self.query
 
     def uri(self, key: str = "") -> str:
         """The public address of a key: never with a query, a signature or a user in it."""
@@ -136,7 +149,7 @@ class Store:
             return bytes(self.fs.cat_file(path, start=start, end=end))
 
         try:
-            return _with_retries(fetch)
+            return retried(fetch)
         except Exception as error:
             raise item_error(error, self.uri_of(path)) from error
 
@@ -168,7 +181,7 @@ class Store:
     def exists(self, key: str) -> bool:
         """Whether there is an object of that key. Raises ItemError where the store does not say."""
         try:
-            return _with_retries(lambda: bool(self.fs.info(self.path(key))["type"] == "file"))
+            return retried(lambda: bool(self.fs.info(self.path(key))["type"] == "file"))
         except (FileNotFoundError, NotADirectoryError):
             return False
         except Exception as error:
@@ -178,14 +191,14 @@ class Store:
         """When an object was last written, in seconds, by the store's own clock. Raises ItemError."""
         try:
             self.fs.invalidate_cache()
-            return float(_with_retries(lambda: self.fs.modified(self.path(key))).timestamp())
+            return float(retried(lambda: self.fs.modified(self.path(key))).timestamp())
         except Exception as error:
             raise item_error(error, self.uri(key)) from error
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
         try:
-            _with_retries(lambda: self.fs.rm_file(self.path(key)))
+            retried(lambda: self.fs.rm_file(self.path(key)))
         except FileNotFoundError:
             return
         except Exception as error:
@@ -194,7 +207,7 @@ class Store:
     def names(self, folder: str) -> list[str]:
         """Names of what lies directly in a folder, sorted; empty where there is none."""
         try:
-            found = _with_retries(lambda: self.fs.ls(self.path(folder), detail=False, refresh=True))
+            found = retried(lambda: self.fs.ls(self.path(folder), detail=False, refresh=True))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except Exception as error:
@@ -208,7 +221,7 @@ class Store:
 
     def _store(self, key: str, action: Callable[[], Result]) -> Result:
         try:
-            return _with_retries(action)
+            return retried(action)
         except PermissionError as error:
             raise RunError(
                 f"{self.uri()} denies writing: give this run the right to, or choose another DEST"
@@ -272,7 +285,7 @@ def item_error(error: BaseException, uri: str) -> ItemError:
     return ItemError(ErrorCode.STORAGE, f"{uri}: {reason}")
 
 
-def _with_retries(action: Callable[[], Result]) -> Result:
+def retried(action: Callable[[], Result]) -> Result:
     """`action()`, repeated with growing pauses while it fails in a way that may pass."""
     for attempt in range(ATTEMPTS):
         try:
