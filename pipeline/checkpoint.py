@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.buckets import DIGEST, Buckets, bucket_count, digests, group_ids, newest
@@ -30,7 +31,7 @@ that this very run has a row of it."""
 
 _KIND = 0x07
 _OWNED = 0x08  # an object of ours lies at its output's key
-_COLLIDES = 0x10  # an earlier input of the listing has the same output key
+_COLLIDES = 0x10  # another input of the listing has the same output key, and more right to it
 _REPEATED = 0x20  # an earlier input of the listing is the same object
 _SAMPLED = 0x40
 _LAST_FAILED = 0x80  # the newest row is a failure, of whatever version and settings
@@ -47,8 +48,8 @@ _ENTRY = np.dtype(
     ]
 )
 _INPUT = np.dtype([*DIGEST, ("version", "<u8"), ("index", "<i8")])
-_OUTPUT = np.dtype([*DIGEST])
-_PLACE = np.dtype([*DIGEST, ("index", "<i8")])
+_OUTPUT = np.dtype([*DIGEST, ("source", "<u8")])
+_PLACE = np.dtype([*DIGEST, ("source", "<u8"), ("index", "<i8")])
 _COLUMNS = (
     "source_uri",
     "source_version",
@@ -132,7 +133,8 @@ def pending_batches(
 ) -> Iterator[pa.RecordBatch]:
     """The inputs that are still to be done: rows of the listing, with two columns more.
 
-    `owned`: an object of ours lies at the output's key. `collides`: an earlier input has the same output key.
+    `owned`: an object of ours lies at the output's key. `collides`: another input has the same output
+    key; the one whose object lies there keeps it.
 
     Args:
         store: the destination.
@@ -229,9 +231,10 @@ class _Join:
                 )
                 entries["finished"] = batch["finished_at"].cast(pa.int64()).to_numpy()
                 self._entries.add(entries)
-                stored = [uri for uri in batch["output_uri"].to_pylist() if uri]
-                outputs = np.zeros(len(stored), _OUTPUT)
-                _put_digests(outputs, stored)
+                stored = pc.is_valid(batch["output_uri"]).to_numpy(zero_copy_only=False)
+                outputs = np.zeros(int(stored.sum()), _OUTPUT)
+                _put_digests(outputs, batch["output_uri"].drop_null().to_pylist())
+                outputs["source"] = entries["hi"][stored]
                 self._outputs.add(outputs)
 
     def _spill_listing(self) -> None:
@@ -244,7 +247,7 @@ class _Join:
             self._inputs.add(inputs)
             places = np.zeros(batch.num_rows, _PLACE)
             _put_digests(places, [f"{prefix}/{self._output(key)}" for key in batch["source_key"].to_pylist()])
-            places["index"] = inputs["index"]
+            places["source"], places["index"] = inputs["hi"], inputs["index"]
             self._places.add(places)
             if (share := self._wanted.sample) is None:
                 self._flags[inputs["index"]] = _SAMPLED
@@ -292,7 +295,10 @@ class _Join:
         output_groups, place_groups = group_ids(outputs, places)
         owned = np.isin(place_groups, output_groups)
         marks = np.where(owned, _OWNED, 0).astype(np.uint8)
-        marks[_repeats(place_groups, places["index"])] |= _COLLIDES
+        lies_there = np.isin(_mix(place_groups, places["source"]), _mix(output_groups, outputs["source"]))
+        order = np.lexsort((places["index"], places["source"], ~lies_there, place_groups))
+        later = order[1:][place_groups[order][1:] == place_groups[order][:-1]]
+        marks[later] |= _COLLIDES
         self._flags[places["index"]] |= marks
 
 
@@ -302,6 +308,11 @@ def _repeats(groups: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.
     mask = np.zeros(len(groups), dtype=bool)
     mask[order[1:]] = groups[order][1:] == groups[order][:-1]
     return mask
+
+
+def _mix(groups: NDArray[np.int64], sources: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """One number for each pair."""
+    return groups.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ sources
 
 
 def _put_digests(records: NDArray[np.void], texts: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ FOLDER = f"{PRIVATE}/manifest"
 MERGED = "rows"
 """Name of the parts that compaction leaves; parts of a run under way are called `part`."""
 ROWS_PER_FILE = 200_000
-ROWS_PER_BATCH = 65_536
+ROWS_PER_BATCH = 16_384
 ROWS_PER_GROUP = 16_384
 """Rows that a merged file compresses together."""
 FANOUT = 64

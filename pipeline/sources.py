@@ -6,11 +6,11 @@ import contextlib
 import fnmatch
 import os
 import re
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from typing import Any
 
 from fsspec.core import has_magic
 
@@ -20,6 +20,10 @@ from pipeline.storage import Store, local_version, open_store, retried, version_
 
 PAGE = 1000
 """Keys that one request to an object store lists."""
+WALKERS = 8
+"""Folders, or pages, that are listed at once."""
+MOST_FOLDERS = 100
+"""Folders on the first page of many, above which what lies in them is listed in one go."""
 _QUERY = re.compile("[?#]")
 
 
@@ -159,78 +163,115 @@ def _match_parts(parts: list[str], patterns: list[str]) -> bool:
 
 
 def walk(store: Store) -> Iterator[Found]:
-    """Every object under a store, however many: one folder or one page at a time."""
+    """Every object under a store, however many, in no order: some folders, or pages of them, at a time."""
     if store.is_local:
-        return _walk_local(store)
+        return _spread(_Place(store.root), partial(_list_local, store))
     if "s3" in store.fs.protocol:
-        return _walk_s3(store)
-    if store.is_web:
-        return _walk_web(store)
-    return _walk_folders(store)
+        return _spread(_Place(store.root), partial(_list_s3, store))
+    return _spread(_Place(store.root), partial(_list_web if store.is_web else _list_folder, store))
 
 
-def _walk_local(store: Store) -> Iterator[Found]:
-    root = store.root
-    start = len(root.rstrip("/")) + 1
-    folders = [root]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                elif entry.is_file():
-                    uri = store.uri_of(entry.path)
-                    yield Found(entry.path[start:], entry.path, *local_version(entry.stat()), uri)
+@dataclass(frozen=True)
+class _Place:
+    """Where listing goes on.
+
+    Attributes:
+        path: of a folder.
+        more: what tells the next page of it, None for the first.
+        flat: it is listed with everything below it.
+    """
+
+    path: str
+    more: Any = None
+    flat: bool = False
 
 
-def _walk_s3(store: Store) -> Iterator[Found]:
-    """Page by page: what fsspec's own listing remembers of every key would fill the memory."""
-    bucket, _, prefix = store.root.partition("/")
-    prefix = f"{prefix}/" if prefix else ""
-    more: dict[str, str] = {}
-    while True:
-        ask = partial(store.fs.call_s3, "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **more)
-        page = retried(ask)
-        for entry in page.get("Contents", ()):
-            key = entry["Key"]
-            if not key.endswith("/"):
-                path = f"{bucket}/{key}"
-                size, uri = int(entry["Size"]), store.uri_of(path)
-                yield Found(key[len(prefix) :], path, size, version_of(entry), uri)
-        if not page.get("IsTruncated"):
-            return
-        more = {"ContinuationToken": page["NextContinuationToken"]}
+_Page = tuple[list[Found], list[_Place]]
 
 
-def _walk_folders(store: Store) -> Iterator[Found]:
-    folders = [store.root]
-    while folders:
-        folder = folders.pop()
-        for info in retried(partial(store.fs.ls, folder, detail=True)):
-            path = str(info["name"]).rstrip("/")
-            if info["type"] == "directory":
-                if path != folder:
-                    folders.append(path)
-            else:
-                key = path[len(store.root.rstrip("/")) + 1 :]
-                yield Found(key, path, _size(info), version_of(info), store.uri_of(path))
-        store.fs.invalidate_cache(folder)
+def _spread(first: _Place, list_page: Callable[[_Place], _Page]) -> Iterator[Found]:
+    """List many places at once, a page each; what is not asked for yet are names of folders.
+
+    While there are too few places to keep everybody busy, they are split into their folders; a place that is
+    listed in one go takes fewer requests.
+    """
+    with ThreadPoolExecutor(WALKERS) as threads:
+        waiting, running = [first], set[Future[_Page]]()
+        while waiting or running:
+            while waiting and len(running) < WALKERS:
+                place = waiting.pop()
+                if place.more is None and not place.flat and len(waiting) + len(running) >= WALKERS:
+                    place = replace(place, flat=True)
+                running.add(threads.submit(list_page, place))
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                found, more = future.result()
+                waiting += more
+                yield from found
 
 
-def _walk_web(store: Store) -> Iterator[Found]:
-    """Follow the links of pages downwards; sizes and versions are asked for, many at once."""
-    folders = [store.root]
-    with ThreadPoolExecutor(HEADS) as threads:
-        while folders:
-            folder = folders.pop()
-            links = {str(link) for link in retried(partial(store.fs.ls, f"{folder}/", detail=False))}
-            below = sorted(
-                link for link in links if link.startswith(f"{folder}/") and not _QUERY.search(link)
-            )
-            folders += [link.rstrip("/") for link in below if link.endswith("/") and link != f"{folder}/"]
-            keys = (link.removeprefix(f"{store.root}/") for link in below if not link.endswith("/"))
-            while some := list(islice(keys, 32 * HEADS)):
-                yield from threads.map(lambda key: _ask_web(store, key), some)
+def _list_local(store: Store, place: _Place) -> _Page:
+    start = len(store.root.rstrip("/")) + 1
+    entries = os.scandir(place.path) if place.more is None else place.more
+    found: list[Found] = []
+    folders: list[_Place] = []
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(_Place(entry.path))
+        elif entry.is_file():
+            uri = store.uri_of(entry.path)
+            found.append(Found(entry.path[start:], entry.path, *local_version(entry.stat()), uri))
+        if len(found) + len(folders) == PAGE:
+            return found, [*folders, replace(place, more=entries)]
+    return found, folders
+
+
+def _list_s3(store: Store, place: _Place) -> _Page:
+    """A page of keys: what fsspec's own listing remembers of every key would fill the memory."""
+    bucket, _, prefix = place.path.partition("/")
+    start = len(store.root) + 1
+    options = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else "", "MaxKeys": PAGE}
+    options |= {} if place.flat else {"Delimiter": "/"}
+    options |= {} if place.more is None else {"ContinuationToken": place.more}
+    page = retried(partial(store.fs.call_s3, "list_objects_v2", **options))
+    folders = [f"{bucket}/{entry['Prefix'].rstrip('/')}" for entry in page.get("CommonPrefixes", ())]
+    truncated = bool(page.get("IsTruncated"))
+    if truncated and place.more is None and len(folders) > MOST_FOLDERS:
+        return [], [replace(place, flat=True)]
+    found = []
+    for entry in page.get("Contents", ()):
+        if not entry["Key"].endswith("/"):
+            path = f"{bucket}/{entry['Key']}"
+            found.append(Found(path[start:], path, int(entry["Size"]), version_of(entry), store.uri_of(path)))
+    more = [replace(place, more=page["NextContinuationToken"])] if truncated else []
+    return found, [*map(_Place, folders), *more]
+
+
+def _list_folder(store: Store, place: _Place) -> _Page:
+    """A folder, as fsspec lists it."""
+    found: list[Found] = []
+    folders: list[_Place] = []
+    start = len(store.root.rstrip("/")) + 1
+    for info in retried(partial(store.fs.ls, place.path, detail=True)):
+        path = str(info["name"]).rstrip("/")
+        if info["type"] != "directory":
+            found.append(Found(path[start:], path, _size(info), version_of(info), store.uri_of(path)))
+        elif path != place.path:
+            folders.append(_Place(path))
+    store.fs.invalidate_cache(place.path)
+    return found, folders
+
+
+def _list_web(store: Store, place: _Place) -> _Page:
+    """The links of a page downwards; sizes and versions are asked for, some at once."""
+    if place.more is None:
+        links = {str(link) for link in retried(partial(store.fs.ls, f"{place.path}/", detail=False))}
+        below = [link for link in links if link.startswith(f"{place.path}/") and not _QUERY.search(link)]
+        keys = [link.removeprefix(f"{store.root}/") for link in below if not link.endswith("/")]
+        folders = [_Place(link.rstrip("/")) for link in below if link.endswith("/")]
+        return [], [*(folder for folder in folders if folder != place), replace(place, more=keys)]
+    some, rest = place.more[:HEADS], place.more[HEADS:]
+    return [_ask_web(store, key) for key in some], [replace(place, more=rest)] if rest else []
 
 
 def _ask_web(store: Store, key: str) -> Found:

@@ -254,11 +254,10 @@ class EncodeAndStore:
             picture = item.picture
             if picture is None:
                 raise ItemError(ErrorCode.INTERNAL, "an image without pixels came to be stored")
-            before = to_float(picture.pixels)
-            after = before
+            before = after = picture.pixels
             losses = item.losses
             if item.image is not None:
-                after = to_float(item.image)
+                after = item.image
                 encoded = encode(picture, after, format=self._job.settings.format)
                 item.data, losses = encoded.data, encoded.losses + item.losses
             elif self._job.extension and picture.format != self._job.settings.format:
@@ -291,7 +290,7 @@ class EncodeAndStore:
 
 
 def measure(before: np.ndarray, after: np.ndarray, reference: np.ndarray | None = None) -> dict[str, float]:
-    """Scores of an image before and after, by the manifest's names.
+    """Scores of an image before and after, of any type, by the manifest's names.
 
     Those without a reference are those of the middle of the green channel: a fraction of the cost, and as
     telling.
@@ -303,8 +302,8 @@ def measure(before: np.ndarray, after: np.ndarray, reference: np.ndarray | None 
         better = to_float(reference)
         for when, image in (("before", before), ("after", after)):
             scores |= {
-                f"psnr_{when}": metrics.psnr(image, better),
-                f"ssim_{when}": metrics.ssim(image, better),
+                f"psnr_{when}": metrics.psnr(to_float(image), better),
+                f"ssim_{when}": metrics.ssim(to_float(image), better),
             }
     first = metrics.no_reference(_middle(before))
     second = first if after is before else metrics.no_reference(_middle(after))
@@ -314,10 +313,11 @@ def measure(before: np.ndarray, after: np.ndarray, reference: np.ndarray | None 
 
 
 def _middle(image: np.ndarray) -> np.ndarray:
-    """At most `SCORED` x `SCORED` pixels of one channel, whose corner lies on the grid of JPEG's blocks."""
+    """At most `SCORED` x `SCORED` floats of one channel, whose corner lies on the grid of JPEG's blocks."""
     top, left = ((side - min(side, SCORED)) // 16 * 8 for side in image.shape[:2])
     channel = image.shape[2] // 2
-    return image[top : top + SCORED, left : left + SCORED, channel : channel + 1]
+    part = image[top : top + SCORED, left : left + SCORED, channel : channel + 1]
+    return to_float(np.ascontiguousarray(part))
 
 
 def as_table(items: list[Item]) -> pa.Table:

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError, bounded_text
+from pipeline.errors import MAX_MESSAGE, ErrorCode, ItemError, RunError, SettingsError, bounded_text
 
 PRIVATE = "_i2r"
 """Folder of a destination that holds what is ours and is no restored image."""
@@ -281,8 +281,9 @@ def item_error(error: BaseException, uri: str) -> ItemError:
         return ItemError(ErrorCode.NOT_FOUND, f"{uri} is not there")
     if isinstance(error, PermissionError):
         return ItemError(ErrorCode.FORBIDDEN, f"{uri} may not be read or written with these credentials")
-    reason = bounded_text(without_secrets(str(error))) or type(error).__name__
-    return ItemError(ErrorCode.STORAGE, f"{uri}: {reason}")
+    reason = bounded_text(without_secrets(str(error)), MAX_MESSAGE // 2) or type(error).__name__
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    return ItemError(ErrorCode.STORAGE, f"{uri}: {reason}{notes}")
 
 
 def retried(action: Callable[[], Result]) -> Result:
@@ -293,7 +294,10 @@ def retried(action: Callable[[], Result]) -> Result:
         except _FINAL:
             raise
         except Exception as error:
-            if attempt == ATTEMPTS - 1 or (isinstance(error, OSError) and error.errno in _NO_SPACE):
+            if isinstance(error, OSError) and error.errno in _NO_SPACE:
+                raise
+            if attempt == ATTEMPTS - 1:
+                error.add_note(f"given up after {ATTEMPTS} attempts")
                 raise
             time.sleep(FIRST_PAUSE * 2**attempt * (0.5 + random.random()))
     raise AssertionError("unreachable")
