@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.buckets import DIGEST, Buckets, bucket_count, digests, newest
 from pipeline.errors import ErrorCode, ItemError, SettingsError
 from pipeline.lease import describe, epochs, is_dead, read_holder
-from pipeline.manifest import ManifestFile, Status, manifest_files, read_batches, row_count
+from pipeline.manifest import ManifestFile, Status, manifest_files, read_batches, total_rows
 from pipeline.storage import Store, open_store
 from pipeline.summary import read_records
 
@@ -124,7 +124,7 @@ def newest_rows(store: Store, columns: Sequence[str]) -> Iterator[pa.RecordBatch
 
 def newest_mask(store: Store, files: Sequence[ManifestFile], folder: Path) -> NDArray[np.bool_]:
     """For every row of the files, whether it is the newest of its source; on disk, in a folder of its own."""
-    total = sum(row_count(store, file.key) for file in files)
+    total = total_rows(store, [file.key for file in files])
     buckets = Buckets(folder / "rows", _ENTRY, bucket_count(total))
     mask = np.memmap(folder / "newest", dtype=np.bool_, mode="w+", shape=max(total, 1))
     for start, batch in numbered_batches(store, files, _ORDER):

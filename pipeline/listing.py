@@ -46,18 +46,19 @@ class Listing:
 
     Attributes:
         count: inputs.
+        parts: key and rows of each stored part.
         ignored: other objects, by extension.
     """
 
     def __init__(self, store: Store, folder: str) -> None:
         self._store, self._folder = store, folder
-        self._parts: list[str] = []
+        self.parts: list[tuple[str, int]] = []
         self.count = 0
         self.ignored: Counter[str] = Counter()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The inputs, in the order in which they were listed."""
-        for part in self._parts:
+        for part, _ in self.parts:
             yield from read_batches(self._store, part)
 
     def fill(self, source: Source, settings: RunSettings) -> None:
@@ -83,10 +84,10 @@ class Listing:
 
     def store_part(self, batches: Sequence[pa.RecordBatch]) -> None:
         """Append inputs, in batches of `SCHEMA`, as one part."""
-        part = f"{self._folder}/part-{len(self._parts):06d}.parquet"
+        part = f"{self._folder}/part-{len(self.parts):06d}.parquet"
         table = pa.Table.from_batches(batches)
         self._store.write(part, to_parquet(table))
-        self._parts.append(part)
+        self.parts.append((part, table.num_rows))
         self.count += table.num_rows
 
     def _ignore(self, key: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ ROWS_PER_FILE = 200_000
 ROWS_PER_BATCH = 16_384
 ROWS_PER_GROUP = 16_384
 """Rows that a merged file compresses together."""
+FOOTERS = 16
+"""Objects that are asked at once for how many rows they have."""
 FANOUT = 64
 """Parts of a run under way that are merged into one, and so on: a run of a year leaves some hundred."""
 
@@ -232,7 +235,7 @@ def compact(store: Store, run_id: str) -> None:
     parts = [file.key for file in manifest_files(store, run_id)]
     if len(parts) < 2:
         return
-    rows = sum(row_count(store, part) for part in parts)
+    rows = total_rows(store, parts)
     total = -(-rows // ROWS_PER_FILE)
     batches = (batch for part in parts for batch in read_batches(store, part))
     for number in range(total):
@@ -266,6 +269,12 @@ def _merged_file(batches: Iterator[pa.RecordBatch], rows: int) -> bytes:
 def _of_schema(batches: Sequence[pa.RecordBatch]) -> pa.Table:
     """Batches as one table of `SCHEMA`."""
     return pa.Table.from_batches(batches).cast(SCHEMA)
+
+
+def total_rows(store: Store, keys: Sequence[str]) -> int:
+    """Rows of Parquet objects, many footers at once."""
+    with ThreadPoolExecutor(FOOTERS) as threads:
+        return sum(threads.map(lambda key: row_count(store, key), keys))
 
 
 def row_count(store: Store, key: str) -> int:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import manifest
-from pipeline.checkpoint import Tally, Wanted, pending_batches
+from pipeline.checkpoint import Tally, Wanted, is_large, pending_batches
 from pipeline.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import ErrorCode, LeaseHeldError, PipelineError, RunError, SettingsError
 from pipeline.intents import withdraw, withdraw_all
@@ -146,9 +147,10 @@ class Run:
             listing = Listing(self._dest, f"{run_folder(self._id)}/listing")
             self._tell("listing")
             listing.fill(self._source, self._settings)
-            parts = self._store_pending(listing, self._wanted(lease.epoch), attempt=1)
             writer = self._writer()
-            reason = self._restore(listing, parts, lease, writer) if parts else None
+            with self._cluster_for(listing):
+                parts = self._store_pending(listing, self._wanted(lease.epoch), attempt=1)
+                reason = self._restore(listing, parts, lease, writer) if parts else None
             if self._settings.prune and reason is None:
                 self._tell("pruning")
                 self._prune(listing, lease, writer)
@@ -161,6 +163,14 @@ class Run:
             lease.check()
             summary.store(self._dest)
             return summary
+
+    def _cluster_for(self, listing: Listing) -> AbstractContextManager[object]:
+        """Ray, where leaving out what is done is work for more than one machine; otherwise it can wait."""
+        if not is_large(self._dest, listing, manifest_files(self._dest)):
+            return nullcontext()
+        from pipeline.engine import ray_session
+
+        return ray_session(self._settings, self._address)
 
     def _wanted(self, epoch: int | None = None) -> Wanted:
         return Wanted.of(self._settings, self._digest, epoch, self._redo)

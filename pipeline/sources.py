@@ -190,7 +190,7 @@ _Page = tuple[list[Found], list[_Place]]
 
 
 def _spread(first: _Place, list_page: Callable[[_Place], _Page]) -> Iterator[Found]:
-    """List many places at once, a page each; what is not asked for yet are names of folders.
+    """List many places at once, a page each, the latest first: what waits are the folders of a few pages.
 
     While there are too few places to keep everybody busy, they are split into their folders; a place that is
     listed in one go takes fewer requests.
@@ -222,7 +222,7 @@ def _list_local(store: Store, place: _Place) -> _Page:
             uri = store.uri_of(entry.path)
             found.append(Found(entry.path[start:], entry.path, *local_version(entry.stat()), uri))
         if len(found) + len(folders) == PAGE:
-            return found, [*folders, replace(place, more=entries)]
+            return found, [replace(place, more=entries), *folders]
     return found, folders
 
 
@@ -244,7 +244,7 @@ def _list_s3(store: Store, place: _Place) -> _Page:
             path = f"{bucket}/{entry['Key']}"
             found.append(Found(path[start:], path, int(entry["Size"]), version_of(entry), store.uri_of(path)))
     more = [replace(place, more=page["NextContinuationToken"])] if truncated else []
-    return found, [*map(_Place, folders), *more]
+    return found, [*more, *map(_Place, folders)]
 
 
 def _list_folder(store: Store, place: _Place) -> _Page:
@@ -269,7 +269,7 @@ def _list_web(store: Store, place: _Place) -> _Page:
         below = [link for link in links if link.startswith(f"{place.path}/") and not _QUERY.search(link)]
         keys = [link.removeprefix(f"{store.root}/") for link in below if not link.endswith("/")]
         folders = [_Place(link.rstrip("/")) for link in below if link.endswith("/")]
-        return [], [*(folder for folder in folders if folder != place), replace(place, more=keys)]
+        return [], [replace(place, more=keys), *(folder for folder in folders if folder != place)]
     some, rest = place.more[:HEADS], place.more[HEADS:]
     return [_ask_web(store, key) for key in some], [replace(place, more=rest)] if rest else []
 

@@ -14,6 +14,7 @@ import pytest
 from conftest import write_image
 from standin import BAD, BROKEN, CLEAN, DEADLY, StandIn
 
+from pipeline import checkpoint
 from pipeline.cleaning import clean_dataset
 from pipeline.errors import LeaseHeldError, RunError, SettingsError
 from pipeline.inspection import newest_rows, read_status, verify_dataset
@@ -129,6 +130,17 @@ def test_the_status_tells_generations_apart(source: Path, tmp_path: Path) -> Non
     status = read_status(str(dest))
     told = [(generation.inputs, generation.superseded) for generation in status.generations]
     assert (status.inputs, told) == (6, [(4, 2), (2, 0)])
+
+
+def test_a_large_manifest_is_joined_on_the_cluster(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dest = tmp_path / "dest"
+    restore(source, dest, limit=4)
+    monkeypatch.setattr(checkpoint, "LARGE", 3)
+    write_image(source / "new.png", 98)
+    summary = restore(source, dest, batch=1)
+    assert (summary.counts["restored"], summary.counts["carried"]) == (3, 4)
 
 
 def test_only_what_changed_or_came_is_done(source: Path, tmp_path: Path) -> None:
