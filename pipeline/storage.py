@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
+import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
@@ -28,9 +29,12 @@ from pipeline.errors import MAX_MESSAGE, ErrorCode, ItemError, RunError, Setting
 PRIVATE = "_i2r"
 """Folder of a destination that holds what is ours and is no restored image."""
 
-ATTEMPTS = 5
+ATTEMPTS = 7
 FIRST_PAUSE = 0.2
 """Seconds before the first repetition of a request that failed; doubled, with jitter, each time."""
+
+_ONE_TRY = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
+"""For S3's client, which would repeat each of our repetitions itself, for minutes in all."""
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _FINAL = (
@@ -88,6 +92,8 @@ def open_store(address: str, **options: Any) -> Store:
     if address.lower().startswith(("http://", "https://")):
         base, mark, text = address.partition("?")
         query = mark + text
+    if base.startswith(("s3://", "s3a://")):
+        options = _ONE_TRY | fsspec.config.conf.get("s3", {}) | options
     try:
         fs, path = url_to_fs(base, **options)
     except (ValueError, ImportError) as error:

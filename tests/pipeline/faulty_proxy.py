@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 _HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 _BODY = (
-    b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>%s</Message>'
+    b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>Try again later.</Message>'
     b"<RequestId>1</RequestId></Error>"
 )
 
@@ -102,7 +102,7 @@ class FaultyProxy:
                 self._hand_on(request, body, half=fault is Fault.HALF)
 
     def _refuse(self, request: http.server.BaseHTTPRequestHandler, status: int, code: bytes) -> None:
-        body = b"" if request.command == "HEAD" else _BODY % (code, b"Please reduce your request rate.")
+        body = b"" if request.command == "HEAD" else _BODY % code
         request.send_response(status)
         request.send_header("Content-Length", str(len(body)))
         request.send_header("Content-Type", "application/xml")

@@ -2,7 +2,7 @@
 
     python tests/pipeline/soak.py --kills 30 --out benchmarks/soak
 
-A soak that was interrupted goes on where it was: OUT.json holds what is done.
+Every kill is written down at once; `--resume` goes on after them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ from kills import IMAGES, IN_FLIGHT, Outcome, Victim, kill_and_rerun, three_node
 
 
 def main() -> None:
-    """Kill until there are enough, or the time is over; every kill is written down at once."""
+    """Kill until there are enough, or the time is over."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kills", type=int, default=30, help="kills in all")
     parser.add_argument("--minutes", type=float, default=600, help="stop before a kill that begins later")
     parser.add_argument("--out", type=Path, required=True, help="results go to OUT.json and OUT.md")
+    parser.add_argument("--resume", action="store_true", help="go on after the kills that OUT.json holds")
     arguments = parser.parse_args()
     start, file = time.monotonic(), arguments.out.with_suffix(".json")
-    done = [Outcome(**entry) for entry in json.loads(file.read_text())] if file.exists() else []
+    done = []
+    if arguments.resume and file.exists():
+        done = [Outcome(**entry) for entry in json.loads(file.read_text())]
     with three_nodes() as nodes:
         for number in range(len(done), arguments.kills):
             if time.monotonic() - start > 60 * arguments.minutes:

@@ -18,6 +18,7 @@ from standin import BROKEN as DIVIDES_BY_ZERO
 from standin import DEADLY
 from test_run import images, restore, rows
 
+from pipeline import storage
 from pipeline.errors import ErrorCode, ItemError, RunError
 from pipeline.inspection import verify_dataset
 from pipeline.storage import open_store
@@ -67,8 +68,10 @@ def test_a_slow_answer_is_waited_for(proxy: FaultyProxy, bucket: str) -> None:
 
 @pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.THROTTLED, Fault.HALF])
 def test_a_store_that_stays_away_is_given_up_within_bounds(
-    proxy: FaultyProxy, bucket: str, fault: Fault
+    proxy: FaultyProxy, bucket: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if fault is not Fault.UNAVAILABLE:
+        monkeypatch.setattr(storage, "FIRST_PAUSE", 0.01)
     store = open_store(f"{bucket}/dest")
     store.write("a.bin", b"content" * 100)
     proxy.plan = first(10**6, fault, "GET")
