@@ -22,7 +22,6 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +32,7 @@ FOLDER_KEYS = 1000
 DONE_SHARE = 10
 """One key in so many has no row yet."""
 LIMIT_MIB = 300
+MOTO_ACCOUNT = "123456789012"
 ACCESS = {
     "AWS_ACCESS_KEY_ID": "benchmark",
     "AWS_SECRET_ACCESS_KEY": "benchmark",
@@ -68,21 +68,40 @@ def main() -> None:
     )
     parser.add_argument("--s3", type=int, nargs="*", default=[5_000, 50_000], help="keys on the S3 endpoint")
     parser.add_argument("--out", type=Path, help="results go to OUT.json and OUT.md")
+    parser.add_argument("--serve", type=int, nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--measure", nargs=3, metavar=("SOURCE", "DEST", "KIND"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(asdict(measure(*arguments.measure))))
         return
-    results = [run_local(keys) for keys in arguments.local]
+    if arguments.serve:
+        serve(*arguments.serve)
+        return
+    results = read_results(arguments.out) if arguments.out else {}
+
+    def keep(result: Result) -> None:
+        """Written down at once: a large case takes minutes."""
+        results[result.source, result.keys] = result
+        if arguments.out:
+            written = [results[case] for case in sorted(results)]
+            content = json.dumps([asdict(case) for case in written], indent=1)
+            arguments.out.with_suffix(".json").write_text(content + "\n")
+            arguments.out.with_suffix(".md").write_text(as_markdown(written))
+
+    for keys in arguments.local:
+        keep(run_local(keys))
     if arguments.s3:
-        with s3_endpoint():
-            results += [run_s3(keys) for keys in arguments.s3]
-    print(as_markdown(results))
-    if arguments.out:
-        arguments.out.with_suffix(".json").write_text(
-            json.dumps([asdict(r) for r in results], indent=1) + "\n"
-        )
-        arguments.out.with_suffix(".md").write_text(as_markdown(results))
+        with s3_endpoint(arguments.s3):
+            for keys in arguments.s3:
+                keep(run_s3(keys))
+    print(as_markdown([results[case] for case in sorted(results)]))
+
+
+def read_results(out: Path) -> dict[tuple[str, int], Result]:
+    """What was written down earlier, by source and keys."""
+    file = out.with_suffix(".json")
+    earlier = [Result(**entry) for entry in json.loads(file.read_text())] if file.exists() else []
+    return {(result.source, result.keys): result for result in earlier}
 
 
 def run_local(keys: int) -> Result:
@@ -100,18 +119,14 @@ def run_local(keys: int) -> Result:
 
 
 def run_s3(keys: int) -> Result:
-    """List and join so many objects of an S3 endpoint."""
-    from pipeline.storage import open_store
-
-    bucket = f"listing-{keys}"
-    store = open_store(f"s3://{bucket}")
-    store.fs.mkdir(bucket)
-    names = (f"source/{number // FOLDER_KEYS:04d}/scan-{number:08d}.jpg" for number in range(keys))
-    with ThreadPoolExecutor(16) as threads:
-        for _ in threads.map(lambda name: store.write(name, b"x"), names):
-            pass
+    """List and join the bucket of so many objects."""
     with tempfile.TemporaryDirectory(prefix="i2r-listing-") as folder:
-        return in_fresh_process(f"s3://{bucket}/source", f"{folder}/dest", "s3")
+        return in_fresh_process(f"s3://{bucket_of(keys)}/source", f"{folder}/dest", "s3")
+
+
+def bucket_of(keys: int) -> str:
+    """The name of the bucket with so many objects."""
+    return f"listing-{keys}"
 
 
 def in_fresh_process(source: str, dest: str, kind: str) -> Result:
@@ -190,33 +205,39 @@ def resident_mib(name: str) -> float:
 
 
 @contextlib.contextmanager
-def s3_endpoint() -> Iterator[None]:
-    """An S3 endpoint on this machine, which this process and its children use."""
+def s3_endpoint(counts: Sequence[int]) -> Iterator[None]:
+    """An S3 endpoint on this machine, with a bucket of each of so many objects, for child processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     os.environ.update(ACCESS | {"AWS_ENDPOINT_URL": address})
-    command = [
-        sys.executable,
-        "-c",
-        "from moto.server import main; main()",
-        "-H",
-        "127.0.0.1",
-        "-p",
-        str(port),
-    ]
+    command = [sys.executable, __file__, "--serve", *map(str, [port, *counts])]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(600):
+        while server.poll() is None:
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(address, timeout=1).close()
                 break
-            time.sleep(0.1)
+            time.sleep(0.2)
         yield
     finally:
         server.terminate()
         server.wait()
+
+
+def serve(port: int, *counts: int) -> None:
+    """Be that endpoint; the buckets are filled before it answers, as 50,000 requests would take minutes."""
+    from moto.s3.models import s3_backends
+    from moto.server import main as answer
+
+    backend = s3_backends[MOTO_ACCOUNT]["aws"]
+    for keys in counts:
+        backend.create_bucket(bucket_of(keys), ACCESS["AWS_DEFAULT_REGION"])
+        for number in range(keys):
+            name = f"source/{number // FOLDER_KEYS:04d}/scan-{number:08d}.jpg"
+            backend.put_object(bucket_of(keys), name, b"x")
+    answer(["-H", "127.0.0.1", "-p", str(port)])
 
 
 def as_markdown(results: Sequence[Result]) -> str:
