@@ -1,6 +1,7 @@
 # make demo   restore the sample photographs and look at the result
 # make test   every check: lint, types, import direction, tests
 # make check  the checks that run nothing
+# make soak   thirty kills of actors, nodes and drivers on a cluster of three nodes; takes about an hour
 # make lock   resolve the pinned dependencies anew
 #
 # PYTHON      a Python >= 3.11 to make .venv with
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 
-.PHONY: demo test check lock clean
+.PHONY: demo test check soak lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -21,6 +22,9 @@ demo: $(VENV)/installed
 
 test: check
 	$(BIN)/pytest
+
+soak: $(VENV)/installed-dev
+	$(BIN)/python tests/pipeline/soak.py --kills 30 --out benchmarks/soak
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check

@@ -49,7 +49,7 @@ def noise_level(image: Image) -> float:
 
 def sharpness(image: Image) -> float:
     """Standard deviation of the Laplacian of the luminance: low for blurred images. Zero under 3 px."""
-    luminance = image.mean(axis=-1)
+    luminance = _luminance(image)
     if min(luminance.shape) < 3:
         return 0.0
     laplacian = (
@@ -64,7 +64,7 @@ def sharpness(image: Image) -> float:
 
 def blockiness(image: Image) -> float:
     """Mean step across the borders of the 8x8 JPEG grid over the mean step elsewhere; 1 without a grid."""
-    luminance = image.mean(axis=-1)
+    luminance = _luminance(image)
     ratios = []
     for axis in (0, 1):
         steps = np.abs(np.diff(luminance, axis=axis)).mean(axis=1 - axis)
@@ -77,6 +77,11 @@ def blockiness(image: Image) -> float:
 def no_reference(image: Image) -> dict[str, float]:
     """The scores that need no reference."""
     return {"noise_level": noise_level(image), "sharpness": sharpness(image), "blockiness": blockiness(image)}
+
+
+def _luminance(image: Image) -> Image:
+    """The mean of the channels, (H, W)."""
+    return image[..., 0] if image.shape[-1] == 1 else image.mean(axis=-1)
 
 
 def _batch(image: Image) -> Tensor:

@@ -23,7 +23,7 @@ from i2r.fidelity import consistency_psnr
 from i2r.prior import Prior
 from i2r.rectification import fill_damage, fill_streaks, remove_blocks, remove_noise, sharpen
 from i2r.sampling import Process, Query, counted, drive
-from i2r.settings import RestoreSettings
+from i2r.settings import SMALLEST_TILE, TILE_STEP, RestoreSettings
 from i2r.tiling import FixedShapeEvaluator, TileGrid
 from i2r.typicality import SMALLEST_SIDE, Region, discoveries, measure, regions, typicality
 
@@ -119,6 +119,23 @@ class Restorer:
         self.evaluator = FixedShapeEvaluator(
             prior, self.settings.tile // self.space.factor, self.settings.tiles_per_batch
         )
+
+    def smaller(self) -> tuple[str, Restorer] | None:
+        """A restorer that needs less of the device's memory, and the setting in which it differs.
+
+        Half the tiles in a batch, then half the tile; None once neither can be halved. Its results differ in
+        their last digits.
+        """
+        tiles, side = self.settings.tiles_per_batch // 2, self.settings.tile // 2
+        side -= side % math.lcm(TILE_STEP, self.prior.stride)
+        if tiles:
+            change = {"tiles_per_batch": tiles}
+        elif side >= SMALLEST_TILE:
+            change = {"tile": side, "overlap": min(self.settings.overlap, side // 2)}
+        else:
+            return None
+        name, value = next(iter(change.items()))
+        return f"{name}={value}", Restorer(self.prior, self.settings.model_copy(update=change))
 
     def restore(self, images: Sequence[NDArray[np.float32]], seeds: Sequence[int]) -> list[Restoration]:
         """Restore images of mixed sizes, sharing network batches between them.

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+SMALLEST_TILE = 32
+TILE_STEP = 8
+"""Sides of tiles, in pixels: at least so many, and a multiple of this."""
+
 
 class RestoreSettings(BaseModel):
     """Settings of :class:`i2r.restorer.Restorer`, the same for every image and every degradation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tile: int = Field(208, ge=32, le=2048, multiple_of=8, description="side of a tile, in pixels")
+    tile: int = Field(
+        208, ge=SMALLEST_TILE, le=2048, multiple_of=TILE_STEP, description="side of a tile, in pixels"
+    )
     overlap: int = Field(16, ge=0, description="how far neighbouring tiles reach into each other, in pixels")
     # More fill a GPU. On a CPU they gain nothing, and with several threads the place of a tile in its batch
     # moves the last bits of its result.

@@ -34,6 +34,9 @@ _OPTIONS = (
     click.option("--retry-failed", is_flag=True, default=None, help="Try again what failed earlier."),
     click.option("--limit", type=int, help="Handle at most so many inputs."),
     click.option("--sample", type=float, help="Share of the inputs, from 0 to 1, always the same ones."),
+    click.option(
+        "--prune", is_flag=True, default=None, help="Remove restored images whose source was deleted."
+    ),
     click.option("--reference", metavar="PREFIX", help="Better versions, paired by key, to measure against."),
     click.option("--workers", type=int, help="Models at work at once. [default: what the machine holds]"),
     click.option("--threads", type=int, help="CPU threads of one model."),

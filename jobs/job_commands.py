@@ -216,8 +216,8 @@ def exit_status(job: SubmittedJob, run: RunWatch) -> int:
         return ExitStatus.DONE
     if job.state == "STOPPED":
         return ExitStatus.BROKEN if run.was_cut_off() else ExitStatus.STOPPED
-    known = job.exit_code is not None and job.exit_code in set(ExitStatus)
-    return ExitStatus(job.exit_code) if known else ExitStatus.BROKEN
+    known = {int(status): status for status in ExitStatus}
+    return known.get(job.exit_code, ExitStatus.BROKEN) if job.exit_code is not None else ExitStatus.BROKEN
 
 
 def _watch_of(job: SubmittedJob) -> RunWatch:

@@ -23,8 +23,14 @@ def print_summary(summary: RunSummary) -> None:
     counts = summary.counts
     if summary.dry_run:
         print(f"would handle {counts['left']} images; {counts['carried']} are done already")
+        for uri in summary.prunable:
+            print(f"would prune: {uri}")
+        if (more := summary.pruned - len(summary.prunable)) > 0:
+            print(f"and {more} more")
     else:
         print(f"run {summary.run_id}: {_counted(counts)} in {duration(summary.seconds)}")
+        if summary.pruned:
+            print(f"pruned: {summary.pruned} restored images, whose sources were deleted")
     if summary.stopped:
         print(f"stopped early: {summary.stopped}; the same command goes on")
     if summary.carried_failed:
@@ -41,10 +47,15 @@ def print_status(status: DatasetStatus) -> None:
     console = Console(soft_wrap=True)
     print(f"{status.dest}: {status.inputs} inputs, {len(status.runs)} finished runs")
     print(f"writing now: {status.holder or 'nobody'}")
-    table = Table("settings", "prior", "status", "inputs", box=None, pad_edge=False)
-    for group, number in sorted(status.groups.items()):
-        table.add_row(group.settings_sha256[:12], group.prior, group.status, str(number))
-    if status.groups:
+    table = Table("settings", "prior", "last", "status", "inputs", box=None, pad_edge=False)
+    for generation in status.generations:
+        cells = (generation.settings_sha256[:12], generation.prior, f"{generation.last:%Y-%m-%d %H:%M}")
+        for group, number in sorted(status.groups.items()):
+            if (group.settings_sha256, group.prior) == (generation.settings_sha256, generation.prior):
+                table.add_row(*cells, group.status, str(number))
+        if generation.superseded:
+            table.add_row(*cells, "superseded", str(generation.superseded))
+    if status.generations:
         console.print(table)
     for code, number in sorted(status.errors.items()):
         print(f"failed, {code}: {number}")

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
         RunError,
         SettingsError,
     )
-    from pipeline.restoring import ImageRestorer, PriorIdentity, RestoreActor, RestorerFactory
+    from pipeline.restoring import (
+        ImageRestorer,
+        PriorIdentity,
+        PriorRestorerFactory,
+        RestoreActor,
+        RestorerFactory,
+    )
     from pipeline.run import restore_dataset
     from pipeline.settings import RunSettings, load_settings
     from pipeline.summary import ExitStatus, Progress, RunSummary
@@ -27,6 +33,7 @@ _HOMES = {
     "LeaseHeldError": "errors",
     "PipelineError": "errors",
     "PriorIdentity": "restoring",
+    "PriorRestorerFactory": "restoring",
     "Progress": "summary",
     "RestoreActor": "restoring",
     "RestorerFactory": "restoring",
@@ -46,6 +53,7 @@ __all__ = [
     "LeaseHeldError",
     "PipelineError",
     "PriorIdentity",
+    "PriorRestorerFactory",
     "Progress",
     "RestoreActor",
     "RestorerFactory",

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-ROWS_PER_BUCKET = 250_000
-"""Records of one bucket: with their sort they take some 50 MB."""
+ROWS_PER_BUCKET = 131_072
+"""Records of one bucket: with their sort they take some 30 MB."""
 
 DIGEST = [("hi", "<u8"), ("lo", "<u8")]
 """Fields that every record begins with: the digest of the text it is about."""

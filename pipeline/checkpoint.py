@@ -9,10 +9,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.buckets import DIGEST, Buckets, bucket_count, digests, group_ids, newest
@@ -20,7 +22,8 @@ from pipeline.errors import ItemError
 from pipeline.intents import announced
 from pipeline.keys import output_key
 from pipeline.listing import Listing
-from pipeline.manifest import ManifestFile, Status, read_batches, row_count
+from pipeline.manifest import ManifestFile, Status, read_batches, total_rows
+from pipeline.scatter import ray_is_here, scattered
 from pipeline.settings import Only, RunSettings
 from pipeline.storage import Store
 
@@ -28,9 +31,12 @@ NEW, CHANGED, OUTDATED, FAILED, DONE, HANDLED = range(6)
 """What the manifest knows of an input: nothing; another version; other settings; a failure; that it is done;
 that this very run has a row of it."""
 
+LARGE = 2_000_000
+"""Rows of listing and manifest together, above which their parts are read and digested on the cluster."""
+
 _KIND = 0x07
 _OWNED = 0x08  # an object of ours lies at its output's key
-_COLLIDES = 0x10  # an earlier input of the listing has the same output key
+_COLLIDES = 0x10  # another input of the listing has the same output key, and more right to it
 _REPEATED = 0x20  # an earlier input of the listing is the same object
 _SAMPLED = 0x40
 _LAST_FAILED = 0x80  # the newest row is a failure, of whatever version and settings
@@ -47,8 +53,8 @@ _ENTRY = np.dtype(
     ]
 )
 _INPUT = np.dtype([*DIGEST, ("version", "<u8"), ("index", "<i8")])
-_OUTPUT = np.dtype([*DIGEST])
-_PLACE = np.dtype([*DIGEST, ("index", "<i8")])
+_OUTPUT = np.dtype([*DIGEST, ("source", "<u8")])
+_PLACE = np.dtype([*DIGEST, ("source", "<u8"), ("index", "<i8")])
 _COLUMNS = (
     "source_uri",
     "source_version",
@@ -132,7 +138,8 @@ def pending_batches(
 ) -> Iterator[pa.RecordBatch]:
     """The inputs that are still to be done: rows of the listing, with two columns more.
 
-    `owned`: an object of ours lies at the output's key. `collides`: an earlier input has the same output key.
+    `owned`: an object of ours lies at the output's key. `collides`: another input has the same output
+    key; the one whose object lies there keeps it.
 
     Args:
         store: the destination.
@@ -176,6 +183,11 @@ def _with_flags(batch: pa.RecordBatch, flags: NDArray[np.uint8], chosen: NDArray
     return picked
 
 
+def is_large(store: Store, listing: Listing, manifest: Sequence[ManifestFile]) -> bool:
+    """Whether an anti-join is worth a cluster."""
+    return listing.count + total_rows(store, [file.key for file in manifest]) > LARGE
+
+
 class _Join:
     """One anti-join, spilled to a folder of its own."""
 
@@ -190,7 +202,9 @@ class _Join:
     ) -> None:
         self._store, self._listing, self._manifest = store, listing, manifest
         self._wanted, self._extension = wanted, extension
-        count = bucket_count(listing.count + sum(row_count(store, file.key) for file in manifest))
+        rows = listing.count + total_rows(store, [file.key for file in manifest])
+        self._on_cluster = rows > LARGE and ray_is_here()
+        count = bucket_count(rows)
         self._entries = Buckets(folder / "entries", _ENTRY, count)
         self._outputs = Buckets(folder / "outputs", _OUTPUT, count)
         self._inputs = Buckets(folder / "inputs", _INPUT, count)
@@ -216,47 +230,24 @@ class _Join:
             self._outputs.add(outputs)
 
     def _spill_manifest(self) -> None:
-        for file in self._manifest:
-            for batch in read_batches(self._store, file.key, _COLUMNS):
-                entries = np.zeros(batch.num_rows, _ENTRY)
-                _put_digests(entries, batch["source_uri"].to_pylist())
-                entries["version"] = _short(batch["source_version"].to_pylist())
-                entries["settings"] = _short(batch["settings_sha256"].to_pylist())
-                entries["failed"] = np.asarray(batch["status"].to_pylist()) == Status.FAILED.value
-                entries["epoch"], entries["attempts"] = (
-                    batch["epoch"].to_numpy(),
-                    batch["attempts"].to_numpy(),
-                )
-                entries["finished"] = batch["finished_at"].cast(pa.int64()).to_numpy()
-                self._entries.add(entries)
-                stored = [uri for uri in batch["output_uri"].to_pylist() if uri]
-                outputs = np.zeros(len(stored), _OUTPUT)
-                _put_digests(outputs, stored)
-                self._outputs.add(outputs)
+        calls = ((self._store, file.key) for file in self._manifest)
+        for entries, outputs in scattered(_manifest_records, calls, on_cluster=self._on_cluster):
+            self._entries.add(entries)
+            self._outputs.add(outputs)
 
     def _spill_listing(self) -> None:
-        start, prefix = 0, self._store.uri()
-        for batch in self._listing.batches():
-            inputs = np.zeros(batch.num_rows, _INPUT)
-            _put_digests(inputs, batch["source_uri"].to_pylist())
-            inputs["version"] = _short(batch["source_version"].to_pylist())
-            inputs["index"] = np.arange(start, start + batch.num_rows)
+        starts = accumulate((rows for _, rows in self._listing.parts), initial=0)
+        calls = (
+            (self._store, part, start, self._extension)
+            for (part, _), start in zip(self._listing.parts, starts, strict=False)
+        )
+        for inputs, places in scattered(_listing_records, calls, on_cluster=self._on_cluster):
             self._inputs.add(inputs)
-            places = np.zeros(batch.num_rows, _PLACE)
-            _put_digests(places, [f"{prefix}/{self._output(key)}" for key in batch["source_key"].to_pylist()])
-            places["index"] = inputs["index"]
             self._places.add(places)
             if (share := self._wanted.sample) is None:
                 self._flags[inputs["index"]] = _SAMPLED
             else:
                 self._flags[inputs["index"]] = np.where(inputs["hi"] / 2.0**64 < share, _SAMPLED, 0)
-            start += batch.num_rows
-
-    def _output(self, key: str) -> str:
-        try:
-            return output_key(key, self._extension)
-        except ItemError:
-            return f"\0{key}"  # has no output: equal to no other
 
     def _mark_kinds(self, entries: NDArray[np.void], inputs: NDArray[np.void]) -> None:
         if not len(inputs):
@@ -292,8 +283,53 @@ class _Join:
         output_groups, place_groups = group_ids(outputs, places)
         owned = np.isin(place_groups, output_groups)
         marks = np.where(owned, _OWNED, 0).astype(np.uint8)
-        marks[_repeats(place_groups, places["index"])] |= _COLLIDES
+        lies_there = np.isin(_mix(place_groups, places["source"]), _mix(output_groups, outputs["source"]))
+        order = np.lexsort((places["index"], places["source"], ~lies_there, place_groups))
+        later = order[1:][place_groups[order][1:] == place_groups[order][:-1]]
+        marks[later] |= _COLLIDES
         self._flags[places["index"]] |= marks
+
+
+def _manifest_records(store: Store, key: str) -> Iterator[tuple[NDArray[np.void], NDArray[np.void]]]:
+    """What the join needs of a part of the manifest: its rows, and the outputs that they mention."""
+    for batch in read_batches(store, key, _COLUMNS):
+        entries = np.zeros(batch.num_rows, _ENTRY)
+        _put_digests(entries, batch["source_uri"].to_pylist())
+        entries["version"] = _short(batch["source_version"].to_pylist())
+        entries["settings"] = _short(batch["settings_sha256"].to_pylist())
+        entries["failed"] = np.asarray(batch["status"].to_pylist()) == Status.FAILED.value
+        entries["epoch"], entries["attempts"] = batch["epoch"].to_numpy(), batch["attempts"].to_numpy()
+        entries["finished"] = batch["finished_at"].cast(pa.int64()).to_numpy()
+        stored = pc.is_valid(batch["output_uri"]).to_numpy(zero_copy_only=False)
+        outputs = np.zeros(int(stored.sum()), _OUTPUT)
+        _put_digests(outputs, batch["output_uri"].drop_null().to_pylist())
+        outputs["source"] = entries["hi"][stored]
+        yield entries, outputs
+
+
+def _listing_records(
+    store: Store, part: str, start: int, extension: str | None
+) -> Iterator[tuple[NDArray[np.void], NDArray[np.void]]]:
+    """What the join needs of a part of the listing whose first row has the number `start`: inputs, places."""
+    prefix = store.uri()
+    for batch in read_batches(store, part, ("source_uri", "source_key", "source_version")):
+        inputs = np.zeros(batch.num_rows, _INPUT)
+        _put_digests(inputs, batch["source_uri"].to_pylist())
+        inputs["version"] = _short(batch["source_version"].to_pylist())
+        inputs["index"] = np.arange(start, start + batch.num_rows)
+        places = np.zeros(batch.num_rows, _PLACE)
+        outputs = (_output(key, extension) for key in batch["source_key"].to_pylist())
+        _put_digests(places, [f"{prefix}/{output}" for output in outputs])
+        places["source"], places["index"] = inputs["hi"], inputs["index"]
+        yield inputs, places
+        start += batch.num_rows
+
+
+def _output(key: str, extension: str | None) -> str:
+    try:
+        return output_key(key, extension)
+    except ItemError:
+        return f"\0{key}"  # has no output: equal to no other
 
 
 def _repeats(groups: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -302,6 +338,11 @@ def _repeats(groups: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.
     mask = np.zeros(len(groups), dtype=bool)
     mask[order[1:]] = groups[order][1:] == groups[order][:-1]
     return mask
+
+
+def _mix(groups: NDArray[np.int64], sources: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """One number for each pair."""
+    return groups.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ sources
 
 
 def _put_digests(records: NDArray[np.void], texts: Sequence[str]) -> None:

@@ -75,14 +75,14 @@ def _superfluous(store: Store) -> Iterator[str]:
                 batch.filter(pa.array(np.asarray(chosen[start : start + batch.num_rows]))).to_pylist()
             )
             while some := list(islice(rows_left, 4 * _READS)):
-                for row, ours in zip(some, threads.map(lambda row: _is_ours(store, row), some), strict=True):
+                for row, ours in zip(some, threads.map(lambda row: is_ours(store, row), some), strict=True):
                     if ours and row["output_uri"] not in told:
                         told.add(row["output_uri"])
                         yield row["output_uri"]
 
 
-def _is_ours(store: Store, row: Mapping[str, Any]) -> bool:
-    """Whether the object is there with the content that a row says we gave it."""
+def is_ours(store: Store, row: Mapping[str, Any], *, absent: bool = False) -> bool:
+    """Whether an object has the content that its row says we gave it; `absent` where there is no object."""
     prefix = f"{store.uri()}/"
     if not row["output_uri"].startswith(prefix):
         return False
@@ -90,6 +90,6 @@ def _is_ours(store: Store, row: Mapping[str, Any]) -> bool:
         data = store.read(row["output_uri"].removeprefix(prefix))
     except ItemError as error:
         if error.code is ErrorCode.NOT_FOUND:
-            return False
+            return absent
         raise
     return hashlib.sha256(data).hexdigest() == row["output_sha256"]

@@ -90,7 +90,7 @@ def encode(picture: Picture, image: np.ndarray, *, format: str | None = None) ->
 
     Args:
         picture: what `decode` gave.
-        image: (H, W, C) float in [0, 1], of the shape of `picture.pixels`.
+        image: (H, W, C) of the shape of `picture.pixels`, and of its type or float in [0, 1].
         format: a value of `SUPPORTED_EXTENSIONS`, to change the container.
 
     Raises:
@@ -99,7 +99,7 @@ def encode(picture: Picture, image: np.ndarray, *, format: str | None = None) ->
     """
     if image.shape != picture.pixels.shape:
         raise ValueError(f"the image is {image.shape}, the picture it came from {picture.pixels.shape}")
-    if not np.isfinite(image).all():
+    if np.issubdtype(image.dtype, np.floating) and not np.isfinite(image).all():
         raise CodecError(ErrorCode.NUMERICAL, "the restored image holds values that are not finite")
     name = picture.format if format is None else format.upper()
     if name not in _FORMATS:
@@ -111,14 +111,18 @@ def encode(picture: Picture, image: np.ndarray, *, format: str | None = None) ->
     losses = list(picture.losses)
     alpha = picture.alpha
     if alpha is not None and Loss.ALPHA not in kept:
-        image = _on_white(image, alpha)
+        image = _on_white(_floats(image), alpha)
         alpha = None
         losses.append(Loss.ALPHA)
     depth = picture.pixels.dtype
     if depth == np.uint16 and Loss.BIT_DEPTH not in kept:
         depth, alpha = np.dtype(np.uint8), alpha if alpha is None else _eight_bits(alpha)
         losses.append(Loss.BIT_DEPTH)
-    pixels = np.rint(np.clip(image, 0, 1) * np.iinfo(depth).max).astype(depth)
+    pixels = (
+        image
+        if image.dtype == depth
+        else np.rint(np.clip(_floats(image), 0, 1) * np.iinfo(depth).max).astype(depth)
+    )
     metadata, gone = picture.metadata.keep(kept)
     losses += gone
     if picture.mode == "CMYK":
@@ -172,6 +176,13 @@ def _oriented(samples: np.ndarray, turn: int) -> np.ndarray:
     if turn in (2, 3, 6, 7):
         samples = samples[:, ::-1]
     return np.ascontiguousarray(samples)
+
+
+def _floats(image: np.ndarray) -> np.ndarray:
+    """Samples of any type as they are in [0, 1]."""
+    if np.issubdtype(image.dtype, np.floating):
+        return image
+    return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
 
 
 def _on_white(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -1,24 +1,29 @@
 """Objects that hold many images: tar and WebDataset shards, zip archives, Parquet tables, lists of addresses.
 
 Each kind says what is in a container without holding it all in memory, and where; `Fetcher` gets one image's
-bytes.
+bytes. From a plain tar, a zip archive and a table it reads only those. A compressed tar (`.tar.gz`, `.tgz`)
+has no way in but its beginning: listing unpacks it once, and every fetcher that is asked for a member once
+more, onto local disk.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import tarfile
+import tempfile
 import threading
+import weakref
 import zipfile
 import zlib
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from itertools import accumulate, islice
 from pathlib import PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,6 +38,8 @@ OPEN_CONTAINERS = 4
 MAX_LINE = 16384
 """Bytes of a line of a list with a signed address."""
 ROWS = 1024
+UNPACKED = 1 << 20
+"""Bytes of a compressed tar that are unpacked in one go."""
 
 _IMAGE_COLUMNS = ("image", "images", "img", "bytes", "data", "content")
 _ADDRESS_COLUMNS = ("address", "url", "uri", "path", "image", "file", "key")
@@ -43,13 +50,14 @@ class Kind(StrEnum):
 
     OBJECT = "object"
     TAR = "tar"
+    TAR_GZ = "tar.gz"
     ZIP = "zip"
     TABLE = "table"
     ADDRESS = "address"
     SIGNED = "signed"
 
 
-EXTENSIONS = {".tar": Kind.TAR, ".zip": Kind.ZIP, ".parquet": Kind.TABLE}
+EXTENSIONS = {".tar": Kind.TAR, ".tgz": Kind.TAR_GZ, ".zip": Kind.ZIP, ".parquet": Kind.TABLE}
 LISTS = {".txt", ".lst", ".csv"}
 
 
@@ -79,8 +87,22 @@ class Found(NamedTuple):
 
 def container_kind(key: str) -> Kind | None:
     """The kind of container that an object is by its extension, or None."""
+    if key.lower().endswith(".tar.gz"):
+        return Kind.TAR_GZ
     suffix = PurePosixPath(key).suffix.lower()
     return Kind.ADDRESS if suffix in LISTS else EXTENSIONS.get(suffix)
+
+
+_UNREADABLE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    pa.ArrowInvalid,
+    UnicodeDecodeError,
+    csv.Error,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+)
 
 
 def members(store: Store, container: Found) -> Iterator[Found]:
@@ -94,10 +116,11 @@ def members(store: Store, container: Found) -> Iterator[Found]:
         RunError: it cannot be read as what its extension says it is.
     """
     kind = container_kind(container.key)
-    walk = {Kind.TAR: _tar, Kind.ZIP: _zip, Kind.TABLE: _table}.get(kind, _text_list) if kind else _text_list
+    walks = {Kind.TAR: _tar, Kind.TAR_GZ: _tar_gz, Kind.ZIP: _zip, Kind.TABLE: _table}
+    walk = walks.get(kind, _text_list) if kind else _text_list
     try:
         yield from walk(store, container)
-    except (tarfile.TarError, zipfile.BadZipFile, pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
+    except _UNREADABLE as error:
         raise RunError(f"{container.uri} cannot be read as its extension says: {error}") from error
 
 
@@ -116,11 +139,21 @@ def _member(container: Found, name: str, size: int, offset: int, kind: Kind) -> 
 
 
 def _tar(store: Store, container: Found) -> Iterator[Found]:
-    with store.fs.open(container.path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+    with store.fs.open(container.path, "rb") as file:
+        yield from _tar_members(container, file, Kind.TAR)
+
+
+def _tar_gz(store: Store, container: Found) -> Iterator[Found]:
+    with store.fs.open(container.path, "rb") as packed, gzip.GzipFile(fileobj=packed) as file:
+        yield from _tar_members(container, file, Kind.TAR_GZ)
+
+
+def _tar_members(container: Found, file: Any, kind: Kind) -> Iterator[Found]:
+    with tarfile.open(fileobj=file, mode="r:") as archive:
         while (info := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # or it remembers every header
             if info.isreg():
-                yield _member(container, info.name, info.size, info.offset_data, Kind.TAR)
+                yield _member(container, info.name, info.size, info.offset_data, kind)
 
 
 def _zip(store: Store, container: Found) -> Iterator[Found]:
@@ -229,7 +262,7 @@ def _ask(store: Store, container: Found, offset: int, address: str) -> Found:
     key = uri.partition("://")[2].strip("/") if "://" in address else address.strip("/")
     kind = Kind.SIGNED if public_uri(address) != address else Kind.ADDRESS
     try:
-        size, version = place.describe(place.root)
+        size, version = place.describe(place.path())
     except Exception:  # whatever it is, fetching it will say so
         size, version = -1, ""
     return Found(key, uri, size, version, uri, kind, container.key, offset)
@@ -239,7 +272,7 @@ def address_store(store: Store, container: str, address: str) -> Store:
     """The store whose root is an address of a list; a relative one is relative to the list's folder."""
     if "://" in address:
         return open_store(address)
-    folder = store.path(container).rpartition("/")[0]
+    folder = f"{store.root}/{container}".rpartition("/")[0]
     return Store(store.fs, address if address.startswith("/") else f"{folder}/{address}")
 
 
@@ -253,7 +286,7 @@ class Fetcher:
 
     def __init__(self, source: Store, limit: int) -> None:
         self._source, self._limit = source, limit
-        self._open: OrderedDict[str, _OpenTable | _OpenZip] = OrderedDict()
+        self._open: OrderedDict[str, _Opened] = OrderedDict()
         self._lock = threading.Lock()
 
     def fetch(self, row: Mapping[str, Any]) -> bytes:
@@ -272,22 +305,21 @@ class Fetcher:
                 return self._read_signed(row["container"], offset)
         try:
             with self._lock:
-                return self._opened(kind, row["container"]).read(offset)
+                return self._opened(kind, row["container"]).read(offset, size)
         except ItemError:
             raise
-        except (zipfile.BadZipFile, zlib.error, pa.ArrowException, KeyError, NotImplementedError) as error:
+        except (*_UNREADABLE, pa.ArrowException, KeyError, NotImplementedError) as error:
             raise ItemError(
                 ErrorCode.UNREADABLE, f"{row['source_uri']} cannot be unpacked: {error}"
             ) from error
         except Exception as error:
             raise item_error(error, row["source_uri"]) from error
 
-    def _opened(self, kind: Kind, container: str) -> _OpenTable | _OpenZip:
+    def _opened(self, kind: Kind, container: str) -> _Opened:
         if container in self._open:
             self._open.move_to_end(container)
         else:
-            opener = _OpenZip if kind is Kind.ZIP else _OpenTable
-            self._open[container] = opener(self._source, container, self._limit)
+            self._open[container] = _OPENERS[kind](self._source, container, self._limit)
             if len(self._open) > OPEN_CONTAINERS:
                 self._open.popitem(last=False)[1].close()
         return self._open[container]
@@ -297,12 +329,51 @@ class Fetcher:
         path = self._source.path(container)
         if container_kind(container) is Kind.TABLE:
             with self._lock:
-                address = self._opened(Kind.TABLE, container).read(offset).decode()
+                address = self._opened(Kind.TABLE, container).read(offset, -1).decode()
         else:
             line = self._source.read_path(path, offset, offset + MAX_LINE).partition(b"\n")[0].decode()
             header = self._source.read_path(path, 0, MAX_LINE).partition(b"\n")[0].decode()
             address = _address_in(line, _csv_column(header) if is_csv(container) else None) or ""
         return address_store(self._source, container, address).read("")
+
+
+class _Opened(Protocol):
+    """A container that is open."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes at a place that the listing names, where it knows them, of their size."""
+        ...
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
+
+
+class _OpenTarGz:
+    """A compressed tar, unpacked onto local disk as far as it was asked for."""
+
+    def __init__(self, source: Store, container: str, _limit: int) -> None:
+        self._packed = source.fs.open(source.path(container), "rb")
+        self._stream = gzip.GzipFile(fileobj=self._packed)
+        self._unpacked = tempfile.TemporaryFile(prefix="i2r-")  # noqa: SIM115 - closed with this
+        self._end = 0
+        weakref.finalize(self, self._unpacked.close)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The member whose content is at an offset."""
+        self._unpacked.seek(self._end)
+        while self._end < offset + size:
+            chunk = self._stream.read(UNPACKED)
+            if not chunk:
+                raise EOFError(f"the archive ends before byte {offset + size}")
+            self._end += self._unpacked.write(chunk)
+        self._unpacked.seek(offset)
+        return self._unpacked.read(size)
+
+    def close(self) -> None:
+        """Let it go, and the disk that it took."""
+        for file in (self._unpacked, self._stream, self._packed):
+            file.close()
 
 
 class _OpenZip:
@@ -313,7 +384,7 @@ class _OpenZip:
         self._infos = {info.header_offset: info for info in self._archive.infolist()}
         self._limit = limit
 
-    def read(self, offset: int) -> bytes:
+    def read(self, offset: int, size: int) -> bytes:
         """The member whose header is at an offset."""
         info = self._infos[offset]
         if info.flag_bits & 1:
@@ -340,8 +411,9 @@ class _OpenTable:
         self._starts = [0, *accumulate(self._table.metadata.row_group(group).num_rows for group in groups)]
         self._group, self._values = -1, pa.chunked_array([], pa.binary())
 
-    def read(self, row: int) -> bytes:
-        """The image, or the address, in a row."""
+    def read(self, offset: int, size: int) -> bytes:
+        """The image, or the address, in the row that is numbered `offset`."""
+        row = offset
         group = bisect_right(self._starts, row) - 1
         if group != self._group:
             self._values = self._table.read_row_group(group, columns=[self._column]).column(0)
@@ -355,3 +427,10 @@ class _OpenTable:
     def close(self) -> None:
         """Let it go."""
         self._table.close()
+
+
+_OPENERS: Mapping[Kind, Callable[[Store, str, int], _Opened]] = {
+    Kind.TAR_GZ: _OpenTarGz,
+    Kind.ZIP: _OpenZip,
+    Kind.TABLE: _OpenTable,
+}

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from numpy.typing import NDArray
 from pipeline.buckets import DIGEST, Buckets, bucket_count, digests, newest
 from pipeline.errors import ErrorCode, ItemError, SettingsError
 from pipeline.lease import describe, epochs, is_dead, read_holder
-from pipeline.manifest import ManifestFile, Status, manifest_files, read_batches, row_count
+from pipeline.manifest import ManifestFile, Status, manifest_files, read_batches, total_rows
 from pipeline.storage import Store, open_store
 from pipeline.summary import read_records
 
 READS = 16
 """Objects that are checked at once."""
 
+_STATUS = ("settings_sha256", "prior", "status", "error_code", "finished_at")
 _ORDER = ("source_uri", "epoch", "attempts", "finished_at")
 _ENTRY = np.dtype([*DIGEST, ("epoch", "<i8"), ("attempts", "<i4"), ("finished", "<i8"), ("index", "<i8")])
 
@@ -40,6 +42,24 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Generation:
+    """All that was done with one prior and settings, whether or not something newer took its place.
+
+    Attributes:
+        settings_sha256, prior: which they were.
+        inputs: whose newest row is of this generation.
+        superseded: rows that newer ones took the place of.
+        last: when its latest row was finished.
+    """
+
+    settings_sha256: str
+    prior: str
+    inputs: int
+    superseded: int
+    last: datetime
+
+
+@dataclass(frozen=True)
 class DatasetStatus:
     """What lies at a destination.
 
@@ -47,6 +67,7 @@ class DatasetStatus:
         dest: its public address.
         inputs: sources that have a row.
         groups: how many newest rows there are of each settings, prior and status.
+        generations: by when they were last worked on, oldest first.
         errors: newest rows that failed, by code.
         runs: records of the runs that ended, oldest first.
         holder: who writes there now, or None.
@@ -55,6 +76,7 @@ class DatasetStatus:
     dest: str
     inputs: int
     groups: Mapping[Group, int]
+    generations: Sequence[Generation]
     errors: Mapping[str, int]
     runs: Sequence[Mapping[str, Any]]
     holder: str | None
@@ -102,7 +124,7 @@ def newest_rows(store: Store, columns: Sequence[str]) -> Iterator[pa.RecordBatch
 
 def newest_mask(store: Store, files: Sequence[ManifestFile], folder: Path) -> NDArray[np.bool_]:
     """For every row of the files, whether it is the newest of its source; on disk, in a folder of its own."""
-    total = sum(row_count(store, file.key) for file in files)
+    total = total_rows(store, [file.key for file in files])
     buckets = Buckets(folder / "rows", _ENTRY, bucket_count(total))
     mask = np.memmap(folder / "newest", dtype=np.bool_, mode="w+", shape=max(total, 1))
     for start, batch in numbered_batches(store, files, _ORDER):
@@ -135,16 +157,39 @@ def read_status(dest: str) -> DatasetStatus:
     store = open_dataset(dest)
     groups: Counter[Group] = Counter()
     errors: Counter[str] = Counter()
-    for batch in newest_rows(store, ("settings_sha256", "prior", "status", "error_code")):
-        for row in batch.to_pylist():
-            groups[Group(row["settings_sha256"], row["prior"], row["status"])] += 1
-            if row["status"] == Status.FAILED:
-                errors[row["error_code"]] += 1
+    superseded: Counter[tuple[str, str]] = Counter()
+    last: dict[tuple[str, str], datetime] = {}
+    files = manifest_files(store)
+    with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
+        newest = newest_mask(store, files, Path(folder))
+        for start, batch in numbered_batches(store, files, _STATUS):
+            for number, row in enumerate(batch.to_pylist(), start):
+                settings = row["settings_sha256"], row["prior"]
+                last[settings] = max(last.get(settings, row["finished_at"]), row["finished_at"])
+                if not newest[number]:
+                    superseded[settings] += 1
+                    continue
+                groups[Group(*settings, row["status"])] += 1
+                if row["status"] == Status.FAILED:
+                    errors[row["error_code"]] += 1
+    inputs: Counter[tuple[str, str]] = Counter()
+    for group, number in groups.items():
+        inputs[group.settings_sha256, group.prior] += number
+    generations = [
+        Generation(*settings, inputs[settings], superseded[settings], when)
+        for settings, when in sorted(last.items(), key=lambda item: item[1])
+    ]
     held = epochs(store)
     holder = read_holder(store, held[-1]) if held else {"released": True}
     free = holder.get("released") or is_dead(holder)
     return DatasetStatus(
-        store.uri(), groups.total(), groups, errors, read_records(store), None if free else describe(holder)
+        store.uri(),
+        groups.total(),
+        groups,
+        generations,
+        errors,
+        read_records(store),
+        None if free else describe(holder),
     )
 
 

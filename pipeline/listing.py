@@ -15,7 +15,8 @@ from pipeline.settings import RunSettings
 from pipeline.sources import Source, matches
 from pipeline.storage import Store
 
-ROWS_PER_PART = 50_000
+ROWS_PER_BATCH = 5_000
+BATCHES_PER_PART = 10
 MAX_EXTENSIONS = 200
 """Distinct extensions of ignored objects that are told apart."""
 OTHER = "other"
@@ -45,55 +46,69 @@ class Listing:
 
     Attributes:
         count: inputs.
+        parts: key and rows of each stored part.
         ignored: other objects, by extension.
     """
 
     def __init__(self, store: Store, folder: str) -> None:
         self._store, self._folder = store, folder
-        self._parts: list[str] = []
+        self.parts: list[tuple[str, int]] = []
         self.count = 0
         self.ignored: Counter[str] = Counter()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The inputs, in the order in which they were listed."""
-        for part in self._parts:
+        for part, _ in self.parts:
             yield from read_batches(self._store, part)
 
     def fill(self, source: Source, settings: RunSettings) -> None:
         """List a source; parts are stored on the way."""
         rows: list[Found] = []
+        batches: list[pa.RecordBatch] = []
         for found in source.inputs():
             named = source.pattern == found.key or found.kind in (Kind.TABLE, Kind.ADDRESS, Kind.SIGNED)
             if not is_input(found.key, settings.include, settings.exclude, named=named):
                 self._ignore(found.key)
                 continue
             rows.append(found)
-            if len(rows) == ROWS_PER_PART:
-                self.store_part(rows)
+            if len(rows) == ROWS_PER_BATCH:
+                batches.append(to_batch(rows))
                 rows = []
+            if len(batches) == BATCHES_PER_PART:
+                self.store_part(batches)
+                batches = []
         if rows:
-            self.store_part(rows)
+            batches.append(to_batch(rows))
+        if batches:
+            self.store_part(batches)
 
-    def store_part(self, rows: Sequence[Found]) -> None:
-        """Append inputs as one part."""
-        columns = [
-            [_text(row.uri) for row in rows],
-            [_text(row.key) for row in rows],
-            [row.size for row in rows],
-            [row.version for row in rows],
-            [row.kind.value for row in rows],
-            [_text(row.container) for row in rows],
-            [row.offset for row in rows],
-        ]
-        part = f"{self._folder}/part-{len(self._parts):06d}.parquet"
-        self._store.write(part, to_parquet(pa.table(columns, schema=SCHEMA)))
-        self._parts.append(part)
-        self.count += len(rows)
+    def store_part(self, batches: Sequence[pa.RecordBatch]) -> None:
+        """Append inputs, in batches of `SCHEMA`, as one part."""
+        part = f"{self._folder}/part-{len(self.parts):06d}.parquet"
+        table = pa.Table.from_batches(batches)
+        self._store.write(part, to_parquet(table))
+        self.parts.append((part, table.num_rows))
+        self.count += table.num_rows
 
     def _ignore(self, key: str) -> None:
         extension = PurePosixPath(key).suffix.lower() or "(none)"
         known = extension in self.ignored or len(self.ignored) < MAX_EXTENSIONS
         self.ignored[_text(extension) if known else OTHER] += 1
+
+
+def to_batch(rows: Sequence[Found]) -> pa.RecordBatch:
+    """Inputs as a batch of `SCHEMA`: a fifth of the memory."""
+    columns = [
+        [_text(row.uri) for row in rows],
+        [_text(row.key) for row in rows],
+        [row.size for row in rows],
+        [row.version for row in rows],
+        [row.kind.value for row in rows],
+        [_text(row.container) for row in rows],
+        [row.offset for row in rows],
+    ]
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=SCHEMA)
 
 
 def is_input(key: str, include: Sequence[str], exclude: Sequence[str], *, named: bool = False) -> bool:

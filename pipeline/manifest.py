@@ -8,9 +8,10 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,7 +24,13 @@ FOLDER = f"{PRIVATE}/manifest"
 MERGED = "rows"
 """Name of the parts that compaction leaves; parts of a run under way are called `part`."""
 ROWS_PER_FILE = 200_000
-ROWS_PER_BATCH = 65_536
+ROWS_PER_BATCH = 16_384
+ROWS_PER_GROUP = 16_384
+"""Rows that a merged file compresses together."""
+FOOTERS = 16
+"""Objects that are asked at once for how many rows they have."""
+FANOUT = 64
+"""Parts of a run under way that are merged into one, and so on: a run of a year leaves some hundred."""
 
 METRICS = ("psnr", "ssim", "noise_level", "sharpness", "blockiness")
 """Scores of an image, each before and after; `psnr` and `ssim` only with a reference."""
@@ -101,6 +108,9 @@ def _nothing() -> None:
 class ManifestWriter:
     """Appends the rows of one run, in parts that are written every so many rows or seconds.
 
+    Parts are merged on the way, `FANOUT` of a level into one of the next, up to `ROWS_PER_FILE` rows:
+    `part-a-b` takes the place of all parts from `a` to `b`, and counts from when it is there.
+
     Args:
         store: the destination.
         run_id: whose rows these are.
@@ -118,6 +128,7 @@ class ManifestWriter:
         self._count = 0
         self._oldest = 0.0
         self._part = 0
+        self._levels: list[list[_Part]] = [[]]
         self._on_flush = on_flush
 
     def add(self, table: pa.Table) -> None:
@@ -137,11 +148,50 @@ class ManifestWriter:
         """Write what waits. Raises RunError or ItemError, and keeps the rows then."""
         if not self._waiting:
             return
-        name = f"{folder_of(self._run_id)}/part-{self._part:06d}.parquet"
-        self._store.write(name, to_parquet(pa.concat_tables(self._waiting)))
+        part = _Part(self._part, self._part, self._count)
+        self._store.write(part.key(self._run_id), to_parquet(pa.concat_tables(self._waiting)))
         self._part += 1
         self._waiting, self._count = [], 0
         self._on_flush()
+        self._levels[0].append(part)
+        self._merge(0)
+
+    def _merge(self, level: int) -> None:
+        """Merge a level that is full into the next one; parts as large as a file ought to be stay."""
+        parts = self._levels[level]
+        if len(parts) < FANOUT:
+            return
+        self._levels[level] = []
+        if (rows := sum(part.rows for part in parts)) > ROWS_PER_FILE:
+            return
+        keys = [part.key(self._run_id) for part in parts]
+        merged = _Part(parts[0].first, parts[-1].last, rows)
+        batches = (batch for key in keys for batch in read_batches(self._store, key))
+        self._store.write(merged.key(self._run_id), _merged_file(batches, rows))
+        for key in keys:
+            self._store.delete(key)
+        self._levels += [[]] if len(self._levels) == level + 1 else []
+        self._levels[level + 1].append(merged)
+        self._merge(level + 1)
+
+
+class _Part(NamedTuple):
+    """A part of a run under way: the flushes that it holds, and their rows."""
+
+    first: int
+    last: int
+    rows: int
+
+    @classmethod
+    def of(cls, name: str) -> _Part:
+        """The part of a name; its rows are not told there."""
+        numbers = [int(number) for number in name.removesuffix(".parquet").split("-")[1:]]
+        return cls(numbers[0], numbers[-1], 0)
+
+    def key(self, run_id: str) -> str:
+        """Its key at the destination."""
+        last = f"-{self.last:06d}" if self.last > self.first else ""
+        return f"{folder_of(run_id)}/part-{self.first:06d}{last}.parquet"
 
 
 def folder_of(run_id: str) -> str:
@@ -170,7 +220,7 @@ def manifest_files(store: Store, run_id: str | None = None) -> list[ManifestFile
     for name in [f"run={run_id}"] if run_id else store.names(FOLDER):
         parts = [part for part in store.names(f"{FOLDER}/{name}") if part.endswith(".parquet")]
         merged = [part for part in parts if part.startswith(MERGED)]
-        chosen = _complete(merged) or [part for part in parts if not part.startswith(MERGED)]
+        chosen = _complete(merged) or _uncovered([part for part in parts if not part.startswith(MERGED)])
         found += [ManifestFile(f"{FOLDER}/{name}/{part}", name.removeprefix("run=")) for part in chosen]
     return found
 
@@ -191,7 +241,7 @@ def compact(store: Store, run_id: str) -> None:
     parts = [file.key for file in manifest_files(store, run_id)]
     if len(parts) < 2:
         return
-    rows = sum(row_count(store, part) for part in parts)
+    rows = total_rows(store, parts)
     total = -(-rows // ROWS_PER_FILE)
     batches = (batch for part in parts for batch in read_batches(store, part))
     for number in range(total):
@@ -208,18 +258,48 @@ def _merged_file(batches: Iterator[pa.RecordBatch], rows: int) -> bytes:
     stream = io.BytesIO()
     with pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer:
         written = 0
+        waiting: list[pa.RecordBatch] = []
         for batch in batches:
-            writer.write_batch(batch)
+            waiting.append(batch)
             written += batch.num_rows
+            if written >= rows or sum(waited.num_rows for waited in waiting) >= ROWS_PER_GROUP:
+                writer.write_table(_of_schema(waiting))
+                waiting = []
             if written >= rows:
                 break
+        if waiting:
+            writer.write_table(_of_schema(waiting))
     return stream.getvalue()
+
+
+def _of_schema(batches: Sequence[pa.RecordBatch]) -> pa.Table:
+    """Batches as one table of `SCHEMA`."""
+    return pa.Table.from_batches(batches).cast(SCHEMA)
+
+
+def total_rows(store: Store, keys: Sequence[str]) -> int:
+    """Rows of Parquet objects, many footers at once."""
+    with ThreadPoolExecutor(FOOTERS) as threads:
+        return sum(threads.map(lambda key: row_count(store, key), keys))
 
 
 def row_count(store: Store, key: str) -> int:
     """Rows of a Parquet object, from its footer."""
     with store.fs.open(store.path(key), "rb") as file:
         return int(pq.read_metadata(file).num_rows)
+
+
+def _uncovered(parts: Sequence[str]) -> list[str]:
+    """The parts that no wider one has taken the place of."""
+    spans = sorted(
+        ((_Part.of(name), name) for name in parts), key=lambda span: (span[0].first, -span[0].last)
+    )
+    kept, end = [], -1
+    for part, name in spans:
+        if part.last > end:
+            kept.append(name)
+            end = part.last
+    return kept
 
 
 def _complete(merged: Sequence[str]) -> list[str]:

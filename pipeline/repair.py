@@ -31,7 +31,7 @@ def repair_dataset(
     if not records:
         raise SettingsError(f"no run has ended at {dest} yet: run `i2r restore` again instead")
     details = records[-1]["details"]
-    everything = {"limit": None, "sample": None, "only": None, "include": (), "exclude": ()}
+    everything = {"limit": None, "sample": None, "only": None, "include": (), "exclude": (), "prune": False}
     return restore_dataset(
         details["source"],
         dest,

@@ -6,7 +6,7 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,11 @@ class ImageRestorer(Protocol):
 
     def restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Restoration]:
         """Restore (H, W, C) float32 images in [0, 1]; results do not depend on the neighbours in the list."""
+        ...
+
+    def smaller(self) -> tuple[str, ImageRestorer] | None:
+        """One that needs less of the device's memory and gives other last digits, and what it is called in a
+        row; None where there is none."""
         ...
 
 
@@ -143,32 +148,49 @@ class RestoreActor:
         return [
             result
             if isinstance(result, ItemError)
-            else Restored(from_float(result.image, image.dtype), result)
+            else Restored(from_float(result[0].image, image.dtype), *result)
             for image, result in zip(images, results, strict=True)
         ]
 
-    def _restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Restoration | ItemError]:
+    def _restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[_Result | ItemError]:
         """All at once; where that fails, each half by itself, down to the image that is to blame."""
         if not images:
             return []
         try:
-            return list(self._restorer.restore(images, seeds))
+            return [(restoration, ()) for restoration in self._restorer.restore(images, seeds)]
         except Exception as error:
-            if len(images) == 1:
-                return [_item_error(error)]
-            out_of_memory = _is_out_of_memory(error)
-        if out_of_memory:
+            failure = _item_error(error)
+        if failure.code is ErrorCode.OUT_OF_MEMORY:
             _release_memory()  # outside the handler, whose traceback holds the memory
+        if len(images) == 1:
+            return [self._restore_smaller(images[0], seeds[0], failure)]
         half = len(images) // 2
         return self._restore(images[:half], seeds[:half]) + self._restore(images[half:], seeds[half:])
+
+    def _restore_smaller(self, image: np.ndarray, seed: int, failure: ItemError) -> _Result | ItemError:
+        """One image in smaller and smaller shapes, while it is memory that it lacks.
+
+        The next image starts with the full shape again, so that its result does not depend on this one.
+        """
+        restorer = self._restorer
+        while failure.code is ErrorCode.OUT_OF_MEMORY and (step := restorer.smaller()) is not None:
+            name, restorer = step
+            try:
+                (restoration,) = restorer.restore([image], [seed])
+                return restoration, (name,)
+            except Exception as error:
+                failure = _item_error(error)
+            _release_memory()
+        return failure
 
 
 @dataclass(frozen=True)
 class Restored:
-    """A restored image in its source's type, and what the method says of it."""
+    """A restored image in its source's type, what the method says of it, and what it had to fall back to."""
 
     image: np.ndarray
     restoration: Restoration
+    fallbacks: tuple[str, ...] = ()
 
 
 def describe(result: Restored | ItemError) -> Mapping[str, Any]:
@@ -187,6 +209,8 @@ def describe(result: Restored | ItemError) -> Mapping[str, Any]:
         "error_message": bounded_text(restoration.message) or None,
     } | {name: getattr(restoration, name) for name in MEASURES}
 
+
+_Result: TypeAlias = "tuple[Restoration, tuple[str, ...]]"
 
 MEASURES = (
     "nfe",

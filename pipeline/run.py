@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import manifest
-from pipeline.checkpoint import Tally, Wanted, pending_batches
+from pipeline.checkpoint import Tally, Wanted, is_large, pending_batches
 from pipeline.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import ErrorCode, LeaseHeldError, PipelineError, RunError, SettingsError
 from pipeline.failures import FailureLog
@@ -26,6 +27,7 @@ from pipeline.intents import withdraw, withdraw_all
 from pipeline.lease import SUBMISSION_VARIABLE, Lease
 from pipeline.listing import SOURCE_COLUMNS, Listing
 from pipeline.manifest import ManifestWriter, Status, manifest_files, seconds_by_stage, to_parquet
+from pipeline.pruning import Pruning, check_prunable, tombstone
 from pipeline.restoring import PriorIdentity, PriorRestorerFactory, RestorerFactory
 from pipeline.settings import RunSettings
 from pipeline.sources import Source, open_source, overlap
@@ -36,6 +38,9 @@ LOST_TO_WORRY = 64
 """Inputs that must be lost with dead processes before their share can stop the run."""
 SHRINK = 8
 """By how much the groups of lost inputs shrink from one attempt to the next."""
+
+PRUNABLE_NAMED = 50
+"""Objects that a dry run names as prunable; the rest is counted."""
 
 OnProgress = Callable[[Progress], None]
 
@@ -137,6 +142,8 @@ class Run:
                 f"SOURCE {self._source.extent.uri()} and DEST {self._dest.uri()} overlap: "
                 "choose a DEST outside of SOURCE"
             )
+        if settings.prune:
+            check_prunable(self._source)
         _check_writable(self._dest)
         self._prior: PriorIdentity = factory.identity()
         self._digest = settings.digest(self._prior.sha256)
@@ -146,6 +153,7 @@ class Run:
         self._stage_seconds: Counter[str] = Counter()
         self._handled = 0
         self._started: float | None = None  # when the first image could start
+        self._pruned = 0
         self._notes: set[str] = set()
         self._failures = FailureLog(self._id)
 
@@ -161,7 +169,11 @@ class Run:
             listing.fill(self._source, self._settings)
             for _ in self._pending(listing, self._wanted()):
                 pass
-            return replace(self._summary(listing, None), dry_run=True)
+            orphans = self._pruning(listing).orphans() if self._settings.prune else iter(())
+            prunable = []
+            for self._pruned, row in enumerate(orphans, start=1):
+                prunable += [row["output_uri"]] if self._pruned <= PRUNABLE_NAMED else []
+            return replace(self._summary(listing, None), dry_run=True, prunable=prunable)
 
     def execute(self) -> RunSummary:
         """List, restore and record."""
@@ -170,9 +182,14 @@ class Run:
             listing = Listing(self._dest, f"{run_folder(self._id)}/listing")
             self._tell("listing")
             listing.fill(self._source, self._settings)
-            parts = self._store_pending(listing, self._wanted(lease.epoch), attempt=1)
-            reason = self._restore(listing, parts, lease) if parts else None
+            writer = self._writer()
+            with self._cluster_for(listing):
+                parts = self._store_pending(listing, self._wanted(lease.epoch), attempt=1)
+                reason = self._restore(listing, parts, lease, writer) if parts else None
             self._failures.close()
+            if self._settings.prune and reason is None:
+                self._tell("pruning")
+                self._prune(listing, lease, writer)
             self._tell("recording", self._tally.pending)
             manifest.compact(self._dest, self._id)
             self._dest.delete_folder(f"{run_folder(self._id)}/pending")
@@ -182,6 +199,14 @@ class Run:
             lease.check()
             summary.store(self._dest)
             return summary
+
+    def _cluster_for(self, listing: Listing) -> AbstractContextManager[object]:
+        """Ray, where leaving out what is done is work for more than one machine; otherwise it can wait."""
+        if not is_large(self._dest, listing, manifest_files(self._dest)):
+            return nullcontext()
+        from pipeline.engine import ray_session
+
+        return ray_session(self._settings, self._address)
 
     def _wanted(self, epoch: int | None = None) -> Wanted:
         return Wanted.of(self._settings, self._digest, epoch, self._redo)
@@ -214,19 +239,14 @@ class Run:
             parts.append(part)
         return parts
 
-    def _restore(self, listing: Listing, parts: list[str], lease: Lease) -> str | None:
+    def _restore(
+        self, listing: Listing, parts: list[str], lease: Lease, writer: ManifestWriter
+    ) -> str | None:
         """Restore what is pending, then what was lost, in ever smaller groups; why it stopped early."""
         from pipeline.engine import images_per_batch, ray_session, restored_rows
         from pipeline.telemetry import RunTelemetry
 
         first, total = self._tally, self._tally.pending
-        writer = ManifestWriter(
-            self._dest,
-            self._id,
-            rows=self._settings.flush_rows,
-            seconds=self._settings.flush_seconds,
-            on_flush=self._withdraw_notes,
-        )
         self._tell("starting Ray")
         with ray_session(self._settings, self._address) as machines:
             group = images_per_batch(self._settings, total, machines)
@@ -260,6 +280,30 @@ class Run:
                 group, attempt = max(1, group // SHRINK), attempt + 1
         self._tally = first
         return None
+
+    def _writer(self) -> ManifestWriter:
+        return ManifestWriter(
+            self._dest,
+            self._id,
+            rows=self._settings.flush_rows,
+            seconds=self._settings.flush_seconds,
+            on_flush=self._withdraw_notes,
+        )
+
+    def _pruning(self, listing: Listing) -> Pruning:
+        return Pruning(self._dest, self._source, listing, self._settings)
+
+    def _prune(self, listing: Listing, lease: Lease, writer: ManifestWriter) -> None:
+        """Remove what is left of deleted sources, each with its row after it."""
+        pruning, common = self._pruning(listing), self._common(lease.epoch, attempt=1)
+        try:
+            for row in pruning.orphans():
+                lease.check()
+                pruning.remove(row)
+                writer.add(manifest.to_table([tombstone(common, row)]))
+                self._pruned += 1
+        finally:
+            writer.flush()
 
     def _lost(self, listing: Listing, epoch: int, attempt: int) -> list[str]:
         """Inputs that this run took on and has no row of: inputs minus rows."""
@@ -326,7 +370,12 @@ class Run:
     def _job(self, epoch: int, attempt: int) -> Any:
         from pipeline.stages import Job
 
-        common = {
+        common = self._common(epoch, attempt)
+        return Job(self._source.store, self._dest, self._settings, common, self._extension, self._reference)
+
+    def _common(self, epoch: int, attempt: int) -> dict[str, Any]:
+        """Columns that all rows of an attempt share."""
+        return {
             "schema_version": manifest.SCHEMA_VERSION,
             "run_id": self._id,
             "prior": self._prior.name,
@@ -335,7 +384,6 @@ class Run:
             "epoch": epoch,
             "attempts": attempt,
         }
-        return Job(self._source.store, self._dest, self._settings, common, self._extension, self._reference)
 
     def _must_stop(self) -> str | None:
         if self._stop.is_set():
@@ -371,6 +419,7 @@ class Run:
             counts=counts,
             carried_failed=tally.carried_failed,
             ignored=dict(listing.ignored),
+            pruned=self._pruned,
             seconds=round(time.monotonic() - self._start, 3),
             stopped=stopped,
             settings_sha256=self._digest,

@@ -61,6 +61,8 @@ class RunSettings(BaseModel):
     limit: Count | None = Field(None, description="handle at most this many inputs")
     sample: Share | None = Field(None, description="share of the inputs to handle, always the same ones")
 
+    prune: bool = Field(False, description="remove restored objects whose source was deleted")
+
     reference: str | None = Field(
         None, description="address of better versions, paired by key, to measure against"
     )

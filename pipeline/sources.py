@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from fsspec.core import has_magic
 
-from pipeline.containers import Found, container_kind, members
-from pipeline.errors import RunError, SettingsError
-from pipeline.storage import Store, local_version, open_store, version_of
+from pipeline.containers import HEADS, Found, container_kind, members
+from pipeline.errors import PipelineError, RunError, SettingsError, bounded_text
+from pipeline.storage import Store, local_version, open_store, retried, version_of, without_secrets
 
 PAGE = 1000
 """Keys that one request to an object store lists."""
+WALKERS = 8
+"""Folders, or pages, that are listed at once."""
+MOST_FOLDERS = 100
+"""Folders on the first page of many, above which what lies in them is listed in one go."""
+_QUERY = re.compile("[?#]")
 
 
 @dataclass(frozen=True)
@@ -34,8 +44,21 @@ class Source:
     @property
     def extent(self) -> Store:
         """What an output must not lie in: the prefix that is listed, or the single object."""
-        single = self.pattern is not None and not has_magic(self.pattern)
-        return Store(self.store.fs, self.store.path(self.pattern or "")) if single else self.store
+        return replace(self.store, root=f"{self.store.root}/{self.pattern}") if self.single else self.store
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one object, which may hold many images."""
+        return self.pattern is not None and not has_magic(self.pattern)
+
+    def names(self, key: str) -> bool:
+        """Whether an object of this key, or a member of a container, would be listed."""
+        parts = key.split("/")
+        places = ["/".join(parts[: number + 1]) for number in range(len(parts) - 1)]
+        containers = [place for place in places if container_kind(place) is not None]
+        if self.pattern is None:
+            return not containers
+        return any(matches_whole(place, self.pattern) for place in containers or [key])
 
     def inputs(self) -> Iterator[Found]:
         """Every object, and, in place of a container that the address names, what is in it.
@@ -54,7 +77,7 @@ class Source:
     def objects(self) -> Iterator[Found]:
         """Every object, as the file system lists them. Raises RunError if it cannot be listed."""
         try:
-            if self.pattern is not None and not has_magic(self.pattern):
+            if self.single and self.pattern is not None:
                 path = self.store.path(self.pattern)
                 yield Found(self.pattern, path, *self.store.describe(path), self.store.uri_of(path))
                 return
@@ -65,8 +88,11 @@ class Source:
             raise RunError(f"{self.store.uri()} vanished while it was listed") from error
         except PermissionError as error:
             raise RunError(f"{self.store.uri()} may not be listed with these credentials") from error
-        except OSError as error:
-            raise RunError(f"{self.store.uri()} cannot be listed: {error}") from error
+        except PipelineError:
+            raise
+        except Exception as error:  # each client has its own
+            reason = bounded_text(without_secrets(str(error)))
+            raise RunError(f"{self.store.uri()} cannot be listed: {reason}") from error
 
 
 def open_source(address: str) -> Source:
@@ -76,15 +102,15 @@ def open_source(address: str) -> Source:
         SettingsError: there is nothing at it, or it cannot be read.
     """
     store = open_store(address)
-    if has_magic(store.root) and not store.fs.exists(store.root):
+    if has_magic(store.root) and (store.is_web or not store.fs.exists(store.root)):
         parts = store.root.split("/")
         first = next(i for i, part in enumerate(parts) if has_magic(part))
-        base = Store(store.fs, "/".join(parts[:first]) or "/")
+        base = replace(store, root="/".join(parts[:first]) or "/")
         _require(base, address)
         return Source(address, base, "/".join(parts[first:]))
     if _require(store, address) == "file":
         folder, _, name = store.root.rpartition("/")
-        return Source(address, Store(store.fs, folder or "/"), name)
+        return Source(address, replace(store, root=folder or "/"), name)
     return Source(address, store, None)
 
 
@@ -93,6 +119,8 @@ def _require(store: Store, address: str) -> str:
     try:
         if store.is_local and not os.access(store.root, os.R_OK) and os.path.exists(store.root):
             raise PermissionError
+        if store.is_web:
+            return _kind_of_page(store)
         return str(store.fs.info(store.root)["type"])
     except FileNotFoundError as error:
         raise SettingsError(f"SOURCE {store.uri()} does not exist: check the address") from error
@@ -101,8 +129,17 @@ def _require(store: Store, address: str) -> str:
             f"SOURCE {store.uri()} may not be read: check the credentials and rights"
         ) from error
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = bounded_text(without_secrets(str(error))) or type(error).__name__
         raise SettingsError(f"SOURCE {store.uri()} cannot be read: {reason}") from error
+
+
+def _kind_of_page(store: Store) -> str:
+    """A page of links is a folder; whatever else the web serves is a file."""
+    for path in (store.path(), f"{store.root}/{store.query}"):
+        with contextlib.suppress(FileNotFoundError):
+            page = str(store.fs.info(path).get("mimetype", "")).startswith("text/html")
+            return "directory" if page else "file"
+    raise FileNotFoundError
 
 
 def matches(key: str, pattern: str) -> bool:
@@ -126,59 +163,124 @@ def _match_parts(parts: list[str], patterns: list[str]) -> bool:
 
 
 def walk(store: Store) -> Iterator[Found]:
-    """Every object under a store, however many: one folder or one page at a time."""
+    """Every object under a store, however many, in no order: some folders, or pages of them, at a time."""
     if store.is_local:
-        return _walk_local(store)
+        return _spread(_Place(store.root), partial(_list_local, store))
     if "s3" in store.fs.protocol:
-        return _walk_s3(store)
-    return _walk_folders(store)
+        return _spread(_Place(store.root), partial(_list_s3, store))
+    return _spread(_Place(store.root), partial(_list_web if store.is_web else _list_folder, store))
 
 
-def _walk_local(store: Store) -> Iterator[Found]:
-    root = store.root
-    start = len(root.rstrip("/")) + 1
-    folders = [root]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                elif entry.is_file():
-                    uri = store.uri_of(entry.path)
-                    yield Found(entry.path[start:], entry.path, *local_version(entry.stat()), uri)
+@dataclass(frozen=True)
+class _Place:
+    """Where listing goes on.
+
+    Attributes:
+        path: of a folder.
+        more: what tells the next page of it, None for the first.
+        flat: it is listed with everything below it.
+    """
+
+    path: str
+    more: Any = None
+    flat: bool = False
 
 
-def _walk_s3(store: Store) -> Iterator[Found]:
-    """Page by page: what fsspec's own listing remembers of every key would fill the memory."""
-    bucket, _, prefix = store.root.partition("/")
-    prefix = f"{prefix}/" if prefix else ""
-    more: dict[str, str] = {}
-    while True:
-        page = store.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **more)
-        for entry in page.get("Contents", ()):
-            key = entry["Key"]
-            if not key.endswith("/"):
-                path = f"{bucket}/{key}"
-                size, uri = int(entry["Size"]), store.uri_of(path)
-                yield Found(key[len(prefix) :], path, size, version_of(entry), uri)
-        if not page.get("IsTruncated"):
-            return
-        more = {"ContinuationToken": page["NextContinuationToken"]}
+_Page = tuple[list[Found], list[_Place]]
 
 
-def _walk_folders(store: Store) -> Iterator[Found]:
-    folders = [store.root]
-    while folders:
-        folder = folders.pop()
-        for info in store.fs.ls(folder, detail=True):
-            path = str(info["name"]).rstrip("/")
-            if info["type"] == "directory":
-                if path != folder:
-                    folders.append(path)
-            else:
-                key = path[len(store.root.rstrip("/")) + 1 :]
-                yield Found(key, path, _size(info), version_of(info), store.uri_of(path))
-        store.fs.invalidate_cache(folder)
+def _spread(first: _Place, list_page: Callable[[_Place], _Page]) -> Iterator[Found]:
+    """List many places at once, a page each, the latest first: what waits are the folders of a few pages.
+
+    While there are too few places to keep everybody busy, they are split into their folders; a place that is
+    listed in one go takes fewer requests.
+    """
+    with ThreadPoolExecutor(WALKERS) as threads:
+        waiting, running = [first], set[Future[_Page]]()
+        while waiting or running:
+            while waiting and len(running) < WALKERS:
+                place = waiting.pop()
+                if place.more is None and not place.flat and len(waiting) + len(running) >= WALKERS:
+                    place = replace(place, flat=True)
+                running.add(threads.submit(list_page, place))
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                found, more = future.result()
+                waiting += more
+                yield from found
+
+
+def _list_local(store: Store, place: _Place) -> _Page:
+    start = len(store.root.rstrip("/")) + 1
+    entries = os.scandir(place.path) if place.more is None else place.more
+    found: list[Found] = []
+    folders: list[_Place] = []
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(_Place(entry.path))
+        elif entry.is_file():
+            uri = store.uri_of(entry.path)
+            found.append(Found(entry.path[start:], entry.path, *local_version(entry.stat()), uri))
+        if len(found) + len(folders) == PAGE:
+            return found, [replace(place, more=entries), *folders]
+    return found, folders
+
+
+def _list_s3(store: Store, place: _Place) -> _Page:
+    """A page of keys: what fsspec's own listing remembers of every key would fill the memory."""
+    bucket, _, prefix = place.path.partition("/")
+    start = len(store.root) + 1
+    options = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else "", "MaxKeys": PAGE}
+    options |= {} if place.flat else {"Delimiter": "/"}
+    options |= {} if place.more is None else {"ContinuationToken": place.more}
+    page = retried(partial(store.fs.call_s3, "list_objects_v2", **options))
+    folders = [f"{bucket}/{entry['Prefix'].rstrip('/')}" for entry in page.get("CommonPrefixes", ())]
+    truncated = bool(page.get("IsTruncated"))
+    if truncated and place.more is None and len(folders) > MOST_FOLDERS:
+        return [], [replace(place, flat=True)]
+    found = []
+    for entry in page.get("Contents", ()):
+        if not entry["Key"].endswith("/"):
+            path = f"{bucket}/{entry['Key']}"
+            found.append(Found(path[start:], path, int(entry["Size"]), version_of(entry), store.uri_of(path)))
+    more = [replace(place, more=page["NextContinuationToken"])] if truncated else []
+    return found, [*more, *map(_Place, folders)]
+
+
+def _list_folder(store: Store, place: _Place) -> _Page:
+    """A folder, as fsspec lists it."""
+    found: list[Found] = []
+    folders: list[_Place] = []
+    start = len(store.root.rstrip("/")) + 1
+    for info in retried(partial(store.fs.ls, place.path, detail=True)):
+        path = str(info["name"]).rstrip("/")
+        if info["type"] != "directory":
+            found.append(Found(path[start:], path, _size(info), version_of(info), store.uri_of(path)))
+        elif path != place.path:
+            folders.append(_Place(path))
+    store.fs.invalidate_cache(place.path)
+    return found, folders
+
+
+def _list_web(store: Store, place: _Place) -> _Page:
+    """The links of a page downwards; sizes and versions are asked for, some at once."""
+    if place.more is None:
+        links = {str(link) for link in retried(partial(store.fs.ls, f"{place.path}/", detail=False))}
+        below = [link for link in links if link.startswith(f"{place.path}/") and not _QUERY.search(link)]
+        keys = [link.removeprefix(f"{store.root}/") for link in below if not link.endswith("/")]
+        folders = [_Place(link.rstrip("/")) for link in below if link.endswith("/")]
+        return [], [replace(place, more=keys), *(folder for folder in folders if folder != place)]
+    some, rest = place.more[:HEADS], place.more[HEADS:]
+    return [_ask_web(store, key) for key in some], [replace(place, more=rest)] if rest else []
+
+
+def _ask_web(store: Store, key: str) -> Found:
+    """A link as an input; if it leads nowhere, fetching it will say so."""
+    try:
+        size, version = store.describe(store.path(key))
+    except Exception:
+        size, version = -1, ""
+    return Found(key, store.path(key), size, version, store.uri(key))
 
 
 def _size(info: dict[str, object]) -> int:

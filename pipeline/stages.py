@@ -26,7 +26,7 @@ from pipeline.intents import announce, announced
 from pipeline.keys import output_key
 from pipeline.listing import SOURCE_COLUMNS
 from pipeline.manifest import Status
-from pipeline.restoring import RestoreActor, RestorerFactory, describe, seed_of, to_float
+from pipeline.restoring import RestoreActor, Restored, RestorerFactory, describe, seed_of, to_float
 from pipeline.sandbox import Decoder
 from pipeline.settings import RunSettings
 from pipeline.storage import Store
@@ -76,6 +76,7 @@ class Item:
         picture: the decoded source.
         reference: pixels of its better version, of the same shape, where there is one.
         image: the restored pixels, (H, W, C) of the source's type, where they are to be stored.
+        losses: what its restoration had to do without.
         fatal: why the whole run must stop.
         timings: seconds per stage.
     """
@@ -86,6 +87,7 @@ class Item:
     picture: Picture | None = None
     reference: np.ndarray | None = None
     image: np.ndarray | None = None
+    losses: tuple[str, ...] = ()
     fatal: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -195,6 +197,7 @@ class RestoreItems:
         for (item, _), result in zip(whole, results, strict=True):
             item.timings["restore"] = seconds
             item.row |= {**describe(result), "device": self._actor.device}
+            item.losses = result.fallbacks if isinstance(result, Restored) else ()
             if isinstance(result, ItemError) or item.failed:
                 item.fail(
                     ItemError(ErrorCode(item.row["error_code"]), item.row["error_message"] or "no result")
@@ -257,13 +260,12 @@ class EncodeAndStore:
             picture = item.picture
             if picture is None:
                 raise ItemError(ErrorCode.INTERNAL, "an image without pixels came to be stored")
-            before = to_float(picture.pixels)
-            after = before
-            losses: tuple[str, ...] = ()
+            before = after = picture.pixels
+            losses = item.losses
             if item.image is not None:
-                after = to_float(item.image)
+                after = item.image
                 encoded = encode(picture, after, format=self._job.settings.format)
-                item.data, losses = encoded.data, encoded.losses
+                item.data, losses = encoded.data, encoded.losses + item.losses
             elif self._job.extension and picture.format != self._job.settings.format:
                 encoded = encode(picture, before, format=self._job.settings.format)
                 item.data, losses = encoded.data, encoded.losses
@@ -294,7 +296,7 @@ class EncodeAndStore:
 
 
 def measure(before: np.ndarray, after: np.ndarray, reference: np.ndarray | None = None) -> dict[str, float]:
-    """Scores of an image before and after, by the manifest's names.
+    """Scores of an image before and after, of any type, by the manifest's names.
 
     Those without a reference are those of the middle of the green channel: a fraction of the cost, and as
     telling.
@@ -306,8 +308,8 @@ def measure(before: np.ndarray, after: np.ndarray, reference: np.ndarray | None 
         better = to_float(reference)
         for when, image in (("before", before), ("after", after)):
             scores |= {
-                f"psnr_{when}": metrics.psnr(image, better),
-                f"ssim_{when}": metrics.ssim(image, better),
+                f"psnr_{when}": metrics.psnr(to_float(image), better),
+                f"ssim_{when}": metrics.ssim(to_float(image), better),
             }
     first = metrics.no_reference(_middle(before))
     second = first if after is before else metrics.no_reference(_middle(after))
@@ -317,10 +319,11 @@ def measure(before: np.ndarray, after: np.ndarray, reference: np.ndarray | None 
 
 
 def _middle(image: np.ndarray) -> np.ndarray:
-    """At most `SCORED` x `SCORED` pixels of one channel, whose corner lies on the grid of JPEG's blocks."""
+    """At most `SCORED` x `SCORED` floats of one channel, whose corner lies on the grid of JPEG's blocks."""
     top, left = ((side - min(side, SCORED)) // 16 * 8 for side in image.shape[:2])
     channel = image.shape[2] // 2
-    return image[top : top + SCORED, left : left + SCORED, channel : channel + 1]
+    part = image[top : top + SCORED, left : left + SCORED, channel : channel + 1]
+    return to_float(np.ascontiguousarray(part))
 
 
 def as_table(items: list[Item]) -> pa.Table:

@@ -20,17 +20,21 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError, bounded_text
+from pipeline.errors import MAX_MESSAGE, ErrorCode, ItemError, RunError, SettingsError, bounded_text
 
 PRIVATE = "_i2r"
 """Folder of a destination that holds what is ours and is no restored image."""
 
-ATTEMPTS = 5
+ATTEMPTS = 7
 FIRST_PAUSE = 0.2
 """Seconds before the first repetition of a request that failed; doubled, with jitter, each time."""
+
+_ONE_TRY = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
+"""For S3's client, which would repeat each of our repetitions itself, for minutes in all."""
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _FINAL = (
@@ -58,12 +62,15 @@ def public_uri(uri: str) -> str:
     return _USER.sub("", _QUERY.sub(r"\1", uri))
 
 
+_TIMES = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "created")
+
+
 def version_of(info: Mapping[str, Any]) -> str:
     """The version of an object, from fsspec's description of it."""
     for name in ("ETag", "etag", "md5Hash", "content_md5", "blob_id"):
         if info.get(name):
             return str(info[name]).strip('"')
-    modified = info.get("mtime", info.get("LastModified", info.get("last_modified", info.get("created", ""))))
+    modified = next((info[name] for name in _TIMES if info.get(name)), "")
     if isinstance(modified, datetime):
         modified = modified.timestamp()
     stamp = f"{modified:.6f}" if isinstance(modified, float) else str(modified)
@@ -81,12 +88,17 @@ def open_store(address: str, **options: Any) -> Store:
     Raises:
         SettingsError: no such protocol, or its client is not installed.
     """
+    base, query = address, ""
+    if address.lower().startswith(("http://", "https://")):
+        base, mark, text = address.partition("?")
+        query = mark + text
+    if base.startswith(("s3://", "s3a://")):
+        options = _ONE_TRY | fsspec.config.conf.get("s3", {}) | options
     try:
-        fs, path = url_to_fs(address, **options)
+        fs, path = url_to_fs(base, **options)
     except (ValueError, ImportError) as error:
         raise SettingsError(f"cannot open {without_secrets(address)}: {error}") from error
-    path = path if path.startswith("http") else path.rstrip("/") or "/"
-    return Store(fs, path)
+    return Store(fs, path.rstrip("/") or "/", query)
 
 
 @dataclass(frozen=True)
@@ -96,19 +108,26 @@ class Store:
     Args:
         fs: the file system.
         root: path of the address, as the file system spells it, without a slash at its end.
+        query: of a web address, with its `?`: a signature that requests carry, and nothing else does.
     """
 
     fs: AbstractFileSystem
     root: str
+    query: str = ""
 
     @property
     def is_local(self) -> bool:
         """Whether it lies on this machine's disk."""
         return "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
 
+    @property
+    def is_web(self) -> bool:
+        """Whether it is reached by HTTP(S), where what lies below is known from links on pages."""
+        return self.root.startswith(("http://", "https://"))
+
     def path(self, key: str = "") -> str:
         """The path of a key, as the file system spells it."""
-        return f"{self.root.rstrip('/')}/{key}" if key else self.root
+        return (f"{self.root.rstrip('/')}/{key}" if key else self.root) + self.query
 
     def uri(self, key: str = "") -> str:
         """The public address of a key: never with a query, a signature or a user in it."""
@@ -136,14 +155,14 @@ class Store:
             return bytes(self.fs.cat_file(path, start=start, end=end))
 
         try:
-            return _with_retries(fetch)
+            return retried(fetch)
         except Exception as error:
             raise item_error(error, self.uri_of(path)) from error
 
     def fetch(self, key: str, file: Path) -> None:
         """Write the bytes of an object to a file on this machine, however many they are. Raises ItemError."""
         try:
-            _with_retries(lambda: self.fs.get_file(self.path(key), str(file)))
+            retried(lambda: self.fs.get_file(self.path(key), str(file)))
         except Exception as error:
             raise item_error(error, self.uri(key)) from error
 
@@ -173,9 +192,11 @@ class Store:
         return self._store(key, lambda: self._create(key, data))
 
     def exists(self, key: str) -> bool:
-        """Whether there is an object of that key."""
+        """Whether there is an object of that key. Raises ItemError where the store does not say."""
         try:
-            return _with_retries(lambda: bool(self.fs.isfile(self.path(key))))
+            return retried(lambda: bool(self.fs.info(self.path(key))["type"] == "file"))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
         except Exception as error:
             raise item_error(error, self.uri(key)) from error
 
@@ -183,14 +204,14 @@ class Store:
         """When an object was last written, in seconds, by the store's own clock. Raises ItemError."""
         try:
             self.fs.invalidate_cache()
-            return float(_with_retries(lambda: self.fs.modified(self.path(key))).timestamp())
+            return float(retried(lambda: self.fs.modified(self.path(key))).timestamp())
         except Exception as error:
             raise item_error(error, self.uri(key)) from error
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
         try:
-            _with_retries(lambda: self.fs.rm_file(self.path(key)))
+            retried(lambda: self.fs.rm_file(self.path(key)))
         except FileNotFoundError:
             return
         except Exception as error:
@@ -199,7 +220,7 @@ class Store:
     def names(self, folder: str) -> list[str]:
         """Names of what lies directly in a folder, sorted; empty where there is none."""
         try:
-            found = _with_retries(lambda: self.fs.ls(self.path(folder), detail=False, refresh=True))
+            found = retried(lambda: self.fs.ls(self.path(folder), detail=False, refresh=True))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except Exception as error:
@@ -213,7 +234,7 @@ class Store:
 
     def _store(self, key: str, action: Callable[[], Result]) -> Result:
         try:
-            return _with_retries(action)
+            return retried(action)
         except PermissionError as error:
             raise RunError(
                 f"{self.uri()} denies writing: give this run the right to, or choose another DEST"
@@ -273,11 +294,12 @@ def item_error(error: BaseException, uri: str) -> ItemError:
         return ItemError(ErrorCode.NOT_FOUND, f"{uri} is not there")
     if isinstance(error, PermissionError):
         return ItemError(ErrorCode.FORBIDDEN, f"{uri} may not be read or written with these credentials")
-    reason = bounded_text(without_secrets(str(error))) or type(error).__name__
-    return ItemError(ErrorCode.STORAGE, f"{uri}: {reason}")
+    reason = bounded_text(without_secrets(str(error)), MAX_MESSAGE // 2) or type(error).__name__
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    return ItemError(ErrorCode.STORAGE, f"{uri}: {reason}{notes}")
 
 
-def _with_retries(action: Callable[[], Result]) -> Result:
+def retried(action: Callable[[], Result]) -> Result:
     """`action()`, repeated with growing pauses while it fails in a way that may pass."""
     for attempt in range(ATTEMPTS):
         try:
@@ -285,7 +307,10 @@ def _with_retries(action: Callable[[], Result]) -> Result:
         except _FINAL:
             raise
         except Exception as error:
-            if attempt == ATTEMPTS - 1 or (isinstance(error, OSError) and error.errno in _NO_SPACE):
+            if isinstance(error, OSError) and error.errno in _NO_SPACE:
+                raise
+            if attempt == ATTEMPTS - 1:
+                error.add_note(f"given up after {ATTEMPTS} attempts")
                 raise
             time.sleep(FIRST_PAUSE * 2**attempt * (0.5 + random.random()))
     raise AssertionError("unreachable")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -78,6 +78,8 @@ class RunSummary:
             `left` for those that are still to be done, and `ignored`.
         carried_failed: of the carried ones, those that had failed.
         ignored: objects that are no inputs, by extension.
+        pruned: restored objects whose source was deleted, and which were removed for it.
+        prunable: addresses of the first of those that a dry run would remove.
         seconds: from start to end.
         stopped: why it ended early on purpose, or None.
         dry_run: whether this is only what would be done; `left` are the inputs that would be handled.
@@ -89,6 +91,8 @@ class RunSummary:
     carried_failed: int
     ignored: Mapping[str, int]
     seconds: float
+    pruned: int = 0
+    prunable: Sequence[str] = ()
     stopped: str | None = None
     dry_run: bool = False
     settings_sha256: str = ""

@@ -124,7 +124,8 @@ class RunWatch:
         self._known: set[str] = set()
         self._counts: Counter[str] = Counter()
         self._stage_seconds: Counter[str] = Counter()
-        self._first, self._last = float("inf"), 0.0
+        self._first: float = float("inf")
+        self._last: float = 0.0
 
 
 def progress_of(record: Mapping[str, Any]) -> Progress:

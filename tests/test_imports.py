@@ -31,6 +31,7 @@ EXPORTS = {
         "LeaseHeldError",
         "PipelineError",
         "PriorIdentity",
+        "PriorRestorerFactory",
         "Progress",
         "RestoreActor",
         "RestorerFactory",

@@ -49,6 +49,16 @@ def small_tiles(prior: Prior) -> Restorer:
     return Restorer(prior, RestoreSettings(tile=40, overlap=8, tiles_per_batch=3))
 
 
+def test_less_memory_is_half_the_batch_and_then_half_the_tile(prior: Prior) -> None:
+    restorer, names = Restorer(prior, RestoreSettings(tile=96, overlap=40, tiles_per_batch=4)), []
+    while (step := restorer.smaller()) is not None:
+        name, restorer = step
+        names.append(name)
+    assert names == ["tiles_per_batch=2", "tiles_per_batch=1", "tile=48"]
+    assert restorer.settings == RestoreSettings(tile=48, overlap=24, tiles_per_batch=1)
+    assert psnr(_restore(restorer, noisy := _damaged(40, 60)).image, noisy) < 40
+
+
 def _restore(restorer: Restorer, image: FloatImage) -> Restoration:
     [restoration] = restorer.restore([image], [0])
     return restoration

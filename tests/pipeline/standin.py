@@ -68,6 +68,9 @@ class BoxBlur:
     def restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Answer]:
         return [self._one(image, seed) for image, seed in zip(images, seeds, strict=True)]
 
+    def smaller(self) -> None:
+        """There is none."""
+
     def _one(self, image: np.ndarray, seed: int) -> Answer:
         time.sleep(self._kind.seconds)
         mark = round(float(image[0, 0, 0]) * 255)

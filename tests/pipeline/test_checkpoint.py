@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline import buckets
 from pipeline.checkpoint import Tally, Wanted, pending_batches
 from pipeline.containers import Found
-from pipeline.listing import Listing
+from pipeline.listing import Listing, to_batch
 from pipeline.manifest import folder_of, manifest_files, to_parquet, to_table
 from pipeline.settings import Only
 from pipeline.storage import Store, open_store
@@ -27,7 +27,7 @@ def listed(store: Store, source: Store, found: list[tuple[str, str]]) -> Listing
     listing = Listing(store, "_i2r/runs/r/listing")
     if found:
         listing.store_part(
-            [Found(key, source.path(key), 1, version, source.uri(key)) for key, version in found]
+            [to_batch([Found(key, source.path(key), 1, version, source.uri(key)) for key, version in found])]
         )
     return listing
 
@@ -133,7 +133,7 @@ def test_two_sources_of_one_output_collide(tmp_path: Path) -> None:
     listing = listed(dest, source, [("a.png", "1"), ("a.jpg", "1"), ("b.jpg", "1")])
     batches = pending_batches(dest, listing, [], Wanted("A"), tally=Tally(), extension=".webp")
     rows = [row for batch in batches for row in batch.to_pylist()]
-    assert [row["collides"] for row in rows] == [False, True, False]
+    assert sorted(row["source_key"][0] for row in rows if row["collides"]) == ["a"]
 
 
 def test_a_sample_is_always_the_same_and_of_its_share(tmp_path: Path) -> None:
@@ -143,3 +143,20 @@ def test_a_sample_is_always_the_same_and_of_its_share(tmp_path: Path) -> None:
     assert 400 < len(first) < 600
     assert {row["source_key"] for row in pending(dest, listing, Wanted("A", sample=0.5))} > first
     assert pending(dest, listing, Wanted("A", sample=0.0)) == []
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_of_two_sources_of_one_output_the_one_that_has_it_keeps_it(tmp_path: Path, name: str) -> None:
+    source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))
+    row = {"source_uri": source.uri(name), "status": "restored", "output_uri": dest.uri("a.webp")}
+    times = {"epoch": 1, "attempts": 1, "finished_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    record(dest, "first", [row | times])
+    listing = listed(dest, source, [("a.png", "1"), ("a.jpg", "1")])
+    batches = pending_batches(
+        dest, listing, manifest_files(dest), Wanted("A"), tally=Tally(), extension=".webp"
+    )
+    rows = [row for batch in batches for row in batch.to_pylist()]
+    assert {row["source_key"]: row["collides"] for row in rows} == {
+        "a.png": name == "a.jpg",
+        "a.jpg": name == "a.png",
+    }

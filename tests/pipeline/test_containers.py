@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import io
+import random
 import tarfile
 import threading
 import zipfile
@@ -48,13 +50,21 @@ def write_tar(path: Path, files: dict[str, bytes] = FILES) -> None:
             archive.addfile(info, io.BytesIO(data))
 
 
+def write_tar_gz(path: Path, files: dict[str, bytes] = FILES) -> None:
+    write_tar(path, files)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+
+
 def write_zip(path: Path, files: dict[str, bytes] = FILES) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
             archive.writestr(name, data)
 
 
-@pytest.mark.parametrize(("suffix", "write"), [("tar", write_tar), ("zip", write_zip)])
+@pytest.mark.parametrize(
+    ("suffix", "write"),
+    [("tar", write_tar), ("tar.gz", write_tar_gz), ("tgz", write_tar_gz), ("zip", write_zip)],
+)
 def test_an_archive_is_read_member_by_member(tmp_path: Path, suffix: str, write: Any) -> None:
     write(tmp_path / f"shard.{suffix}")
     address = str(tmp_path / f"shard.{suffix}")
@@ -69,6 +79,27 @@ def test_a_glob_names_shards_and_a_prefix_does_not(tmp_path: Path) -> None:
         write_tar(tmp_path / f"{number}.tar")
     assert len(listed(f"{tmp_path}/*.tar")) == 9
     assert listed(str(tmp_path)) == {}
+
+
+def test_a_compressed_shard_is_unpacked_once_and_read_in_any_order(tmp_path: Path) -> None:
+    files = {f"{number:03d}.jpg": bytes([number]) * 100_000 for number in range(40)}
+    write_tar_gz(tmp_path / "shard.tar.gz", files)
+    rows = listed(str(tmp_path / "shard.tar.gz"))
+    fetcher = Fetcher(open_store(str(tmp_path)), 1 << 20)
+    for name in sorted(files, key=lambda name: files[name][0] * 7 % 40):
+        assert fetcher.fetch(rows[f"shard.tar.gz/{name}"]) == files[name]
+
+
+def test_a_compressed_shard_that_is_cut_fails_what_lies_behind_the_cut(tmp_path: Path) -> None:
+    path = tmp_path / "shard.tar.gz"
+    write_tar_gz(path, {"a.jpg": b"a" * 10, "b.jpg": random.Random(0).randbytes(3 << 20)})
+    rows = listed(str(path))
+    path.write_bytes(path.read_bytes()[: 2 << 20])
+    fetcher = Fetcher(open_store(str(tmp_path)), 4 << 20)
+    assert fetcher.fetch(rows["shard.tar.gz/a.jpg"]) == b"a" * 10
+    with pytest.raises(ItemError) as caught:
+        fetcher.fetch(rows["shard.tar.gz/b.jpg"])
+    assert caught.value.code is ErrorCode.UNREADABLE
 
 
 def test_shards_on_s3(tmp_path: Path, bucket: str) -> None:
@@ -181,7 +212,7 @@ def test_what_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
         assert caught.value.code is ErrorCode.TOO_LARGE
 
 
-@pytest.mark.parametrize("name", ["broken.tar", "broken.zip", "broken.parquet"])
+@pytest.mark.parametrize("name", ["broken.tar", "broken.tar.gz", "broken.zip", "broken.parquet"])
 def test_a_container_that_is_none_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"nonsense" * 100)
     with pytest.raises(RunError, match="cannot be read as its extension says"):

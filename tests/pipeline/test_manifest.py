@@ -71,6 +71,34 @@ def test_compaction_keeps_every_row(store: Store, monkeypatch: pytest.MonkeyPatc
     assert sorted(map(str, rows_of(store))) == sorted(map(str, before))
 
 
+def test_parts_of_a_long_run_are_merged_on_the_way(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest, "FANOUT", 4)
+    monkeypatch.setattr(manifest, "ROWS_PER_FILE", 40)
+    writer = ManifestWriter(store, "r", rows=1, seconds=60)
+    most = 0
+    for number in range(100):
+        writer.add(to_table([row(number)]))
+        most = max(most, len(store.names(folder_of("r"))))
+        assert len(rows_of(store)) == number + 1
+    assert most <= 15
+    assert {found["source_uri"] for found in rows_of(store)} == {f"file:///s/{n}" for n in range(100)}
+
+
+@pytest.mark.parametrize("deleted", range(5))
+def test_merging_on_the_way_may_die_at_any_point(store: Store, deleted: int) -> None:
+    """A merged part counts in the place of those that it holds, also while some of them are still there."""
+    keys = [f"{folder_of('r')}/part-{number:06d}.parquet" for number in range(6)]
+    for number, key in enumerate(keys):
+        store.write(key, manifest.to_parquet(to_table([row(number)])))
+    together = manifest.to_parquet(to_table([row(number) for number in range(1, 5)]))
+    store.write(f"{folder_of('r')}/part-000001-000004.parquet", together)
+    for key in keys[1 : 1 + deleted]:
+        store.delete(key)
+    assert sorted(found["source_uri"] for found in rows_of(store)) == [f"file:///s/{n}" for n in range(6)]
+    compact(store, "r")
+    assert sorted(found["source_uri"] for found in rows_of(store)) == [f"file:///s/{n}" for n in range(6)]
+
+
 @pytest.mark.parametrize("written", [0, 1, 2, 3])
 def test_compaction_may_die_at_any_point(store: Store, written: int) -> None:
     """Merged files count only once all are there; until then the parts do."""

@@ -58,7 +58,9 @@ def test_one_bad_image_does_not_spoil_its_neighbours() -> None:
 
 @dataclass(frozen=True)
 class Narrow:
-    """Restores at most two images at once."""
+    """Restores at most two images at once, of a side that the tile allows."""
+
+    tile: int = 16
 
     def identity(self) -> PriorIdentity:
         return PriorIdentity("narrow", "0")
@@ -67,17 +69,30 @@ class Narrow:
         return self
 
     def restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Answer]:
-        if len(images) > 2 or images[0].shape[0] > 16:
+        if len(images) > 2 or max(image.shape[0] for image in images) > 256 // self.tile:
             raise RuntimeError("CUDA out of memory")
         return [Answer("restored", pixels) for pixels in images]
+
+    def smaller(self) -> tuple[str, Narrow] | None:
+        return (f"tile={self.tile // 2}", Narrow(self.tile // 2)) if self.tile > 4 else None
 
 
 def test_a_batch_that_does_not_fit_is_halved() -> None:
     results = RestoreActor(Narrow()).restore([image(n) for n in range(7)], range(7))
     assert all(isinstance(result, Restored) for result in results)
-    (failure,) = RestoreActor(Narrow()).restore([image(side=32)], [0])
-    assert isinstance(failure, ItemError)
-    assert failure.code is ErrorCode.OUT_OF_MEMORY
+    assert {result.fallbacks for result in results if isinstance(result, Restored)} == {()}
+
+
+def test_an_image_that_does_not_fit_is_restored_in_smaller_tiles(tmp_path: Path) -> None:
+    actor = RestoreActor(Narrow())
+    fits, large, larger, too_large, after = actor.restore(
+        [image(side=side) for side in (16, 32, 64, 65, 16)], range(5)
+    )
+    for result, fallbacks in ((fits, ()), (large, ("tile=8",)), (larger, ("tile=4",)), (after, ())):
+        assert isinstance(result, Restored)
+        assert result.fallbacks == fallbacks
+    assert isinstance(too_large, ItemError)
+    assert too_large.code is ErrorCode.OUT_OF_MEMORY
 
 
 def test_a_seed_comes_from_the_bytes_alone() -> None:

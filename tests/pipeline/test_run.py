@@ -14,9 +14,10 @@ import pytest
 from conftest import write_image
 from standin import BAD, BROKEN, CLEAN, DEADLY, StandIn
 
+from pipeline import checkpoint
 from pipeline.cleaning import clean_dataset
 from pipeline.errors import LeaseHeldError, RunError, SettingsError
-from pipeline.inspection import newest_rows, verify_dataset
+from pipeline.inspection import newest_rows, read_status, verify_dataset
 from pipeline.intents import announce, announced
 from pipeline.lease import FOLDER, identity
 from pipeline.manifest import SCHEMA, STAGES
@@ -124,6 +125,26 @@ def test_settings_a_then_b_then_a_restore_three_times(source: Path, tmp_path: Pa
         assert restore(source, dest, StandIn(version)).counts["restored"] == 6
         assert verify_dataset(str(dest)).faults == []
     assert restore(source, dest, StandIn("A")).counts["carried"] == 6
+
+
+def test_the_status_tells_generations_apart(source: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    restore(source, dest, StandIn("A"))
+    restore(source, dest, StandIn("B"), limit=2)
+    status = read_status(str(dest))
+    told = [(generation.inputs, generation.superseded) for generation in status.generations]
+    assert (status.inputs, told) == (6, [(4, 2), (2, 0)])
+
+
+def test_a_large_manifest_is_joined_on_the_cluster(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dest = tmp_path / "dest"
+    restore(source, dest, limit=4)
+    monkeypatch.setattr(checkpoint, "LARGE", 3)
+    write_image(source / "new.png", 98)
+    summary = restore(source, dest, batch=1)
+    assert (summary.counts["restored"], summary.counts["carried"]) == (3, 4)
 
 
 def test_only_what_changed_or_came_is_done(source: Path, tmp_path: Path) -> None:

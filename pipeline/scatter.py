@@ -1,0 +1,52 @@
+"""One function over many parts: here, or on every machine of the cluster when there is much to do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+CPUS_PER_TASK = 0.5
+"""A task mostly waits for the store."""
+RETRIES = 3
+
+Result = TypeVar("Result")
+
+
+def scattered(
+    function: Callable[..., Iterator[Result]], calls: Iterable[tuple[Any, ...]], *, on_cluster: bool
+) -> Iterator[Result]:
+    """What a generator function yields for each tuple of arguments, in any order.
+
+    Args:
+        function: on a cluster, what one call yields must fit into memory together.
+        calls: arguments of each call.
+        on_cluster: send the calls to the Ray that is initialised, a bounded number of them at a time.
+    """
+    if not on_cluster:
+        for arguments in calls:
+            yield from function(*arguments)
+        return
+    import ray
+
+    task = ray.remote(num_cpus=CPUS_PER_TASK, max_retries=RETRIES)(_gathered)
+    most = max(2, int(ray.cluster_resources().get("CPU", 1) / CPUS_PER_TASK))
+    running: list[Any] = []
+    for arguments in calls:
+        running.append(task.remote(function, arguments))
+        if len(running) >= most:
+            done, running = ray.wait(running, num_returns=1)
+            yield from ray.get(done[0])
+    while running:
+        done, running = ray.wait(running, num_returns=1)
+        yield from ray.get(done[0])
+
+
+def ray_is_here() -> bool:
+    """Whether this process is connected to a Ray; does not load it."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def _gathered(function: Callable[..., Iterator[Result]], arguments: tuple[Any, ...]) -> list[Result]:
+    return list(function(*arguments))

@@ -1,0 +1,246 @@
+"""Killing parts of a run on a Ray cluster of three nodes on this machine, and what must hold afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from conftest import write_image
+
+from pipeline.inspection import newest_rows, verify_dataset
+from pipeline.manifest import folder_of, manifest_files, read_batches
+from pipeline.storage import open_store
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+IMAGES = 300
+BATCH = 4
+SECONDS = 0.02
+"""That the stand-in takes for an image."""
+PATIENCE = 240.0
+"""Seconds after which a run counts as hanging."""
+CPUS = 2
+"""Logical ones, of a node."""
+IN_FLIGHT = 160
+"""Most images that one kill may cost a second time: four models with two batches each and one between stages
+before and behind, twice over for what Ray rebuilds, and the rows of a second and a half."""
+_ACTOR = re.compile(r"^ray::.*(FetchAndDecode|RestoreItems|EncodeAndStore)")
+_HEALTH = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
+
+DRIVER = """
+import sys
+from standin import StandIn
+from pipeline import RunSettings, restore_dataset
+
+if __name__ == "__main__":
+    source, dest, address, batch, seconds, log = sys.argv[1:]
+    summary = restore_dataset(
+        source, dest, RunSettings(batch=int(batch), flush_seconds=0.5), address=address,
+        restorer_factory=StandIn(seconds=float(seconds), log=log),
+    )
+    sys.exit(summary.exit_status)
+"""
+
+
+class Victim(StrEnum):
+    """What is killed."""
+
+    ACTOR = "actor"
+    NODE = "node"
+    DRIVER = "driver"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a kill came to.
+
+    Attributes:
+        victim: what was killed.
+        seed: of the images and of the moment.
+        after: objects that were there at that moment.
+        first_status: exit status of the run that was hit; negative for a signal.
+        restored_again: images that were restored more than once.
+        seconds: of the run that was hit and its rerun.
+    """
+
+    victim: Victim
+    seed: int
+    after: int
+    first_status: int
+    restored_again: int
+    seconds: float
+
+
+class ThreeNodes:
+    """A Ray cluster: a head that computes nothing and two nodes that do."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._cluster: Any = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 1,
+                "object_store_memory": 80 << 20,
+                "include_dashboard": False,
+                "_system_config": _HEALTH,
+            },
+        )
+        self._nodes: list[Any] = []
+        self.address = str(self._cluster.address)
+        self.complete()
+
+    def complete(self) -> None:
+        """Add the nodes that are missing."""
+        while len(self._nodes) < 2:
+            self._nodes.append(self._cluster.add_node(num_cpus=CPUS, object_store_memory=80 << 20))
+        self._cluster.wait_for_nodes(60)
+
+    def kill_node(self, chance: random.Random) -> None:
+        """Let a node that computes vanish."""
+        node = self._nodes.pop(chance.randrange(len(self._nodes)))
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def kill_actor(self, chance: random.Random) -> bool:
+        """Kill the process of an actor of a run; whether there was one."""
+        actors = sorted(pid for pid in self._workers() if _ACTOR.match(_command(pid)))
+        if actors:
+            os.kill(chance.choice(actors), signal.SIGKILL)
+        return bool(actors)
+
+    def _workers(self) -> set[int]:
+        """Processes that descend from the nodes of this very cluster."""
+        nodes = self._cluster.list_all_nodes()
+        mine = {
+            process.process.pid for node in nodes for some in node.all_processes.values() for process in some
+        }
+        parents = {int(path.name): _parent(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
+        while more := {pid for pid, parent in parents.items() if parent in mine} - mine:
+            mine |= more
+        return mine
+
+    def close(self) -> None:
+        """End it."""
+        self._cluster.shutdown()
+
+
+@contextmanager
+def three_nodes() -> Iterator[ThreeNodes]:
+    """A cluster that ends with the block."""
+    nodes = ThreeNodes()
+    try:
+        yield nodes
+    finally:
+        nodes.close()
+
+
+def kill_and_rerun(nodes: ThreeNodes, victim: Victim, seed: int) -> Outcome:
+    """Start a run, kill a part of it at a random moment, run again, and check what must hold."""
+    chance = random.Random(f"{victim}-{seed}")
+    with tempfile.TemporaryDirectory(prefix="i2r-kill-") as name:
+        folder = Path(name)
+        source, dest, log = folder / "source", folder / "dest", folder / "log"
+        for number in range(IMAGES):
+            write_image(source / f"{number % 7}" / f"{number:03d}.png", seed=1000 * seed + number, side=16)
+        start = time.monotonic()
+        run = _start(source, dest, nodes.address, log)
+        after = _wait_for_objects(run, dest, chance.randrange(1, IMAGES * 3 // 4))
+        match victim:
+            case Victim.ACTOR:
+                while not nodes.kill_actor(chance) and run.poll() is None:
+                    time.sleep(0.05)
+            case Victim.NODE:
+                nodes.kill_node(chance)
+            case Victim.DRIVER:
+                run.send_signal(signal.SIGKILL)
+        error = run.communicate(timeout=PATIENCE)[1]
+        if victim is not Victim.DRIVER:
+            assert run.returncode in (0, 1), error
+        nodes.complete()
+        again = _start(source, dest, nodes.address, log)
+        error = again.communicate(timeout=PATIENCE)[1]
+        assert again.returncode == 0, error
+        seconds = time.monotonic() - start
+        return Outcome(victim, seed, after, run.returncode, check(source, dest, log), round(seconds, 1))
+
+
+def check(source: Path, dest: Path, log: Path) -> int:
+    """Every input has exactly one newest row, every object its hash, and little was done twice: how much."""
+    keys = sorted(path.relative_to(source).as_posix() for path in source.rglob("*.png"))
+    store = open_store(str(dest))
+    rows = [row for batch in newest_rows(store, ("source_key", "status")) for row in batch.to_pylist()]
+    assert sorted(row["source_key"] for row in rows) == keys
+    assert {row["status"] for row in rows} == {"restored"}
+    verification = verify_dataset(str(dest))
+    assert (verification.checked, verification.faults) == (len(keys), [])
+    objects = {path.relative_to(dest).as_posix() for path in dest.rglob("*.png")}
+    assert objects == set(keys)
+    per_run = Counter(
+        (file.run_id, row["source_key"])
+        for file in manifest_files(store)
+        for batch in read_batches(store, file.key, ["source_key"])
+        for row in batch.to_pylist()
+    )
+    assert set(per_run.values()) == {1}, f"two rows of one input in {folder_of('one run')}"
+    seeds = Counter(log.read_text().split())
+    expected = {
+        str(int.from_bytes(hashlib.sha256((source / key).read_bytes()).digest()[:8]) >> 1) for key in keys
+    }
+    assert set(seeds) == expected
+    again = seeds.total() - len(keys)
+    assert again <= IN_FLIGHT, f"{again} images were restored again"
+    return again
+
+
+def _start(source: Path, dest: Path, address: str, log: Path) -> subprocess.Popen[str]:
+    path = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT), str(HERE)])
+    arguments = [str(source), str(dest), address, str(BATCH), str(SECONDS), str(log)]
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+
+
+def _wait_for_objects(run: subprocess.Popen[str], dest: Path, count: int) -> int:
+    deadline = time.monotonic() + PATIENCE
+    while (there := sum(1 for _ in dest.rglob("*.png"))) < count:
+        assert run.poll() is None, f"the run ended by itself: {run.communicate()[1]}"
+        assert time.monotonic() < deadline, "the run stores nothing"
+        time.sleep(0.05)
+    return there
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except (OSError, IndexError):
+        return 0

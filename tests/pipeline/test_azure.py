@@ -1,0 +1,117 @@
+"""The same on Azure's blob storage, against Azurite, which npm fetches; skipped where there is no npm."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from test_run import restore, rows
+
+from pipeline.errors import ErrorCode, ItemError
+from pipeline.inspection import verify_dataset
+from pipeline.storage import Store, open_store
+
+pytest.importorskip("adlfs")
+
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Azurite's own, which its manual gives."""
+PATIENCE = 120.0
+"""Seconds in which npm may fetch Azurite and it may start."""
+OPTIONS = ("--blobHost", "127.0.0.1", "--inMemoryPersistence", "--silent", "--skipApiVersionCheck")
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[str]:
+    """The connection string of a blob store that runs for these tests."""
+    if (installed := shutil.which("azurite-blob")) is not None:
+        command = [installed]
+    elif (npx := shutil.which("npx")) is not None:
+        command = [npx, "--yes", "--package=azurite", "azurite-blob"]
+    else:
+        pytest.skip("there is no npm to fetch Azurite with")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [*command, *OPTIONS, "--disableTelemetry", "--blobPort", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        if not _answers(port, server):
+            pytest.skip("npm does not fetch Azurite here, or it does not start")
+        endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
+        yield f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={endpoint};"
+    finally:
+        _end_group(server)
+
+
+def _answers(port: int, server: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and server.poll() is None:
+        with socket.socket() as attempt:
+            if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                return True
+        time.sleep(0.2)
+    return False
+
+
+def _end_group(server: subprocess.Popen[bytes]) -> None:
+    """End what was started and what it started: npx leaves the server behind otherwise."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGTERM)
+    server.wait()
+
+
+@pytest.fixture
+def container(azurite: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a fresh container."""
+    # part of a client's own arguments, so that it goes with it into Ray's workers
+    monkeypatch.setitem(fsspec.config.conf, "abfs", {"connection_string": azurite})
+    fs = fsspec.filesystem("abfs")
+    name = f"container-{secrets.token_hex(8)}"
+    fs.mkdir(name)
+    yield f"abfs://{name}"
+    fs.clear_instance_cache()
+
+
+def test_objects_on_azure(container: str) -> None:
+    store: Store = open_store(f"{container}/dest")
+    store.write("a/b.bin", b"first")
+    store.write("a/b.bin", b"second")
+    assert store.create("a/c.bin", b"third")
+    assert not store.create("a/c.bin", b"fourth")
+    assert (store.read("a/b.bin"), store.read("a/c.bin")) == (b"second", b"third")
+    assert (store.exists("a/c.bin"), store.exists("a"), store.exists("x")) == (True, False, False)
+    assert store.names("a") == ["b.bin", "c.bin"]
+    assert abs(store.modified("a/c.bin") - time.time()) < 60
+    with pytest.raises(ItemError) as caught:
+        store.read("nothing.bin")
+    assert caught.value.code is ErrorCode.NOT_FOUND
+    store.delete("a/b.bin")
+    store.delete("a/b.bin")
+    store.delete_folder("a")
+    assert store.names("a") == []
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_run_from_azure_to_azure(source: Path, container: str) -> None:
+    from_store = open_store(f"{container}/source")
+    for path in source.rglob("*.png"):
+        from_store.write(path.relative_to(source).as_posix(), path.read_bytes())
+    assert restore(f"{container}/source", f"{container}/dest").counts["restored"] == 6
+    assert restore(f"{container}/source", f"{container}/dest").counts["carried"] == 6
+    assert verify_dataset(f"{container}/dest").faults == []
+    assert ACCOUNT not in str(rows(f"{container}/dest"))

@@ -1,0 +1,184 @@
+"""Storage on a bad day, full disks, and a dataset with every kind of broken image in it."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from broken_images import BROKEN
+from conftest import write_image
+from faulty_proxy import Fault, FaultyProxy, faulty_proxy, first
+from standin import BROKEN as DIVIDES_BY_ZERO
+from standin import DEADLY
+from test_run import images, restore, rows
+
+from pipeline import storage
+from pipeline.errors import ErrorCode, ItemError, RunError
+from pipeline.inspection import verify_dataset
+from pipeline.storage import open_store
+
+MOST_REQUESTS = 40
+MOST_SECONDS = 60
+"""What one object may cost before it is given up."""
+BAD_DAY = (Fault.UNAVAILABLE, Fault.INTERNAL, Fault.THROTTLED, Fault.HALF, Fault.DROPPED)
+
+
+@pytest.fixture
+def proxy(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """A proxy before the S3 endpoint, which every S3 client made in this test goes through."""
+    with faulty_proxy(s3_endpoint) as proxy:
+        # part of a client's own arguments, so that it goes with it into Ray's workers
+        monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": proxy.address})
+        yield proxy
+        fsspec.filesystem("s3").clear_instance_cache()
+
+
+@pytest.mark.parametrize("fault", BAD_DAY)
+def test_a_request_that_failed_is_repeated(proxy: FaultyProxy, bucket: str, fault: Fault) -> None:
+    store = open_store(f"{bucket}/dest")
+    content = random.Random(0).randbytes(5000)
+    if fault is not Fault.HALF:
+        proxy.plan = first(2, fault, "PUT")
+        store.write("a.bin", content)
+        proxy.plan = first(2, fault, "PUT")
+        assert store.create("b.bin", content)
+        proxy.plan = first(2, fault, "HEAD")
+        assert store.exists("a.bin")
+        assert proxy.seen[fault] >= 5
+    store.write("a.bin", content)
+    proxy.plan = first(2, fault, "GET")
+    assert store.read("a.bin") == content
+    proxy.plan = first(1, fault, "GET")
+    assert store.names("") == ["a.bin"] if fault is Fault.HALF else ["a.bin", "b.bin"]
+
+
+def test_a_slow_answer_is_waited_for(proxy: FaultyProxy, bucket: str) -> None:
+    store = open_store(f"{bucket}/dest")
+    proxy.plan, proxy.seconds = first(1, Fault.SLOW), 2.0
+    store.write("a.bin", b"content")
+    assert store.read("a.bin") == b"content"
+    assert proxy.seen[Fault.SLOW] == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.THROTTLED, Fault.HALF])
+def test_a_store_that_stays_away_is_given_up_within_bounds(
+    proxy: FaultyProxy, bucket: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault is not Fault.UNAVAILABLE:
+        monkeypatch.setattr(storage, "FIRST_PAUSE", 0.01)
+    store = open_store(f"{bucket}/dest")
+    store.write("a.bin", b"content" * 100)
+    proxy.plan = first(10**6, fault, "GET")
+    start = time.monotonic()
+    with pytest.raises(ItemError, match="given up after") as caught:
+        store.read("a.bin")
+    assert caught.value.code is ErrorCode.STORAGE
+    assert time.monotonic() - start < MOST_SECONDS
+    assert 3 <= proxy.seen[fault] <= MOST_REQUESTS
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_run_on_a_bad_day_loses_nothing(proxy: FaultyProxy, source: Path, bucket: str) -> None:
+    from_store = open_store(f"{bucket}/source")
+    for path in source.rglob("*.png"):
+        from_store.write(path.relative_to(source).as_posix(), path.read_bytes())
+    chance = random.Random(0)
+
+    def plan(method: str, _path: str) -> Fault:
+        if chance.random() > 0.1:
+            return Fault.NONE
+        return chance.choice([fault for fault in BAD_DAY if method == "GET" or fault is not Fault.HALF])
+
+    proxy.plan = plan
+    summary = restore(f"{bucket}/source", f"{bucket}/dest")
+    assert summary.counts["restored"] == 6
+    assert sum(number for fault, number in proxy.seen.items() if fault is not Fault.NONE) > 3
+    assert verify_dataset(f"{bucket}/dest").faults == []
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_an_object_that_is_never_served_is_one_failed_row(
+    proxy: FaultyProxy, source: Path, bucket: str
+) -> None:
+    from_store = open_store(f"{bucket}/source")
+    for path in source.rglob("*.png"):
+        from_store.write(path.relative_to(source).as_posix(), path.read_bytes())
+    proxy.plan = lambda method, path: (
+        Fault.UNAVAILABLE if method == "GET" and path.endswith("source/album-0/2.png") else Fault.NONE
+    )
+    summary = restore(f"{bucket}/source", f"{bucket}/dest")
+    assert (summary.counts["restored"], summary.counts["failed"], summary.exit_status) == (5, 1, 3)
+    row = rows(f"{bucket}/dest")["album-0/2.png"]
+    assert (row["error_code"], "given up after" in row["error_message"]) == ("storage", True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one and a half megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1536k", "tmpfs", str(place)], capture_output=True, text=True
+    )
+    if mount.returncode:
+        pytest.skip(f"no file system can be mounted here: {mount.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_full_disk_stops_the_run_and_the_next_one_resumes(tmp_path: Path, small_disk: Path) -> None:
+    source, dest = tmp_path / "source", small_disk / "dest"
+    for number in range(60):
+        write_image(source / f"{number:02d}.png", seed=number, side=128)
+    with pytest.raises(RunError, match=r"takes no more \(No space left on device\): make room and run again"):
+        restore(source, dest)
+    done = images(dest)
+    assert 0 < len(done) < 60
+    assert not list(dest.glob("_i2r/runs/*.json"))
+    subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
+    summary = restore(source, dest)
+    assert summary.counts["restored"] + summary.counts["carried"] == 60
+    assert summary.counts["carried"] > 0
+    assert verify_dataset(str(dest)).faults == []
+    assert images(dest) == {path.name for path in source.iterdir()}
+
+
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.timeout(600)
+def test_a_tenth_of_a_dataset_is_broken_in_twenty_ways(tmp_path: Path) -> None:
+    source, dest = tmp_path / "source", tmp_path / "dest"
+    for number in range(900):
+        write_image(source / f"{number % 9}" / f"good-{number:03d}.png", seed=number, side=16)
+    expected: dict[str, str] = {}
+    ways = sorted(BROKEN)[:: len(BROKEN) // 17][:17]
+    for way in ways:
+        make, extension, code = BROKEN[way]
+        for number in range(5):
+            key = f"{number}/{way}{extension}"
+            expected[key] = code.value
+            (source / key).write_bytes(make())
+    for number in range(5):
+        write_image(source / f"{number}/deadly.png", seed=number, mark=DEADLY)
+        write_image(source / f"{number}/zero.png", seed=number, mark=DIVIDES_BY_ZERO)
+        write_image(source / f"{number}/back\\slash.png", seed=number)
+        expected |= {
+            f"{number}/deadly.png": "worker_died",
+            f"{number}/zero.png": "numerical",
+            f"{number}/back\\slash.png": "bad_key",
+        }
+    assert (len(ways) + 3, len(expected)) == (20, 100)
+    summary = restore(source, dest, batch=16)
+    assert (summary.counts["restored"], summary.counts["failed"], summary.exit_status) == (900, 100, 3)
+    found = rows(dest)
+    assert len(found) == 1000
+    assert {key: row["error_code"] for key, row in found.items() if row["error_code"]} == expected
+    assert len(images(dest)) == 900
+    assert len(Counter(expected.values())) >= 6
+    assert verify_dataset(str(dest)).faults == []
