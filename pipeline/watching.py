@@ -97,6 +97,12 @@ class RunWatch:
         except FileNotFoundError:
             return 0  # the run has just ended
 
+    def _forget(self) -> None:
+        self._known: set[str] = set()
+        self._counts: Counter[str] = Counter()
+        self._stage_seconds: Counter[str] = Counter()
+        self._first, self._last = float("inf"), 0.0
+
     def _read(self, files: Sequence[ManifestFile]) -> None:
         """Add what is new; begin anew once the parts were merged."""
         if not self._known <= {file.key for file in files}:
@@ -119,13 +125,6 @@ class RunWatch:
         if len(ended):
             self._first = min(self._first, float(np.min(ended - taken)))
             self._last = max(self._last, float(np.max(ended)))
-
-    def _forget(self) -> None:
-        self._known: set[str] = set()
-        self._counts: Counter[str] = Counter()
-        self._stage_seconds: Counter[str] = Counter()
-        self._first: float = float("inf")
-        self._last: float = 0.0
 
 
 def progress_of(record: Mapping[str, Any]) -> Progress:
