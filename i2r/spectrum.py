@@ -20,7 +20,7 @@ _FIT = slice(1, 12)  # the lowest band is content; the highest drown in the roun
 _OVER_NOISE = 1.5  # bands this close (in log power) to that of the noise say nothing of the blur
 
 _WINDOW = 128  # side of the windows whose power is averaged, in pixels
-_LEAK = 0.003  # of the power: how much a window leaks into the zeros of a line
+_LEAK = 0.0005  # of the power: how much a window leaks into the zeros of a line
 
 
 def log_band_power(image: Tensor) -> Tensor:
