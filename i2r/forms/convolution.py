@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from i2r.calibration_file import Calibration
+from i2r.errors import FormError
 from i2r.forms.form import Operator
 from i2r.spectrum import ROUNDING, TransferFit, blur_width, frequencies, mirror
 
 _LENGTHS = range(3, 32)
+_SMALLEST_SIDE = 32
 _TURNS = 36  # over half of a turn
 _LARGEST_REACH = 16
 _REFIT_PIXELS = 20_000
@@ -90,7 +92,13 @@ class MotionBlur(Convolution):
 
     @classmethod
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
-        """The line whose zeros the spectrum shows."""
+        """The line whose zeros the spectrum shows.
+
+        Raises:
+            FormError: the image is too small to have such a spectrum.
+        """
+        if min(y.shape[-2:]) < _SMALLEST_SIDE:
+            raise FormError(f"an image of {y.shape[-1]}x{y.shape[-2]} is too small to tell how it moved")
         fit = TransferFit.of(y, calibration.spectrum, noise)
         lines = [cls(length, math.pi * turn / _TURNS) for length in _LENGTHS for turn in range(_TURNS)]
         misfits = [fit.misfit(line.transfer(fit.down, fit.across)) for line in lines]
@@ -163,7 +171,9 @@ class SmallKernel(Convolution):
         design = x.unfold(1, side, stride).unfold(2, side, stride).flatten(0, 2).flip(1, 2).flatten(1)
         gram, target = design.T @ design / len(design), design.T @ wanted / len(design)
         kernel = self.kernel.flatten()
-        rate = 1 / torch.linalg.matrix_norm(gram, 2)
+        rate = 1 / torch.linalg.matrix_norm(gram, 2).clamp_min(
+            1e-6
+        )  # of a black image there is nothing to fit
         for _ in range(_SIMPLEX_STEPS):
             kernel = onto_simplex(kernel - rate * (gram @ kernel - target))
         return type(self)(kernel.view(side, side))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from i2r.calibration_file import Calibration
 from i2r.errors import FormError
-from i2r.forms import Downsampling, GaussianBlur, Jpeg, JpegTables, MotionBlur, SmallKernel
+from i2r.forms import FORMS, Downsampling, GaussianBlur, Jpeg, JpegTables, MotionBlur, SmallKernel
 from i2r.forms.form import Form
 from i2r.reconstruction import reconstruct
 from i2r.sampling import counted
@@ -144,3 +144,25 @@ def test_a_kernel_is_given_as_it_ended(
     assert kernel.min() >= 0
     assert kernel.sum().item() == pytest.approx(1, abs=0.02)
     assert _psnr(found.x, photograph) > _psnr(y, photograph) + 1
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 70), (17, 33), (40, 40)])
+def test_every_size_and_content_ends_finite_or_named(
+    photographs: GaussianImages,
+    photograph: Tensor,
+    calibrated: Calibration,
+    name: str,
+    shape: tuple[int, int],
+) -> None:
+    grid = TileGrid(*shape, 72, 8)
+    drawn = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    for image in (torch.zeros(3, *shape), torch.full((3, *shape), -1.0), drawn):
+        try:
+            found = photographs.answer(reconstruct(grid.pad(image), (name,), grid, calibrated))
+        except FormError:
+            assert name in {"motion_blur", "small_kernel", "downsampling", "jpeg"}
+            continue
+        assert found.x.shape == (3, *grid.canvas_shape)
+        assert found.x.isfinite().all()
+        json.dumps(found.parameters, allow_nan=False)
