@@ -6,14 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from i2r.errors import I2RError, PriorError, SettingsError
+    from i2r.errors import FormError, I2RError, PriorError, SettingsError
     from i2r.folder import built_in_priors
+    from i2r.forms import JpegTables
     from i2r.prior import Prior, load_prior
     from i2r.restorer import Outcome, Restoration, Restorer
     from i2r.settings import RestoreSettings
 
 _HOMES = {
+    "FormError": "errors",
     "I2RError": "errors",
+    "JpegTables": "forms",
     "Outcome": "restorer",
     "Prior": "prior",
     "PriorError": "errors",
@@ -26,7 +29,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "FormError",
     "I2RError",
+    "JpegTables",
     "Outcome",
     "Prior",
     "PriorError",

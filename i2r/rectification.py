@@ -15,17 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from i2r.calibration_file import Calibration
+from i2r.forms import GaussianBlur
 from i2r.sampling import Process, Query, denoise, generate, levels
-from i2r.spectrum import blur_width, deblur
+from i2r.spectrum import blur_width
 from i2r.streaks import find_streaks, streak_mask
 from i2r.tiling import TileGrid
-from i2r.typicality import Region, log_period, log_scale, outlier_ratio
+from i2r.typicality import Region, damaged, log_period, log_scale
 
 PATH_DEPTH = 10.0
 """Regeneration ends this far below its entry level; what noise is left there cannot be seen."""
 
 _FILL_LEVELS = levels(0.04, 0.6, 5)
-_SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3  # hysteresis: damage is sure somewhere and likely beside it
 _SMALLEST_CHANGE = 0.25  # of the range [-1, 1]
 _ROUNDS = 2
 
@@ -48,8 +48,7 @@ def fill_damage(
     x, mask = y, torch.zeros_like(searched)
     for _ in range(_ROUNDS):
         expected = yield from denoise(x, calibration.damage_level)
-        stands_out = outlier_ratio((y - expected).square().mean(dim=0).sqrt())
-        mask = _grow(stands_out > _SEED_RATIO, stands_out > _GROW_RATIO) & searched
+        mask = damaged((y - expected).square().mean(dim=0).sqrt()) & searched
         x = yield from _fill(y, mask)
     return _keep_changes(y, x, mask)
 
@@ -84,12 +83,6 @@ def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor) -> tuple[Tensor, Tens
     """The canvas with what the fill changed, and the mask of that: what it gives back was not damaged."""
     mask = mask & ((y - filled).square().mean(dim=0).sqrt() > _SMALLEST_CHANGE)
     return torch.where(mask, filled, y), mask
-
-
-def _grow(seeds: Tensor, allowed: Tensor) -> Tensor:
-    for _ in range(_GROWTH):
-        seeds = (F.max_pool2d(seeds[None].float(), 3, stride=1, padding=1)[0] > 0) & allowed | seeds
-    return seeds
 
 
 def _fill(y: Tensor, mask: Tensor) -> Process[Tensor]:
@@ -149,11 +142,11 @@ def sharpen(y: Tensor, grid: TileGrid, calibration: Calibration, strength: float
     Alternates posterior means with the exact solution of ``|H x - y|^2`` near them (half-quadratic
     splitting with a denoiser: Zhang et al., arXiv 2008.13751, equation 6).
     """
-    width = strength * _CAUTION * blur_width(grid.crop(y), calibration.spectrum)
-    x = deblur(y, y, width, _INPUT_NOISE)
+    blur = GaussianBlur(strength * _CAUTION * blur_width(grid.crop(y), calibration.spectrum))
+    x = blur.solve(y, y, _INPUT_NOISE)
     for level in reversed(_SHARPEN_LEVELS):
         expected = yield from denoise(x, level)
-        x = deblur(y, expected, width, (_INPUT_NOISE / level) ** 2)
+        x = blur.solve(y, expected, (_INPUT_NOISE / level) ** 2)
     return x
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from i2r.calibration_file import LOCAL_STATISTICS, Calibration
-from i2r.errors import SettingsError
+from i2r.errors import FormError, SettingsError
 from i2r.fidelity import consistency_psnr
+from i2r.form_names import BLIND
+from i2r.forms import Jpeg, JpegTables
 from i2r.prior import Prior
+from i2r.reconstruction import reconstruct
 from i2r.rectification import fill_damage, fill_streaks, remove_blocks, remove_noise, sharpen
 from i2r.sampling import Process, Query, counted, drive
 from i2r.settings import SMALLEST_TILE, TILE_STEP, RestoreSettings
@@ -52,7 +56,8 @@ class Restoration:
         typicality_before, typicality_after: see :func:`i2r.typicality.typicality`.
         consistency_psnr: dB between result and input at coarse scale; see
             :func:`i2r.fidelity.consistency_psnr`. Of a rejected result, its own.
-        message: why, for ``REJECTED`` and ``FAILED``.
+        parameters: of the degradation, as far as they were found: plain JSON, by form.
+        message: why, for ``REJECTED`` and ``FAILED``, and where the image does not show the form it was told.
     """
 
     outcome: Outcome
@@ -64,6 +69,7 @@ class Restoration:
     typicality_before: float = math.nan
     typicality_after: float = math.nan
     consistency_psnr: float = math.inf
+    parameters: dict[str, Any] = field(default_factory=dict)
     message: str = ""
 
 
@@ -86,7 +92,8 @@ class Screening:
         return typicality(self.p_values) if self.p_values else math.nan
 
 
-Rectified = tuple[Tensor, Tensor, Screening, Screening]
+Correction = tuple[Tensor, Tensor, dict[str, Any], Screening, Screening]
+"""The corrected canvas, the mask of the pixels that moved, parameters, the screening before and after."""
 
 
 class Restorer:
@@ -115,6 +122,11 @@ class Restorer:
                 f"overlap {self.settings.overlap} does not fit the prior {prior.name}: "
                 f"give a multiple of {prior.space.factor}"
             )
+        if self.settings.told and not prior.space.of_pixels:
+            raise SettingsError(
+                f"the prior {prior.name} sees latents, in which {', '.join(self.settings.forms)} is unknown: "
+                "give a prior of pixels, or forms=auto"
+            )
         self.space = prior.space
         self.evaluator = FixedShapeEvaluator(
             prior, self.settings.tile // self.space.factor, self.settings.tiles_per_batch
@@ -137,40 +149,53 @@ class Restorer:
         name, value = next(iter(change.items()))
         return f"{name}={value}", Restorer(self.prior, self.settings.model_copy(update=change))
 
-    def restore(self, images: Sequence[NDArray[np.float32]], seeds: Sequence[int]) -> list[Restoration]:
+    def restore(
+        self,
+        images: Sequence[NDArray[np.float32]],
+        seeds: Sequence[int],
+        tables: Sequence[JpegTables | None] | None = None,
+    ) -> list[Restoration]:
         """Restore images of mixed sizes, sharing network batches between them.
 
         Args:
             images: each (H, W, C) float32 in [0, 1], C 1 or 3.
             seeds: one per image, for what is random. Nothing of the present method is, so that neighbours,
                 order and retries change nothing.
+            tables: what the JPEG file that an image came from tells of itself, where it came from one.
 
         Returns:
             One :class:`Restoration` per image, in order.
         """
+        told = tables or [None] * len(images)
         tensors = [self._to_tensor(image) for image, _ in zip(images, seeds, strict=True)]
         results: dict[int, Restoration] = {}
         for channels in (1, 3):  # what is evaluated together has one shape
             group = [index for index, tensor in enumerate(tensors) if len(tensor) == channels]
             grids = [self._grid(images[index]) for index in group]
             processes = [
-                self._restore(images[index], tensors[index], grid)
+                self._restore(images[index], tensors[index], grid, told[index])
                 for index, grid in zip(group, grids, strict=True)
             ]
             canvases = [self.space.grid(grid) for grid in grids]
             results |= zip(group, drive(processes, canvases, self.evaluator), strict=True)
         return [results[index] for index in range(len(images))]
 
-    def _restore(self, image: NDArray[np.float32], tensor: Tensor, pixels: TileGrid) -> Process[Restoration]:
+    def _restore(
+        self, image: NDArray[np.float32], tensor: Tensor, pixels: TileGrid, tables: JpegTables | None
+    ) -> Process[Restoration]:
         if not tensor.isfinite().all():
             return Restoration(Outcome.FAILED, image, message="the image holds values that are not finite")
         y = self.space.encode(pixels.pad(tensor), pixels)
         grid = self.space.grid(pixels)
-        calibration = self._calibration_of(y)
+        correct = self._reconstruct if self.settings.told else self._rectify
+        known = [Jpeg(tables)] if tables else []
         try:
-            (x, mask, before, after), nfe = yield from counted(self._rectify(y, grid, calibration))
+            correction, nfe = yield from counted(correct(y, grid, self._calibration_of(y), known))
         except FloatingPointError as error:
             return Restoration(Outcome.FAILED, image, message=str(error))
+        except FormError as error:
+            return Restoration(Outcome.UNCHANGED, image, message=str(error))
+        x, mask, parameters, before, after = correction
         seen = Restoration(
             Outcome.UNCHANGED,
             image,
@@ -178,8 +203,9 @@ class Restorer:
             nfe=nfe,
             typicality_before=before.typicality,
             typicality_after=after.typicality,
+            parameters=parameters,
         )
-        if not before.atypical:
+        if not mask.any():
             return seen
         restored = _to_image(pixels.crop(self.space.decode(x, pixels)), image.shape[2])
         moved = grid.crop(mask[None])[0]
@@ -197,17 +223,34 @@ class Restorer:
             )
         return replace(seen, outcome=Outcome.RESTORED, image=restored)
 
-    def _rectify(self, y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[Rectified]:
-        """The corrected canvas, the mask of the pixels that moved, the screening before and after."""
+    def _reconstruct(
+        self, y: Tensor, grid: TileGrid, calibration: Calibration, known: Sequence[Jpeg]
+    ) -> Process[Correction]:
+        """Undo the forms that the settings tell."""
         before = yield from self._screen(y, grid, calibration)
+        told = [form for form in known if form.name in self.settings.forms]
+        found = yield from reconstruct(y, self.settings.forms, grid, calibration, told)
+        if not found.x.isfinite().all():
+            raise FloatingPointError("the prior diverged on this image")
+        after = yield from self._screen(found.x, grid, calibration)
+        mask = torch.ones(y.shape[1:], dtype=torch.bool, device=y.device)
+        return found.x, mask, found.parameters, before, after
+
+    def _rectify(
+        self, y: Tensor, grid: TileGrid, calibration: Calibration, known: Sequence[Jpeg]
+    ) -> Process[Correction]:
+        """Correct what is atypical."""
+        before = yield from self._screen(y, grid, calibration)
+        parameters: dict[str, Any] = {}
         x, mask = y, torch.zeros(y.shape[1:], dtype=torch.bool, device=y.device)
         if not before.atypical:
-            return x, mask, before, before
+            return x, mask, parameters, before, before
         steps, strength = self.settings.steps, self.settings.strength
         if not self.space.of_pixels:
             # Damage, blur and blocks look like nothing known in latents: regenerating is left.
             x = yield from remove_noise(x, grid, calibration, steps, strength)
-            return x, torch.ones_like(mask), before, (yield from self._screen(x, grid, calibration))
+            after = yield from self._screen(x, grid, calibration)
+            return x, torch.ones_like(mask), parameters, before, after
         if "tails" in before.where:
             x, mask = yield from fill_damage(x, grid, calibration, before.where["tails"])
         if "streaks" in before.where:
@@ -220,11 +263,26 @@ class Restorer:
         elif "lag" in everywhere:
             x = yield from sharpen(x, grid, calibration, strength)
         elif "period" in everywhere:
-            x = yield from remove_blocks(x, grid, calibration, steps, strength)
+            x, parameters = yield from self._undo_blocks(x, grid, calibration, known)
         if everywhere:
             mask = torch.ones_like(mask)
         after = yield from self._screen(x, grid, calibration)
-        return x, mask, before, after
+        return x, mask, parameters, before, after
+
+    def _undo_blocks(
+        self, y: Tensor, grid: TileGrid, calibration: Calibration, known: Sequence[Jpeg]
+    ) -> Process[tuple[Tensor, dict[str, Any]]]:
+        """With the tables of the file, or those that the pixels show, or without any."""
+        if self.settings.forms != BLIND:
+            try:
+                found = yield from reconstruct(y, (Jpeg.name,), grid, calibration, known)
+            except FormError:  # blocks that were moved, or mixed with others since
+                pass
+            else:
+                return found.x, found.parameters
+        return (
+            yield from remove_blocks(y, grid, calibration, self.settings.steps, self.settings.strength)
+        ), {}
 
     def _screen(self, y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[Screening]:
         if min(grid.height, grid.width) < SMALLEST_SIDE:

@@ -1,4 +1,4 @@
-"""DDIM as an invertible map: the deterministic steps between noise levels, and their inverse.
+"""DDIM as an invertible map: the deterministic steps between noise levels (:mod:`i2r.inversion` inverts it).
 
 Everything here is written for one canvas and is a generator: it *yields* a :class:`Query` whenever it needs
 the prior and is sent the predicted noise. Straight-line code for one image, while whoever drives the
@@ -59,40 +59,6 @@ def generate(x: Tensor, sigmas: Sequence[float]) -> Process[Tensor]:
     for sigma, lower in zip(reversed(sigmas), [*reversed(sigmas[:-1]), 0.0], strict=True):
         x = x + (lower - sigma) * (yield Query(x, sigma))
     return x
-
-
-@dataclass(frozen=True)
-class Inversion:
-    """A latent noise and how well it was found.
-
-    Attributes:
-        z: (C, H, W), a sample at the deepest level.
-        residual: largest RMS by which a step's equation is missed, in units of the [-1, 1] range.
-    """
-
-    z: Tensor
-    residual: float
-
-
-def invert(y: Tensor, sigmas: Sequence[float], iterations: int) -> Process[Inversion]:
-    """Find ``z`` with ``generate(z, sigmas) = y``, step by step, by fixed-point iteration.
-
-    Each implicit step ``x_i = x_{i-1} + (sigma_i - sigma_{i-1}) eps(x_i, sigma_i)`` is iterated from the
-    noise of the step before (Pan et al., arXiv 2309.04907; Garibi et al., arXiv 2403.14602).
-    """
-    x, lower, worst = y, 0.0, 0.0
-    eps: Tensor | None = None
-    for sigma in sigmas:
-        target = x
-        if eps is not None:
-            x = target + (sigma - lower) * eps
-        for _ in range(iterations):
-            eps = yield Query(x, sigma)
-            proposal = target + (sigma - lower) * eps
-            step = (proposal - x).square().mean().sqrt().item()
-            x = proposal
-        worst, lower = max(worst, step), sigma
-    return Inversion(x, worst)
 
 
 def counted(process: Process[T]) -> Process[tuple[T, int]]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from i2r.form_names import AUTO, BLIND, parse_forms
 
 SMALLEST_TILE = 32
 TILE_STEP = 8
@@ -33,6 +37,17 @@ class RestoreSettings(BaseModel):
         description="dB of the coarse picture against the input's, below which a result is rejected",
     )
     steps: int = Field(5, ge=2, le=100, description="DDIM steps from the entry level down to the clean image")
+
+    forms: Annotated[tuple[str, ...], BeforeValidator(parse_forms)] = Field(
+        AUTO,
+        description="what is known of the degradation: forms in the order in which they happened, "
+        "auto where nothing is but what a JPEG file tells of itself, or blind",
+    )
+
+    @property
+    def told(self) -> bool:
+        """Whether the forms of the degradation are known."""
+        return self.forms not in (AUTO, BLIND)
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> RestoreSettings:

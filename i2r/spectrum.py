@@ -1,51 +1,56 @@
-"""The spectrum of an image: how blurred it is against clean photographs, and undoing that.
-
-Images are mirrored at their borders before every transform, so that nothing wraps around.
-"""
+"""The spectrum of an image against that of clean photographs: what blurred it?"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from i2r.calibration_file import BANDS
 
+ROUNDING = 2 / 255 / 12**0.5
+"""Standard deviation of what rounding to 8 bits adds, of the range [-1, 1]."""
+
+
 _FIT = slice(1, 12)  # the lowest band is content; the highest drown in the rounding to 8 bits
-_ROUNDING_FLOOR = (
-    1.5  # bands this close (in log power) to the floor of 8-bit rounding say nothing of the blur
-)
+_OVER_NOISE = 1.5  # bands this close (in log power) to that of the noise say nothing of the blur
+
+_WINDOW = 128  # side of the windows whose power is averaged, in pixels
+_LEAK = 0.0005  # of the power: how much a window leaks into the zeros of a line
 
 
 def log_band_power(image: Tensor) -> Tensor:
     """Mean log power of (C, H, W) in ``BANDS`` rings from zero to the Nyquist frequency; shape (BANDS,)."""
-    power = torch.fft.rfft2(_mirror(image)).abs().square().mean(dim=0) / (
+    power = torch.fft.rfft2(mirror(image)).abs().square().mean(dim=0) / (
         4 * image.shape[-1] * image.shape[-2]
     )
-    ring = (_frequency(power, image) * 2 * BANDS).long()
+    down, across = frequencies(image)
+    ring = (torch.sqrt(down.square() + across.square()) * 2 * BANDS).long()
     inside = ring < BANDS
-    total = torch.zeros(BANDS, device=image.device).index_add(0, ring[inside], power[inside])
-    count = torch.zeros(BANDS, device=image.device).index_add(0, ring[inside], torch.ones_like(power[inside]))
+    total = power.new_zeros(BANDS).index_add(0, ring[inside], power[inside])
+    count = power.new_zeros(BANDS).index_add(0, ring[inside], torch.ones_like(power[inside]))
     return (total / count.clamp_min(1) + 1e-12).log()
 
 
-def blur_width(image: Tensor, clean: Sequence[float]) -> float:
+def blur_width(image: Tensor, clean: Sequence[float], noise: float = ROUNDING) -> float:
     """Standard deviation in pixels of the Gaussian blur that tells this image from clean photographs.
 
-    Fits ``log P(f) - log P_clean(f) = a + b log f - 4 pi^2 width^2 f^2`` over the bands above the floor of
-    8-bit rounding. ``a`` and ``b`` leave contrast and texture free, which differ from scene to scene.
+    Fits ``log P(f) - log P_clean(f) = a + b log f - 4 pi^2 width^2 f^2`` over the bands that rise out
+    of the noise. ``a`` and ``b`` leave contrast and texture free, which differ from scene to scene.
 
     Args:
         image: (C, H, W) in [-1, 1].
         clean: log band power of clean photographs, of length ``BANDS``.
+        noise: standard deviation of the white noise in the image.
     """
     power = log_band_power(image)[_FIT].double().cpu()
     reference = torch.tensor(clean, dtype=torch.float64)[_FIT]
     frequency = (torch.arange(BANDS, dtype=torch.float64)[_FIT] + 0.5) / (2 * BANDS)
-    floor = math.log((2 / 255) ** 2 / 12)
-    usable = power > floor + _ROUNDING_FLOOR
+    usable = power > 2 * math.log(noise) + _OVER_NOISE
     if usable.sum() < 4:
         usable = torch.arange(len(power)) < 4
     design = torch.stack([torch.ones_like(frequency), frequency.log(), -4 * math.pi**2 * frequency**2], dim=1)
@@ -57,27 +62,74 @@ def blur_width(image: Tensor, clean: Sequence[float]) -> float:
     return math.sqrt(max(squared_width, 0.0))
 
 
-def deblur(y: Tensor, estimate: Tensor, width: float, weight: float) -> Tensor:
-    """Minimise ``|H x - y|^2 + weight |x - estimate|^2`` for a Gaussian blur ``H``, exactly.
+@dataclass(frozen=True)
+class TransferFit:
+    """How badly a transfer function ``H`` explains an image's power ``P``, cell by cell of its Fourier plane.
 
-    Args:
-        y, estimate: (C, H, W).
-        width: standard deviation of the blur in pixels.
-        weight: of the estimate; the noise-to-signal ratio below which a frequency is given up.
+    Of ``log P(f) = log P_clean(|f|) + a + b log |f| + log(|H(f)|^2 + leak + noise^2 / P_clean(|f|))``, with
+    contrast and texture ``a`` and ``b`` left free.
+
+    Attributes:
+        down, across: frequencies of the cells, (N,) float64, in cycles a pixel.
+        excess: (N,), log power over that of clean photographs.
+        floor: (N,), the leak and the noise.
+        free: (N, 2), an orthonormal basis of what is left free.
     """
-    blurred, expected = torch.fft.rfft2(_mirror(y)), torch.fft.rfft2(_mirror(estimate))
-    transfer = torch.exp(-2 * math.pi**2 * width**2 * _frequency(blurred, y).square())
-    solved = (transfer * blurred + weight * expected) / (transfer.square() + weight)
-    return torch.fft.irfft2(solved)[..., : y.shape[-2], : y.shape[-1]]
+
+    down: Tensor
+    across: Tensor
+    excess: Tensor
+    floor: Tensor
+    free: Tensor
+
+    @classmethod
+    def of(cls, image: Tensor, clean: Sequence[float], noise: float) -> Self:
+        """Of (C, H, W) in [-1, 1], with white noise of standard deviation ``noise`` in it."""
+        power, down, across = _welch(image)
+        radius = torch.sqrt(down.square() + across.square())
+        band = (radius * 2 * BANDS).long()
+        usable = (band >= _FIT.start) & (band < _FIT.stop)
+        radius, reference = radius[usable], torch.tensor(clean, dtype=torch.float64)[band[usable]]
+        free = torch.stack([torch.ones_like(radius), radius.log()], dim=1)
+        return cls(
+            down[usable],
+            across[usable],
+            power[usable].log() - reference,
+            _LEAK + noise**2 / reference.exp(),
+            torch.linalg.qr(free).Q,
+        )
+
+    def misfit(self, transfer: Tensor) -> float:
+        """Mean absolute error in log power, given ``H`` of the cells (N,)."""
+        missed = self.excess - (transfer.square() + self.floor).log()
+        return (missed - self.free @ (self.free.T @ missed)).abs().mean().item()
 
 
-def _mirror(image: Tensor) -> Tensor:
+def mirror(image: Tensor) -> Tensor:
+    """(C, 2H, 2W): the image and its reflections, which wrap around without a step."""
     wide = torch.cat([image, image.flip(-1)], dim=-1)
     return torch.cat([wide, wide.flip(-2)], dim=-2)
 
 
-def _frequency(transform: Tensor, image: Tensor) -> Tensor:
-    """Radial frequency in cycles a pixel of every coefficient of the mirrored image's ``rfft2``."""
-    down = torch.fft.fftfreq(2 * image.shape[-2], device=transform.device)[:, None]
-    across = torch.fft.rfftfreq(2 * image.shape[-1], device=transform.device)[None]
-    return torch.sqrt(down.square() + across.square())
+def frequencies(image: Tensor) -> tuple[Tensor, Tensor]:
+    """In cycles a pixel, down (2H, 1) and across (1, W + 1), of the mirrored image's ``rfft2``."""
+    down = torch.fft.fftfreq(2 * image.shape[-2], device=image.device, dtype=image.dtype)[:, None]
+    across = torch.fft.rfftfreq(2 * image.shape[-1], device=image.device, dtype=image.dtype)[None]
+    return down, across
+
+
+def _welch(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Power of the image in cells of its Fourier plane, and the cells' frequencies down and across.
+
+    Not mirrored, which would confuse a direction with its reflection: faded out at the borders instead, in
+    windows that are averaged (Welch 1967).
+    """
+    side = min(_WINDOW, *image.shape[-2:])
+    window = torch.hann_window(side, periodic=False, dtype=torch.float64) + 1e-3
+    window = window[:, None] * window
+    patches = image.double().cpu().unfold(1, side, max(1, side // 2)).unfold(2, side, max(1, side // 2))
+    patches = patches - patches.mean(dim=(-1, -2), keepdim=True)
+    power = torch.fft.rfft2(patches * window).abs().square().mean(dim=(0, 1, 2)) / window.square().sum()
+    down = torch.fft.fftfreq(side, dtype=torch.float64)[:, None].expand_as(power)
+    across = torch.fft.rfftfreq(side, dtype=torch.float64)[None].expand_as(power)
+    return power + 1e-12, down, across

@@ -50,6 +50,7 @@ WINDOW = 11
 _MAD_TO_STD = 0.6744897501960817  # the median of |n| for n of N(0, 1)
 _SHARPEST = 0.2  # quantile over patches: a photograph in focus is sharp somewhere, a blurred one nowhere
 _FAINTEST_POWER = 1e-4  # of the range: streaks below this are nothing
+_SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3
 _TAIL = 0.98  # quantile over pixels: damage of a fiftieth of them shows, a few glints do not
 
 
@@ -78,6 +79,19 @@ def _local_median(x: Tensor) -> Tensor:
     padded = F.pad(x[None, None], (reach, reach, reach, reach), mode="replicate")[0, 0]
     across = padded.unfold(1, WINDOW, 1).median(dim=-1).values
     return across.unfold(0, WINDOW, 1).median(dim=-1).values
+
+
+def damaged(magnitude: Tensor) -> Tensor:
+    """The mask (H, W) of the pixels that stand out of their neighbourhood in ``magnitude`` (H, W).
+
+    By hysteresis: damage is sure somewhere, and likely beside it.
+    """
+    stands_out = outlier_ratio(magnitude)
+    mask = stands_out > _SEED_RATIO
+    for _ in range(_GROWTH):
+        near = F.max_pool2d(mask[None].float(), 3, stride=1, padding=1)[0] > 0
+        mask |= near & (stands_out > _GROW_RATIO)
+    return mask
 
 
 def lag_correlation(eps: Tensor) -> float:

@@ -9,10 +9,12 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from image_models import GaussianImages
+from textures import as_file, texture
 from torch import Tensor
 
 from i2r.calibration_file import STATISTICS, Calibration, Spread
 from i2r.prior import Prior, load_prior
+from i2r.spectrum import log_band_power
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +75,10 @@ def waves() -> Tensor:
     angle = 2 * torch.pi * torch.arange(64) / 64
     wave = torch.stack([torch.sin(k * angle)[:, None] + torch.cos(angle)[None] for k in (1, 2, 3)])
     return 0.4 * wave
+
+
+@pytest.fixture(scope="session")
+def clean_spectrum() -> list[float]:
+    """Log band power of textures that nothing has blurred."""
+    powers = [log_band_power(as_file(texture(seed))) for seed in range(8)]
+    return torch.stack(powers).mean(dim=0).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from i2r import Outcome, Prior, Restoration, Restorer, RestoreSettings, load_prior
-from i2r.degradation import FloatImage, dead_pixels, gaussian_noise, jpeg, rain
+from i2r import JpegTables, Outcome, Prior, Restoration, Restorer, RestoreSettings, load_prior
+from i2r.degradation import FloatImage, dead_pixels, encode_jpeg, gaussian_blur, gaussian_noise, jpeg, rain
 from i2r.errors import PriorError
 from i2r.folder import built_in_priors
 from i2r.metrics import psnr
@@ -103,6 +104,42 @@ def test_jpeg_blocks_do_not_get_worse(restorer: Restorer, name: str) -> None:
     restoration = _restore(restorer, blocky)
     assert restoration.outcome is Outcome.RESTORED
     assert psnr(restoration.image, clean) > psnr(blocky, clean)
+
+
+@pytest.mark.parametrize("forms", ["auto", "jpeg"])
+def test_a_file_or_its_pixels_tell_how_it_was_compressed(prior: Prior, forms: str) -> None:
+    clean = _crop(CROPS[0])
+    file = encode_jpeg(clean, quality=10)
+    with Image.open(io.BytesIO(file)) as picture:
+        tables = JpegTables.of_file(picture)
+        blocky = np.asarray(picture, np.float32) / 255
+    restorer = Restorer(prior, RestoreSettings(tile=96, overlap=16, forms=forms))  # type: ignore[arg-type]
+    [told] = restorer.restore([blocky], [0], [tables])
+    untold = _restore(restorer, blocky)
+    blind = _restore(Restorer(prior, RestoreSettings(tile=96, overlap=16, forms=("blind",))), blocky)
+    assert told.parameters == {"jpeg": tables.parameters()}
+    assert untold.parameters == told.parameters
+    np.testing.assert_array_equal(told.image, untold.image)
+    assert blind.parameters == {}
+    assert psnr(told.image, clean) > psnr(blocky, clean) + 0.9
+    assert psnr(told.image, clean) > psnr(blind.image, clean) + 0.1
+
+
+def test_a_blur_that_is_told_is_undone(prior: Prior) -> None:
+    clean = _crop(CROPS[0])
+    blurred = gaussian_blur(clean, sigma=1.5)
+    restorer = Restorer(prior, RestoreSettings(tile=96, overlap=16, forms=("gaussian_blur",)))
+    restoration = _restore(restorer, blurred)
+    assert restoration.outcome is Outcome.RESTORED
+    assert restoration.parameters["gaussian_blur"]["width"] == pytest.approx(1.5, rel=0.2)
+    assert psnr(restoration.image, clean) > psnr(blurred, clean) + 3
+
+
+def test_an_image_without_the_form_that_was_told_stays_as_it_is(prior: Prior) -> None:
+    restorer = Restorer(prior, RestoreSettings(tile=96, overlap=16, forms=("jpeg",)))
+    restoration = _restore(restorer, _crop(CROPS[0]))
+    assert restoration.outcome is Outcome.UNCHANGED
+    assert "no multiples" in restoration.message
 
 
 def test_dead_pixels_are_filled(restorer: Restorer) -> None:

@@ -1,0 +1,39 @@
+"""The names of the forms of degradation, for settings: without torch, which takes seconds to load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+OPERATORS = ("gaussian_blur", "motion_blur", "small_kernel", "downsampling")
+RECORDS = ("noise", "mask", "jpeg")
+
+AUTO = ("auto",)
+"""Nobody tells the form, but a JPEG's steps may, whether its file or its pixels show them."""
+BLIND = ("blind",)
+"""Nothing is told, and nothing but the noise is looked at."""
+
+
+def parse_forms(forms: str | Sequence[str]) -> tuple[str, ...]:
+    """Check names of forms, in the order in which they happened, given as a sequence or between commas.
+
+    Either one of :data:`AUTO` and :data:`BLIND`, or some of :data:`OPERATORS`, then some of :data:`RECORDS`.
+
+    Raises:
+        ValueError: a name is unknown or given twice, none is given, or an operator follows a record.
+    """
+    parts = forms.split(",") if isinstance(forms, str) else forms
+    names = tuple(part.strip().replace("-", "_") for part in parts)
+    if names in (AUTO, BLIND):
+        return names
+    for name in names:
+        if name not in OPERATORS + RECORDS:
+            known = ", ".join(OPERATORS + RECORDS)
+            raise ValueError(f"no form {name!r}: give auto, blind, or some of {known}, as they happened")
+        if names.count(name) > 1:
+            raise ValueError(f"the form {name} is given twice: give it once")
+    late = [name in RECORDS for name in names]
+    if not names or late != sorted(late):
+        raise ValueError(
+            f"{', '.join(names) or 'nothing'} cannot be undone: give {', '.join(OPERATORS)} first"
+        )
+    return names

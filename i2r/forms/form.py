@@ -1,0 +1,105 @@
+"""What a form of degradation is: a map from clean to degraded images whose parameters may be unknown.
+
+Forms are of two kinds. An :class:`Operator` is linear (a lens, a sensor's grid); a :class:`Record` is what
+happened to the values afterwards (noise, lost pixels, a JPEG file). Both map an image to an image of the same
+shape, so that they compose. A new form is one frozen dataclass whose fields are its parameters.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from i2r.calibration_file import Calibration
+from i2r.spectrum import ROUNDING
+
+_ITERATIONS = 12
+
+
+class Form(ABC):
+    """A form of degradation with one choice of its parameters."""
+
+    name: ClassVar[str]
+    """What settings and manifests call it."""
+
+    @classmethod
+    @abstractmethod
+    def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
+        """First parameters, read off the degraded image alone.
+
+        Args:
+            y: (C, H, W) in [-1, 1].
+            calibration: what clean photographs look like.
+            noise: standard deviation of the white noise in ``y``.
+
+        Raises:
+            FormError: the image does not show this form.
+        """
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Degrade (C, H, W); differentiable in ``x`` and in the parameters that are tensors."""
+
+    def fit(self, x: Tensor, y: Tensor, level: float) -> Self:
+        """Parameters with which ``forward(x)`` is nearer to ``y``, or those that ``start`` read better.
+
+        Args:
+            x: (C, H, W), the prior's estimate of the clean image.
+            y: (C, H, W), the degraded image.
+            level: noise level at which ``x`` was estimated: the higher, the smoother it is.
+        """
+        return self
+
+    @abstractmethod
+    def parameters(self) -> Mapping[str, Any]:
+        """The parameters as plain JSON, for manifests."""
+
+
+class Operator(Form):
+    """A linear form."""
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """The ``H^T y`` with ``<H x, y> = <x, H^T y>`` for all ``x``."""
+        pull_back = torch.func.vjp(self.forward, torch.zeros_like(y))[1]
+        (x,) = pull_back(y)
+        return x
+
+    def solve(self, y: Tensor, estimate: Tensor, weight: float) -> Tensor:
+        """Minimise ``|H x - y|^2 + weight |x - estimate|^2``, by conjugate gradients from the estimate."""
+        step = conjugate_gradients(
+            lambda x: self.adjoint(self.forward(x)) + weight * x,
+            self.adjoint(y - self.forward(estimate)),
+            _ITERATIONS,
+        )
+        return estimate + step
+
+
+class Record(Form):
+    """What happened to the values of an image after every linear form."""
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of the error that is left in what :meth:`reveal` gives back."""
+        return 0.0
+
+    def reveal(self, y: Tensor, expected: Tensor) -> Tensor:
+        """The image nearest to ``expected`` that this form could have turned into ``y``."""
+        return y
+
+
+def conjugate_gradients(operator: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:
+    """Solve ``A x = b`` from zero, for a symmetric and positive ``A`` (Hestenes and Stiefel 1952)."""
+    x, residual = torch.zeros_like(b), b
+    direction, power = residual, residual.square().sum()
+    for _ in range(iterations):
+        image = operator(direction)
+        # Where nothing is left to explain, the smallest number keeps 0 / 0 from becoming NaN.
+        length = power / (direction * image).sum().clamp_min(torch.finfo(b.dtype).tiny)
+        x, residual = x + length * direction, residual - length * image
+        power, last = residual.square().sum(), power
+        direction = residual + power / last.clamp_min(torch.finfo(b.dtype).tiny) * direction
+    return x

@@ -1,0 +1,70 @@
+"""Low resolution: fewer pixels, enlarged again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from i2r.calibration_file import Calibration
+from i2r.errors import FormError
+from i2r.forms.form import Operator, conjugate_gradients
+from i2r.spectrum import ROUNDING
+
+FACTORS = (2, 3, 4, 5, 6, 8)
+_ENLARGING = 6
+_EXPLAINED = 2.5  # times the noise: what an image may lie beside an enlarged one
+
+
+@dataclass(frozen=True)
+class Downsampling(Operator):
+    """Bicubic reduction with antialiasing and bicubic enlargement to the old size, as Pillow does both.
+
+    Attributes:
+        factor: by which both sides were reduced.
+    """
+
+    name: ClassVar[str] = "downsampling"
+    factor: int
+
+    @classmethod
+    def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
+        """The largest factor whose enlargements include the image, up to the noise.
+
+        Where none does, the one that misses least: the image was changed since.
+
+        Raises:
+            FormError: the image is too small to have been reduced.
+        """
+        usable = [cls(factor) for factor in FACTORS if factor <= min(y.shape[-2:]) // 4]
+        if not usable:
+            raise FormError(f"an image of {y.shape[-1]}x{y.shape[-2]} is too small to tell its resolution")
+        missed = [form._missed(y) for form in usable]
+        exact = [form for form, miss in zip(usable, missed, strict=True) if miss < _EXPLAINED * noise]
+        return exact[-1] if exact else usable[missed.index(min(missed))]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._enlarge(self._reduce(x), x)
+
+    def parameters(self) -> Mapping[str, Any]:
+        return {"factor": self.factor}
+
+    def _missed(self, y: Tensor) -> float:
+        """RMS between ``y`` and the nearest enlarged image."""
+        pull_back = torch.func.vjp(lambda small: self._enlarge(small, y), self._reduce(y))[1]
+        small = conjugate_gradients(
+            lambda small: pull_back(self._enlarge(small, y))[0], pull_back(y)[0], _ENLARGING
+        )
+        return (self._enlarge(small, y) - y).square().mean().sqrt().item()
+
+    def _reduce(self, x: Tensor) -> Tensor:
+        size = (max(1, x.shape[-2] // self.factor), max(1, x.shape[-1] // self.factor))
+        return F.interpolate(x[None], size=size, mode="bicubic", antialias=True)[0]
+
+    def _enlarge(self, small: Tensor, like: Tensor) -> Tensor:
+        # With antialias, as it only then uses Pillow's cubic (a = -0.5); enlarging, it filters nothing.
+        return F.interpolate(small[None], size=like.shape[-2:], mode="bicubic", antialias=True)[0]

@@ -1,0 +1,81 @@
+"""What happens to single values: noise, and pixels that are lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from i2r.calibration_file import Calibration
+from i2r.forms.form import Record
+from i2r.spectrum import ROUNDING
+from i2r.typicality import damaged
+
+_MAD_TO_STD = 0.6744897501960817  # the median of |n| for n of N(0, 1)
+
+
+@dataclass(frozen=True)
+class Noise(Record):
+    """White noise, independent in every channel.
+
+    Attributes:
+        level: its standard deviation, in units of the [-1, 1] range.
+    """
+
+    name: ClassVar[str] = "noise"
+    level: float
+
+    @classmethod
+    def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
+        """From the median magnitude of the finest diagonal differences (Donoho and Johnstone 1994)."""
+        fine = y.diff(dim=-1).diff(dim=-2) / 2
+        return cls(fine.abs().median().item() / _MAD_TO_STD if fine.numel() else 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean over all noise."""
+        return x
+
+    @property
+    def noise(self) -> float:
+        return self.level
+
+    def parameters(self) -> Mapping[str, Any]:
+        return {"level": round(self.level, 4)}
+
+
+@dataclass(frozen=True)
+class Mask(Record):
+    """Pixels that are lost, and hold anything.
+
+    Attributes:
+        lost: (H, W) bool.
+    """
+
+    name: ClassVar[str] = "mask"
+    lost: Tensor
+
+    @classmethod
+    def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
+        """None: which pixels are lost shows beside an estimate of the clean image."""
+        return cls(torch.zeros(y.shape[1:], dtype=torch.bool, device=y.device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Lost pixels are gray."""
+        return torch.where(self.lost, 0.0, x)
+
+    def fit(self, x: Tensor, y: Tensor, level: float) -> Self:
+        """Lost are the pixels that stand out of their neighbourhood in the distance to the estimate.
+
+        The estimate nears what is kept of the image as the levels fall, so that less and less stands out:
+        what was found first is kept.
+        """
+        return self if self.lost.any() else type(self)(damaged((y - x).square().mean(dim=0).sqrt()))
+
+    def reveal(self, y: Tensor, expected: Tensor) -> Tensor:
+        return torch.where(self.lost, expected, y)
+
+    def parameters(self) -> Mapping[str, Any]:
+        return {"fraction": round(self.lost.float().mean().item(), 4)}

@@ -1,0 +1,82 @@
+"""Partially blind restoration: the form of the degradation is known, its parameters are not.
+
+The setting of Algorithm 3 of Invert2Restore (Chihaoui and Favaro, arXiv 2503.21486): find parameters and
+image together, so that the degraded image is explained. The noise levels are descended; at each, the prior
+gives its posterior mean, the parameters are fitted to it, and the mean is moved to where it explains the
+degraded image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from i2r.calibration_file import Calibration
+from i2r.forms import Chain, Form
+from i2r.sampling import Process, counted, denoise, levels
+from i2r.tiling import TileGrid
+
+# What an operator took, or a lost pixel held, is not there to be carried as noise: the descent starts anew
+# from every level's solution, as half-quadratic splitting does (Zhang et al., arXiv 2008.13751, equation 6).
+# With the noise carried from the inverted image, blurs came out 0.5 dB worse and low resolution as good, at
+# four times the NFE.
+_OPERATOR_LEVELS = levels(0.01, 0.5, 8)
+_FIRST_ERROR = 0.15  # of the range [-1, 1]: how far the degraded image itself is trusted as an estimate
+
+# What a record left is noise in the image, known to lie within bounds: it is carried down, as DDIM does.
+# Blocks, which are no white noise, are entered above what rounding left: quality 10 at 0.2, 50 at 0.12.
+_RECORD_STEPS, _RECORD_DEPTH = 6, 10.0
+_BLOCK_ENTRY = 0.1
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What explains a degraded image.
+
+    Attributes:
+        x: (C, H, W) canvas.
+        parameters: of the degradation, plain JSON, by form.
+        nfe: network evaluations, in passes over the canvas.
+    """
+
+    x: Tensor
+    parameters: dict[str, Any]
+    nfe: int
+
+
+def reconstruct(
+    y: Tensor, names: Sequence[str], grid: TileGrid, calibration: Calibration, known: Sequence[Form] = ()
+) -> Process[Reconstruction]:
+    """Find the clean canvas and the parameters of the forms that explain canvas ``y``.
+
+    Args:
+        y: (C, H, W) canvas in [-1, 1].
+        names: of :data:`i2r.forms.FORMS`, in the order in which they happened.
+        grid: tells which part of the canvas is the image.
+        calibration: of the prior.
+        known: forms whose parameters are known, such as those that a JPEG file tells.
+
+    Raises:
+        FormError: the image does not show a form.
+    """
+    image = grid.crop(y)
+    chain = Chain.start(names, image, calibration, known)
+    (x, chain), nfe = yield from counted(_descend(image, chain, grid))
+    return Reconstruction(grid.pad(x), chain.parameters(), nfe)
+
+
+def _descend(y: Tensor, chain: Chain, grid: TileGrid) -> Process[tuple[Tensor, Chain]]:
+    if chain.leaves_noise:
+        entry = chain.noise if chain.noisy else _BLOCK_ENTRY + chain.noise
+        sigmas, carried, x = levels(entry / _RECORD_DEPTH, entry, _RECORD_STEPS - 1), 1.0, y
+    else:
+        sigmas, carried, x = _OPERATOR_LEVELS, 0.0, chain.solve(y, y, _FIRST_ERROR)
+    for sigma, lower in zip(reversed(sigmas), [*reversed(sigmas[:-1]), 0.0], strict=True):
+        expected = grid.crop((yield from denoise(grid.pad(x), sigma)))
+        chain = chain.fit(expected, y, sigma)
+        solved = chain.solve(y, expected, sigma)
+        x = solved + carried * lower / sigma * (x - solved)
+    return x, chain
