@@ -171,9 +171,8 @@ class SmallKernel(Convolution):
         design = x.unfold(1, side, stride).unfold(2, side, stride).flatten(0, 2).flip(1, 2).flatten(1)
         gram, target = design.T @ design / len(design), design.T @ wanted / len(design)
         kernel = self.kernel.flatten()
-        rate = 1 / torch.linalg.matrix_norm(gram, 2).clamp_min(
-            1e-6
-        )  # of a black image there is nothing to fit
+        # Of an image that is nothing but middle gray there is nothing to fit.
+        rate = 1 / torch.linalg.matrix_norm(gram, 2).clamp_min(1e-6)
         for _ in range(_SIMPLEX_STEPS):
             kernel = onto_simplex(kernel - rate * (gram @ kernel - target))
         return type(self)(kernel.view(side, side))
