@@ -78,6 +78,8 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
         x = canvas[None]
         noise = DAMAGE_LEVEL * prior.eps(x, torch.tensor([DAMAGE_LEVEL]))[0]
         eps = prior.eps(x, torch.tensor([SCREENING_LEVEL]))[0]
+        if not (eps.isfinite().all() and noise.isfinite().all()):
+            raise ValueError("it diverges on them")
         measured = measure(canvas, eps, noise)
         clean.extend({**measured.whole, **local} for local in measured.local)
         level = ENTRY_LEVELS[index % len(ENTRY_LEVELS)]

@@ -131,7 +131,7 @@ class Jpeg(Record):
         luma = _quantised(planes[:1] - _ZERO, self.tables.luma) + _ZERO
         chroma = _quantised(F.avg_pool2d(planes[1:], (down, across)), self.tables.chroma)
         chroma = F.interpolate(chroma[None], scale_factor=(down, across), mode="bilinear")[0]
-        return _colours(torch.cat([luma, chroma]))[:, :height, :width]
+        return _colours(torch.cat([luma, chroma]), len(x))[:, :height, :width]
 
     @property
     def noise(self) -> float:
@@ -157,7 +157,7 @@ class Jpeg(Record):
         moves = _moves(pooled, _stored_chroma(stored[1:], self.tables.sampling), self.tables.chroma)
         chroma = planes[1:] + F.interpolate(moves[None], scale_factor=(down, across))[0]
         revealed = expected.clone()
-        revealed[:, :height, :width] = _colours(torch.cat([luma, chroma]))
+        revealed[:, :height, :width] = _colours(torch.cat([luma, chroma]), len(y))
         return revealed
 
     def parameters(self) -> Mapping[str, Any]:
@@ -190,10 +190,13 @@ def _unclipped(y: Tensor, block: tuple[int, int] = (SIDE, SIDE), margin: int = 0
 
 
 def _planes(x: Tensor) -> Tensor:
-    return torch.tensordot(_TO_LUMA_CHROMA.to(x), x, 1)
+    """Luma and chroma of colour or gray, which has no chroma."""
+    return torch.tensordot(_TO_LUMA_CHROMA.to(x), x.expand(3, -1, -1), 1)
 
 
-def _colours(planes: Tensor) -> Tensor:
+def _colours(planes: Tensor, channels: int) -> Tensor:
+    if channels == 1:
+        return planes[:1]
     return torch.tensordot(torch.linalg.inv(_TO_LUMA_CHROMA.double()).to(planes), planes, 1)
 
 
