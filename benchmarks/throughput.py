@@ -66,7 +66,9 @@ class NoOp:
         """Nothing to load."""
         return self
 
-    def restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Restoration]:
+    def restore(
+        self, images: Sequence[np.ndarray], seeds: Sequence[int], tables: Sequence[object] | None = None
+    ) -> list[Restoration]:
         """Every image as it is."""
         return [Restoration(Outcome.RESTORED, image) for image in images]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from i2r.errors import FormError, I2RError, PriorError, SettingsError
     from i2r.folder import built_in_priors
-    from i2r.forms import JpegTables
+    from i2r.jpeg_tables import JpegTables
     from i2r.prior import Prior, load_prior
     from i2r.restorer import Outcome, Restoration, Restorer
     from i2r.settings import RestoreSettings
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "FormError": "errors",
     "I2RError": "errors",
-    "JpegTables": "forms",
+    "JpegTables": "jpeg_tables",
     "Outcome": "restorer",
     "Prior": "prior",
     "PriorError": "errors",

@@ -22,7 +22,8 @@ from i2r.calibration_file import LOCAL_STATISTICS, Calibration
 from i2r.errors import FormError, SettingsError
 from i2r.fidelity import consistency_psnr
 from i2r.form_names import BLIND
-from i2r.forms import Jpeg, JpegTables
+from i2r.forms import Jpeg
+from i2r.jpeg_tables import JpegTables
 from i2r.prior import Prior
 from i2r.reconstruction import reconstruct
 from i2r.rectification import fill_damage, fill_streaks, remove_blocks, remove_noise, sharpen

@@ -162,6 +162,7 @@ def _upright(picture: Picture) -> Picture:
         picture,
         pixels=_oriented(picture.pixels, turn),
         alpha=None if picture.alpha is None else _oriented(picture.alpha, turn),
+        tables=picture.tables if turn == 1 else None,  # turned blocks begin in other corners
         metadata=replace(picture.metadata, exif=exif),
         losses=(*picture.losses, *((Loss.THUMBNAIL,) if thumbnail else ())),
     )

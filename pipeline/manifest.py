@@ -79,6 +79,7 @@ SCHEMA = pa.schema(
         ("typicality_before", pa.float64()),
         ("typicality_after", pa.float64()),
         ("consistency_psnr", pa.float64()),
+        ("parameters", pa.string()),
         ("metrics", _struct([f"{name}_{when}" for name in METRICS for when in ("before", "after")])),
         ("timings", _struct(STAGES)),
         ("epoch", pa.int64()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError, bound
 from pipeline.priors import local_prior
 
 if TYPE_CHECKING:
-    from i2r import Restoration, RestoreSettings
+    from i2r import JpegTables, Restoration, RestoreSettings
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -31,8 +32,16 @@ class PriorIdentity:
 class ImageRestorer(Protocol):
     """What restores images: `i2r.Restorer`, or a stand-in for it."""
 
-    def restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Restoration]:
-        """Restore (H, W, C) float32 images in [0, 1]; results do not depend on the neighbours in the list."""
+    def restore(
+        self,
+        images: Sequence[np.ndarray],
+        seeds: Sequence[int],
+        tables: Sequence[JpegTables | None] | None = None,
+    ) -> list[Restoration]:
+        """Restore (H, W, C) float32 images in [0, 1]; results do not depend on the neighbours in the list.
+
+        `tables` are what JPEG files tell of themselves, one for each image that came from one.
+        """
         ...
 
     def smaller(self) -> tuple[str, ImageRestorer] | None:
@@ -133,18 +142,24 @@ class RestoreActor:
             columns[name] = np.asarray([row[name] for row in described])
         return columns
 
-    def restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Restored | ItemError]:
+    def restore(
+        self,
+        images: Sequence[np.ndarray],
+        seeds: Sequence[int],
+        tables: Sequence[JpegTables | None] | None = None,
+    ) -> list[Restored | ItemError]:
         """Restore images; what goes wrong with one of them stands in its place.
 
         Args:
             images: (H, W, C) of uint8, uint16, or float in [0, 1], C in {1, 3}.
             seeds: one for each.
+            tables: of those that came from JPEG files.
 
         Returns:
             for each image what came out, in the image's own type, or why nothing did.
         """
         floats = [to_float(image) for image in images]
-        results = self._restore(floats, seeds)
+        results = self._restore(floats, seeds, tables or [None] * len(images))
         return [
             result
             if isinstance(result, ItemError)
@@ -152,22 +167,30 @@ class RestoreActor:
             for image, result in zip(images, results, strict=True)
         ]
 
-    def _restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[_Result | ItemError]:
+    def _restore(
+        self,
+        images: Sequence[np.ndarray],
+        seeds: Sequence[int],
+        tables: Sequence[JpegTables | None],
+    ) -> list[_Result | ItemError]:
         """All at once; where that fails, each half by itself, down to the image that is to blame."""
         if not images:
             return []
         try:
-            return [(restoration, ()) for restoration in self._restorer.restore(images, seeds)]
+            return [(restoration, ()) for restoration in self._restorer.restore(images, seeds, tables)]
         except Exception as error:
             failure = _item_error(error)
         if failure.code is ErrorCode.OUT_OF_MEMORY:
             _release_memory()  # outside the handler, whose traceback holds the memory
         if len(images) == 1:
-            return [self._restore_smaller(images[0], seeds[0], failure)]
+            return [self._restore_smaller(images[0], seeds[0], tables[0], failure)]
         half = len(images) // 2
-        return self._restore(images[:half], seeds[:half]) + self._restore(images[half:], seeds[half:])
+        first = self._restore(images[:half], seeds[:half], tables[:half])
+        return first + self._restore(images[half:], seeds[half:], tables[half:])
 
-    def _restore_smaller(self, image: np.ndarray, seed: int, failure: ItemError) -> _Result | ItemError:
+    def _restore_smaller(
+        self, image: np.ndarray, seed: int, tables: JpegTables | None, failure: ItemError
+    ) -> _Result | ItemError:
         """One image in smaller and smaller shapes, while it is memory that it lacks.
 
         The next image starts with the full shape again, so that its result does not depend on this one.
@@ -176,7 +199,7 @@ class RestoreActor:
         while failure.code is ErrorCode.OUT_OF_MEMORY and (step := restorer.smaller()) is not None:
             name, restorer = step
             try:
-                (restoration,) = restorer.restore([image], [seed])
+                (restoration,) = restorer.restore([image], [seed], [tables])
                 return restoration, (name,)
             except Exception as error:
                 failure = _item_error(error)
@@ -200,14 +223,22 @@ def describe(result: Restored | ItemError) -> Mapping[str, Any]:
             "status": "failed",
             "error_code": result.code.value,
             "error_message": result.message,
-        } | dict.fromkeys(MEASURES)
+        } | dict.fromkeys((*MEASURES, "parameters"))
     restoration = result.restoration
     failed = restoration.outcome == "failed"
-    return {
-        "status": str(restoration.outcome),
-        "error_code": ErrorCode.NUMERICAL.value if failed else None,
-        "error_message": bounded_text(restoration.message) or None,
-    } | {name: getattr(restoration, name) for name in MEASURES}
+    return (
+        {
+            "status": str(restoration.outcome),
+            "error_code": ErrorCode.NUMERICAL.value if failed else None,
+            "error_message": bounded_text(restoration.message) or None,
+        }
+        | {name: getattr(restoration, name) for name in MEASURES}
+        | {
+            "parameters": json.dumps(restoration.parameters, sort_keys=True)
+            if restoration.parameters
+            else None
+        }
+    )
 
 
 _Result: TypeAlias = "tuple[Restoration, tuple[str, ...]]"

@@ -191,7 +191,9 @@ class RestoreItems:
         whole = [(item, item.picture) for item in items if not item.failed and item.picture is not None]
         start = time.perf_counter()
         results = self._actor.restore(
-            [picture.pixels for _, picture in whole], [item.row["seed"] for item, _ in whole]
+            [picture.pixels for _, picture in whole],
+            [item.row["seed"] for item, _ in whole],
+            [picture.tables for _, picture in whole],
         )
         seconds = (time.perf_counter() - start) / max(len(whole), 1)
         for (item, _), result in zip(whole, results, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from i2r.forms.chain import FORMS, Chain
 from i2r.forms.convolution import GaussianBlur, MotionBlur, SmallKernel
 from i2r.forms.form import Form, Operator, Record
-from i2r.forms.jpeg import Jpeg, JpegTables
+from i2r.forms.jpeg import Jpeg
 from i2r.forms.resolution import Downsampling
 from i2r.forms.values import Mask, Noise
 
@@ -16,7 +16,6 @@ __all__ = [
     "Form",
     "GaussianBlur",
     "Jpeg",
-    "JpegTables",
     "Mask",
     "MotionBlur",
     "Noise",

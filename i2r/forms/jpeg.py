@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
-from PIL import Image, JpegImagePlugin
 from torch import Tensor
 
 from i2r.calibration_file import Calibration
 from i2r.errors import FormError
 from i2r.forms.form import Record
+from i2r.jpeg_tables import SIDE, JpegTables, standard_steps
 from i2r.spectrum import ROUNDING, frequencies, mirror
 
-SIDE = 8
-"""Side of a block in pixels."""
 SAMPLINGS = ((2, 2), (1, 1), (1, 2))
 """Pixels of the image in one of chroma, (down, across); the first is what nearly every file has."""
 
@@ -36,49 +32,6 @@ _FEWEST, _SUREST = 16, 0.4  # coefficients to judge by, and nats that each must 
 _TO_LUMA_CHROMA = torch.tensor(
     [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]]
 )
-
-
-@dataclass(frozen=True)
-class JpegTables:
-    """How coarsely a file stores its coefficients.
-
-    Attributes:
-        luma, chroma: 64 steps each, row by row, in 8-bit units of the orthonormal transform.
-        sampling: pixels of the image in one of chroma, (down, across).
-    """
-
-    luma: tuple[int, ...]
-    chroma: tuple[int, ...]
-    sampling: tuple[int, int]
-
-    @classmethod
-    def of_file(cls, picture: JpegImagePlugin.JpegImageFile) -> Self:
-        """What an opened file tells of itself; gray files are given chroma that is never seen.
-
-        Raises:
-            FormError: the file is of another colour space, or samples its chroma in an unusual way.
-        """
-        tables = {index: tuple(table) for index, table in picture.quantization.items()}
-        if picture.mode == "L":
-            luma = tables[picture.layer[0][3]]
-            return cls(luma, luma, (1, 1))
-        if picture.mode != "RGB":
-            raise FormError(f"a JPEG file of mode {picture.mode} tells no luma: only gray and RGB do")
-        luma_layer, *chroma_layers = picture.layer
-        down, across = luma_layer[2], luma_layer[1]
-        if {layer[1:] for layer in chroma_layers} != {(1, 1, chroma_layers[0][3])} or max(down, across) > 2:
-            raise FormError(
-                f"a JPEG file with the sampling {picture.layer} is none of 4:4:4, 4:2:2 and 4:2:0"
-            )
-        return cls(tables[luma_layer[3]], tables[chroma_layers[0][3]], (down, across))
-
-    @classmethod
-    def standard(cls, quality: int, sampling: tuple[int, int] = (2, 2)) -> Self:
-        """The tables that libjpeg makes of a quality from 1 to 100."""
-        return cls(*_standard(quality), sampling)
-
-    def parameters(self) -> dict[str, Any]:
-        return {"luma": list(self.luma), "chroma": list(self.chroma), "sampling": list(self.sampling)}
 
 
 @dataclass(frozen=True)
@@ -108,7 +61,7 @@ class Jpeg(Record):
             )
         planes, whole = _planes(y), _unclipped(y)
         luma = _coefficients(planes[:1])[:, whole]
-        scores = [_likelihood(luma, _standard(quality)[0]) for quality in range(1, 101)]
+        scores = [_likelihood(luma, standard_steps(quality)[0]) for quality in range(1, 101)]
         best = max(scores)
         if best < _SUREST:
             raise FormError("the image shows no multiples of the steps of a JPEG file's tables")
@@ -118,7 +71,7 @@ class Jpeg(Record):
             stored = _coefficients(_stored_chroma(planes[1:], sampling))
             # What is clipped beside a block moves its chroma too, where that is enlarged.
             whole = _unclipped(y, (SIDE * sampling[0], SIDE * sampling[1]), margin=4)
-            chroma.append(_likelihood(stored[:, whole], _standard(quality)[1]))
+            chroma.append(_likelihood(stored[:, whole], standard_steps(quality)[1]))
         sampling = SAMPLINGS[chroma.index(max(chroma))] if max(chroma) > _SUREST else SAMPLINGS[0]
         return cls(JpegTables.standard(quality, sampling))
 
@@ -254,12 +207,3 @@ def _likelihood(coefficients: Tensor, table: tuple[int, ...]) -> float:
     telling = values.abs() > (steps / 2).clamp_min(4 * _ROUNDING)
     telling[:, 0, 0] = False
     return gain[telling].mean().item() if telling.sum() >= _FEWEST else -math.inf
-
-
-@cache
-def _standard(quality: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    file = io.BytesIO()
-    Image.new("RGB", (SIDE, SIDE)).save(file, "JPEG", quality=quality)
-    with Image.open(file) as picture:
-        assert isinstance(picture, JpegImagePlugin.JpegImageFile)
-        return tuple(picture.quantization[0]), tuple(picture.quantization[1])

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
+from i2r.errors import FormError
+from i2r.jpeg_tables import JpegTables
 from pipeline.codecs import raster
 from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
@@ -80,8 +82,17 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
         ),
         losses=tuple(dict.fromkeys(losses + more)),
         quality=estimate_quality(opened.quantization),
+        tables=_tables(opened),
         lossless=False,
     )
+
+
+def _tables(opened: JpegImageFile) -> JpegTables | None:
+    """What the file tells of its compression, if that is of a usual kind."""
+    try:
+        return JpegTables.of_file(opened)
+    except (FormError, LookupError):
+        return None
 
 
 def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:

@@ -9,6 +9,7 @@ from typing import NoReturn, Protocol
 
 import numpy as np
 
+from i2r.jpeg_tables import JpegTables
 from pipeline.errors import CodecError, ErrorCode
 
 
@@ -94,6 +95,8 @@ class Picture:
     losses: tuple[str, ...] = ()
     quality: int | None = None
     """A JPEG's own quality, 1 to 100, estimated from its quantisation tables."""
+    tables: JpegTables | None = None
+    """A JPEG's quantisation tables, where its pixels still lie as they were compressed."""
     lossless: bool = True
     """Whether the file was stored without loss, where its format knows both ways."""
 

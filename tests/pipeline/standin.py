@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Answer:
     typicality_after: float = 0.5
     consistency_psnr: float = 40.0
     message: str = ""
+    parameters: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ class BoxBlur:
     def __init__(self, kind: StandIn) -> None:
         self._kind = kind
 
-    def restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Answer]:
+    def restore(
+        self, images: Sequence[np.ndarray], seeds: Sequence[int], tables: Sequence[object] | None = None
+    ) -> list[Answer]:
         return [self._one(image, seed) for image, seed in zip(images, seeds, strict=True)]
 
     def smaller(self) -> None:

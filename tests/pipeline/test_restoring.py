@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from standin import BROKEN, CLEAN, Answer, StandIn
 
 from i2r import RestoreSettings
+from i2r.folder import built_in_priors
 from pipeline.errors import ErrorCode, ItemError, SettingsError
 from pipeline.restoring import (
     PriorIdentity,
@@ -68,7 +70,9 @@ class Narrow:
     def __call__(self) -> Narrow:
         return self
 
-    def restore(self, images: Sequence[np.ndarray], seeds: Sequence[int]) -> list[Answer]:
+    def restore(
+        self, images: Sequence[np.ndarray], seeds: Sequence[int], tables: Sequence[object] | None = None
+    ) -> list[Answer]:
         if len(images) > 2 or max(image.shape[0] for image in images) > 256 // self.tile:
             raise RuntimeError("CUDA out of memory")
         return [Answer("restored", pixels) for pixels in images]
@@ -101,9 +105,8 @@ def test_a_seed_comes_from_the_bytes_alone() -> None:
 
 
 def write_prior(folder: Path, weights: bytes) -> Path:
-    (folder / "unet").mkdir(parents=True)
-    (folder / "scheduler").mkdir()
-    (folder / "model_index.json").write_text("{}")
+    """The built-in prior with other weights."""
+    shutil.copytree(built_in_priors()["photo-64"], folder)
     (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(weights)
     return folder
 

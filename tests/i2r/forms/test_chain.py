@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from i2r.calibration_file import Calibration
-from i2r.forms import Chain, Downsampling, GaussianBlur, Jpeg, JpegTables, Mask, MotionBlur, Noise
+from i2r.forms import Chain, Downsampling, GaussianBlur, Jpeg, Mask, MotionBlur, Noise
+from i2r.jpeg_tables import JpegTables
 
 
 def _random(seed: int) -> Tensor:

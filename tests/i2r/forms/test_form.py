@@ -19,7 +19,6 @@ from i2r.forms import (
     Form,
     GaussianBlur,
     Jpeg,
-    JpegTables,
     Mask,
     MotionBlur,
     Noise,
@@ -27,6 +26,7 @@ from i2r.forms import (
     SmallKernel,
 )
 from i2r.forms.form import conjugate_gradients
+from i2r.jpeg_tables import JpegTables
 
 SHAPES = [(24, 40), (33, 17), (16, 16)]
 
