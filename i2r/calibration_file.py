@@ -19,7 +19,7 @@ from i2r.errors import PriorError
 CALIBRATION = "calibration.json"
 """Name of the file in a prior's folder."""
 LOCAL_STATISTICS = ("tails", "streaks")
-STATISTICS = ("scale", "growth", "lag", "period", *LOCAL_STATISTICS)
+STATISTICS = ("scale", "antilag", "lag", "period", *LOCAL_STATISTICS)
 """What is tested of an image's noise, as a whole and in its regions; see :mod:`i2r.typicality`."""
 BANDS = 16
 """Bands of the spectrum, of even width from zero to the Nyquist frequency."""
@@ -43,7 +43,7 @@ class Calibration:
 
     Attributes:
         level: noise level at which scale, lag and period are measured.
-        damage_level: noise level at which growth, tails and streaks are measured.
+        damage_level: noise level at which tails and streaks are measured.
         clean: spread of every statistic over clean photographs.
         entry_scale: for increasing noise levels, the log robust scale of photographs that hold noise of just
             that level. Where an image's own scale falls below it, reading on would eat the image.

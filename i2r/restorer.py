@@ -259,7 +259,7 @@ class Restorer:
             mask = mask | filled
         # Noise drowns the other statistics, and low resolution by two looks like a grid as well.
         everywhere = before.atypical - before.where.keys()
-        if everywhere & {"scale", "growth"}:
+        if everywhere & {"scale", "antilag"}:
             x = yield from remove_noise(x, grid, calibration, steps, strength)
         elif "lag" in everywhere:
             x = yield from sharpen(x, grid, calibration, strength)

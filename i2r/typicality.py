@@ -8,8 +8,8 @@ noise of a known kind; whatever degraded an image shows as noise of another kind
 statistic    what it is                                         what makes it atypical
 ============ ================================================== ==================================
 scale        robust standard deviation                          added noise
-growth       scale at a higher level over that                  strong noise, which poses as texture
 lag          correlation of neighbouring pixels, where sharpest blur, low resolution
+antilag      the same, with its sign turned                     noise so strong that it poses as texture
 period       steps at one phase of an 8-pixel grid              JPEG blocks
 tails        far outliers among their neighbours                dead pixels, salt and pepper
 streaks      noise along bright lines of one direction          rain, scratches
@@ -147,7 +147,7 @@ class Measurement:
     """The statistics of an image's noise, each on a scale on which clean photographs are about normal.
 
     Attributes:
-        whole: scale, growth, lag and period.
+        whole: scale, lag, antilag and period.
         local: tails and streaks of every region, in the order of :func:`regions`.
     """
 
@@ -177,12 +177,12 @@ def measure(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
         eps: (C, H, W), its noise at the calibration's ``level``.
         noise: (C, H, W), its noise at the calibration's ``damage_level``, in units of the range.
     """
-    scale = log_scale(eps)
+    lag = lag_correlation(eps)
     return Measurement(
         whole={
-            "scale": scale,
-            "growth": log_scale(noise) - scale,
-            "lag": lag_correlation(eps),
+            "scale": log_scale(eps),
+            "lag": lag,
+            "antilag": -lag,
             "period": log_period(eps),
         },
         local=[

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from i2r.calibration_file import Calibration
 from i2r.errors import FormError
-from i2r.forms import FORMS, Downsampling, GaussianBlur, Jpeg, JpegTables, MotionBlur, SmallKernel
+from i2r.forms import FORMS, Downsampling, GaussianBlur, Jpeg, MotionBlur, SmallKernel
 from i2r.forms.form import Form
+from i2r.jpeg_tables import JpegTables
 from i2r.reconstruction import reconstruct
 from i2r.sampling import counted
 from i2r.spectrum import log_band_power
