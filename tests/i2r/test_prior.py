@@ -131,7 +131,7 @@ def test_another_kind_of_network_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"in_channels": 4}, "4 channels in, 3 out: only RGB, gray, or latent priors"),
+        ({"in_channels": 4}, "4 channels in, 3 out: only RGB or gray priors"),
         ({"out_channels": 5}, "3 channels in, 5 out: it must give the noise"),
         ({"num_class_embeds": 10}, "wants to be told a class"),
         ({"class_embed_type": "timestep"}, "wants to be told a class"),

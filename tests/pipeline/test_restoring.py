@@ -104,16 +104,14 @@ def test_a_seed_comes_from_the_bytes_alone() -> None:
     assert 0 <= seed_of(b"x") < 2**63
 
 
-def write_prior(folder: Path, weights: bytes) -> Path:
-    """The built-in prior with other weights."""
-    shutil.copytree(built_in_priors()["photo-64"], folder)
-    (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(weights)
-    return folder
-
-
 def test_a_broken_prior_is_a_wrong_setting(tmp_path: Path) -> None:
-    folder = write_prior(tmp_path / "prior", b"nonsense" * 10)
+    folder = Path(shutil.copytree(built_in_priors()["photo-64"], tmp_path / "prior"))
+    (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"nonsense" * 10)
     with pytest.raises(SettingsError, match=r"cannot be read .* copy them again"):
+        PriorRestorerFactory(str(folder), RestoreSettings()).identity()
+    (folder / "calibration.json").write_text("{}")
+    shutil.copytree(built_in_priors()["photo-64"] / "unet", folder / "unet", dirs_exist_ok=True)
+    with pytest.raises(SettingsError, match=r"calibration\.json is damaged .* make it with"):
         PriorRestorerFactory(str(folder), RestoreSettings()).identity()
     with pytest.raises(SettingsError, match="no prior"):
         PriorRestorerFactory("no-such-prior", RestoreSettings()).identity()
