@@ -25,7 +25,7 @@ from i2r.form_names import BLIND
 from i2r.forms import Jpeg
 from i2r.jpeg_tables import JpegTables
 from i2r.prior import Prior
-from i2r.reconstruction import reconstruct
+from i2r.reconstruction import Reconstruction, reconstruct
 from i2r.rectification import fill_damage, fill_streaks, remove_blocks, remove_noise, sharpen
 from i2r.sampling import Process, Query, counted, drive
 from i2r.settings import SMALLEST_TILE, TILE_STEP, RestoreSettings
@@ -257,33 +257,35 @@ class Restorer:
         if "streaks" in before.where:
             x, filled = yield from fill_streaks(x, grid, calibration, before.where["streaks"])
             mask = mask | filled
-        # Noise drowns the other statistics, and low resolution by two looks like a grid as well.
+        # Noise drowns the other statistics. Low resolution by two looks like a grid, and a strong compression
+        # like a blur: a table of steps tells them apart.
         everywhere = before.atypical - before.where.keys()
         if everywhere & {"scale", "antilag"}:
             x = yield from remove_noise(x, grid, calibration, steps, strength)
-        elif "lag" in everywhere:
-            x = yield from sharpen(x, grid, calibration, strength)
-        elif "period" in everywhere:
-            x, parameters = yield from self._undo_blocks(x, grid, calibration, known)
+        elif everywhere:
+            compressed = "period" in everywhere
+            found = (yield from self._undo_compression(x, grid, calibration, known)) if compressed else None
+            if found is not None:
+                x, parameters = found.x, found.parameters
+            elif "lag" in everywhere:
+                x = yield from sharpen(x, grid, calibration, strength)
+            else:
+                x = yield from remove_blocks(x, grid, calibration, steps, strength)
         if everywhere:
             mask = torch.ones_like(mask)
         after = yield from self._screen(x, grid, calibration)
         return x, mask, parameters, before, after
 
-    def _undo_blocks(
+    def _undo_compression(
         self, y: Tensor, grid: TileGrid, calibration: Calibration, known: Sequence[Jpeg]
-    ) -> Process[tuple[Tensor, dict[str, Any]]]:
-        """With the tables of the file, or those that the pixels show, or without any."""
-        if self.settings.forms != BLIND:
-            try:
-                found = yield from reconstruct(y, (Jpeg.name,), grid, calibration, known)
-            except FormError:  # blocks that were moved, or mixed with others since
-                pass
-            else:
-                return found.x, found.parameters
-        return (
-            yield from remove_blocks(y, grid, calibration, self.settings.steps, self.settings.strength)
-        ), {}
+    ) -> Process[Reconstruction | None]:
+        """With the tables of the file, or those that the pixels show; None where neither tells any."""
+        if self.settings.forms == BLIND:
+            return None
+        try:
+            return (yield from reconstruct(y, (Jpeg.name,), grid, calibration, known))
+        except FormError:  # blocks that were moved, or mixed with others since
+            return None
 
     def _screen(self, y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[Screening]:
         if min(grid.height, grid.width) < SMALLEST_SIDE:

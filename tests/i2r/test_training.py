@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from i2r.errors import SettingsError
 from i2r.photographs import Photographs
 from i2r.prior import load_prior
 from i2r.training import Recipe, Trainer, build_network, build_scheduler, main, train
@@ -123,6 +124,6 @@ def test_the_command_explains_itself() -> None:
 
 
 def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no photograph"):
+    with pytest.raises(SettingsError, match="no photograph"):
         main(["--data", str(tmp_path), "--out", str(tmp_path / "prior")])
     assert not (tmp_path / "prior").exists()
