@@ -130,6 +130,7 @@ class ManifestWriter:
         self._oldest = 0.0
         self._part = 0
         self._levels: list[list[_Part]] = [[]]
+        self._covered: list[str] = []
         self._on_flush = on_flush
 
     def add(self, table: pa.Table) -> None:
@@ -169,8 +170,9 @@ class ManifestWriter:
         merged = _Part(parts[0].first, parts[-1].last, rows)
         batches = (batch for key in keys for batch in read_batches(self._store, key))
         self._store.write(merged.key(self._run_id), _merged_file(batches, rows))
-        for key in keys:
+        for key in self._covered:  # not yet its own parts: somebody may just be reading them
             self._store.delete(key)
+        self._covered = keys
         self._levels += [[]] if len(self._levels) == level + 1 else []
         self._levels[level + 1].append(merged)
         self._merge(level + 1)
