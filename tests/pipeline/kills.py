@@ -42,8 +42,8 @@ _ACTOR = re.compile(r"^ray::.*(FetchAndDecode|RestoreItems|EncodeAndStore)")
 _HEALTH = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 1000,
-    "health_check_timeout_ms": 1000,
-    "health_check_failure_threshold": 3,
+    "health_check_timeout_ms": 10_000,  # a node on a busy machine is slow, not dead
+    "health_check_failure_threshold": 5,
 }
 
 DRIVER = """

@@ -138,11 +138,12 @@ def test_a_full_disk_stops_the_run_and_the_next_one_resumes(tmp_path: Path, smal
     for number in range(60):
         write_image(source / f"{number:02d}.png", seed=number, side=128)
     with pytest.raises(RunError, match=r"takes no more \(No space left on device\): make room and run again"):
-        restore(source, dest)
+        restore(source, dest, lease_seconds=1)
     done = images(dest)
     assert 0 < len(done) < 60
     assert not list(dest.glob("_i2r/runs/*.json"))
     subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
+    time.sleep(2.5)  # this process lives on, and had no room to say that it let go
     summary = restore(source, dest)
     assert summary.counts["restored"] + summary.counts["carried"] == 60
     assert summary.counts["carried"] > 0
