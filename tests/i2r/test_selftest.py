@@ -6,7 +6,6 @@ import copy
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
@@ -77,7 +76,6 @@ def test_numbers_that_are_none_do_not_denoise(prior: Prior) -> None:
 
 def test_another_schedule_does_not_denoise(prior: Prior) -> None:
     other = copy.copy(prior)
-    betas = DDPMScheduler(num_train_timesteps=20, beta_schedule="linear", beta_end=0.5).alphas_cumprod
-    other.schedule = NoiseSchedule.from_alphas_cumprod(betas)
+    other.schedule = NoiseSchedule(prior.schedule.log_sigmas - 4)
     with pytest.raises(PriorError, match="does not denoise"):
         self_test(other)

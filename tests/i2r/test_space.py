@@ -132,7 +132,9 @@ def test_the_autoencoder_is_in_the_digest(latent_folder: Path, tmp_path: Path) -
 
 
 def test_a_latent_prior_restores_images_of_any_size(latent_folder: Path) -> None:
-    restorer = Restorer(load_prior(str(latent_folder), CPU), RestoreSettings(tile=64, overlap=8, steps=2, min_consistency=0))
+    restorer = Restorer(
+        load_prior(str(latent_folder), CPU), RestoreSettings(tile=64, overlap=8, steps=2, min_consistency=0)
+    )
     generator = torch.Generator().manual_seed(0)
     images = [
         torch.rand(size, generator=generator).numpy() for size in [(70, 101, 3), (64, 64, 1), (5, 9, 3)]
