@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from i2r.calibration_file import Calibration
+from i2r.clipping import unclip
 from i2r.forms import GaussianBlur
 from i2r.sampling import Process, Query, denoise, generate, levels
 from i2r.spectrum import blur_width
@@ -98,13 +99,13 @@ def _fill(y: Tensor, mask: Tensor) -> Process[Tensor]:
 def remove_noise(
     y: Tensor, grid: TileGrid, calibration: Calibration, steps: int, strength: float = 1.0
 ) -> Process[Tensor]:
-    """Regenerate ``y``, read as a sample at the level of its own noise, times ``strength``."""
-    entry = yield from _noise_level(y, grid, calibration)
-    return (yield from regenerate(y, strength * entry, steps))
+    """Regenerate ``y``, an image, read as a sample at the level of its own noise, times ``strength``."""
+    level = yield from noise_level(y, grid, calibration)
+    return unclip((yield from regenerate(y, strength * level, steps)), level)
 
 
-def _noise_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[float]:
-    """The highest level at which the image's noise is as strong as noise of that level is.
+def noise_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[float]:
+    """The highest level at which the noise of ``y`` is as strong as noise of that level is.
 
     Walks up while it is, or down until it is, from the level that damage is looked for at. (Strong gray noise
     read at a low level poses as texture, so that walking up from there would stop at once.)

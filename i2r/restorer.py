@@ -26,7 +26,15 @@ from i2r.forms import Jpeg
 from i2r.jpeg_tables import JpegTables
 from i2r.prior import Prior
 from i2r.reconstruction import Reconstruction, reconstruct
-from i2r.rectification import fill_damage, fill_streaks, remove_blocks, remove_noise, sharpen
+from i2r.rectification import (
+    fill_damage,
+    fill_streaks,
+    noise_level,
+    regenerate,
+    remove_blocks,
+    remove_noise,
+    sharpen,
+)
 from i2r.sampling import Process, Query, counted, drive
 from i2r.settings import SMALLEST_TILE, TILE_STEP, RestoreSettings
 from i2r.tiling import FixedShapeEvaluator, TileGrid
@@ -249,7 +257,8 @@ class Restorer:
         steps, strength = self.settings.steps, self.settings.strength
         if not self.space.of_pixels:
             # Damage, blur and blocks look like nothing known in latents: regenerating is left.
-            x = yield from remove_noise(x, grid, calibration, steps, strength)
+            level = yield from noise_level(x, grid, calibration)
+            x = yield from regenerate(x, strength * level, steps)
             after = yield from self._screen(x, grid, calibration)
             return x, torch.ones_like(mask), parameters, before, after
         if "tails" in before.where:
