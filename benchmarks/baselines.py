@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from bird import STEPS, bird
 from deep_image_prior import deep_image_prior
 from diip import diip
@@ -103,17 +102,17 @@ class OnPrior:
 def solve_bird(prior: Prior, case: Case) -> tuple[list[Tensor], int]:
     """Told the true kernel of a blur, and of the others nothing."""
     degrade = convolution(case) if case.how.blur else torch.clone
-    images = list(bird(prior, signed(case), BIRD_STOPS[-1], degrade, seed=SEED))
+    images = list(bird(prior, signed(case, prior), BIRD_STOPS[-1], degrade, seed=SEED))
     return [images[stop - 1] for stop in BIRD_STOPS], STEPS * BIRD_STOPS[-1]
 
 
 def solve_diip(prior: Prior, case: Case) -> tuple[list[Tensor], int]:
-    image, nfe = diip(prior, signed(case), seed=SEED)
+    image, nfe = diip(prior, signed(case, prior), seed=SEED)
     return [image], nfe
 
 
 def solve_dreamclean(prior: Prior, case: Case) -> tuple[list[Tensor], int]:
-    return [dreamclean(prior, signed(case), seed=SEED)], NFE
+    return [dreamclean(prior, signed(case, prior), seed=SEED)], NFE
 
 
 def untrained_network(case: Case) -> Attempt:
@@ -123,20 +122,23 @@ def untrained_network(case: Case) -> Attempt:
 def convolution(case: Case) -> Callable[[Tensor], Tensor]:
     """The blur of a case as a function of (C, H, W), with the borders reflected; differentiable."""
     kernel = torch.from_numpy(np.ascontiguousarray(case.kernel))
-    reach = kernel.shape[0] // 2
-    height, width = (side + 2 * reach for side in case.clean.shape[:2])
-    response = torch.fft.rfft2(F.pad(kernel, (0, width - len(kernel), 0, height - len(kernel))))
+    reach = len(kernel) // 2
+    rows, columns = (
+        torch.from_numpy(np.pad(np.arange(side), reach, mode="symmetric")) for side in case.clean.shape[:2]
+    )
+    wide = len(rows), len(columns)
+    response = torch.fft.rfft2(kernel, s=wide)
 
     def blur(x: Tensor) -> Tensor:
-        spectrum = torch.fft.rfft2(F.pad(x[None], (reach,) * 4, mode="reflect")[0]) * response
-        return torch.fft.irfft2(spectrum, s=(height, width))[:, 2 * reach :, 2 * reach :]
+        spectrum = torch.fft.rfft2(x[:, rows][:, :, columns]) * response.to(x.device)
+        return torch.fft.irfft2(spectrum, s=wide)[:, 2 * reach :, 2 * reach :]
 
     return blur
 
 
-def signed(case: Case) -> Tensor:
+def signed(case: Case, prior: Prior) -> Tensor:
     """The degraded image as the prior sees it, (C, H, W) in [-1, 1]."""
-    return to_tensor(case.degraded) * 2 - 1
+    return to_tensor(case.degraded).to(prior.device) * 2 - 1
 
 
 def to_tensor(image: FloatImage) -> Tensor:

@@ -47,7 +47,7 @@ def bird(
     timesteps = torch.linspace(last, last / steps, steps)
     sigmas = [*prior.schedule.sigma(timesteps).clamp_max(DEEPEST).tolist(), 0.0]
     radius = y.numel() ** 0.5
-    z = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+    z = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).to(y.device).requires_grad_()
     adam = torch.optim.Adam([z], lr=rate)
     for _ in range(iterations):
         x = sigmas[0] * z

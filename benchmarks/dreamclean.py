@@ -27,13 +27,13 @@ def dreamclean(prior: Prior, y: Tensor, *, seed: int = 0) -> Tensor:
     sigmas = [0.0, *levels(LOWEST, DEPTH, STEPS - 1)]
 
     def eps(x: Tensor, sigma: float) -> Tensor:
-        return prior.eps(x[None], torch.tensor([sigma]))[0].clone()
+        return prior.eps(x[None], torch.tensor([sigma]))[0]
 
     x = y
     for sigma, higher in itertools.pairwise(sigmas):
         x = x + (higher - sigma) * eps(x, max(sigma, LOWEST))
     for lower, sigma in reversed(list(itertools.pairwise(sigmas))):
-        fresh = torch.randn(x.shape, generator=generator)
+        fresh = torch.randn(x.shape, generator=generator).to(y.device)
         # (1 - s)^2 + s (2 - s) = 1: as much noise as before.
         x = x + sigma * ((SHARE * (2 - SHARE)) ** 0.5 * fresh - SHARE * eps(x, sigma))
         x = x + (lower - sigma) * eps(x, sigma)

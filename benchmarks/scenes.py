@@ -1,4 +1,4 @@
-"""What the benchmark measures on: photographs that no training saw, and the ways in which they are degraded."""
+"""What the benchmark measures on: photographs that no training saw, and the ways of degrading them."""
 
 from __future__ import annotations
 
@@ -116,7 +116,9 @@ class Case:
         return kernel / kernel.sum()
 
     def _rng(self) -> np.random.Generator:
-        return np.random.default_rng([SEED, zlib.crc32(self.row.encode()), zlib.crc32(self.photograph.encode())])
+        return np.random.default_rng(
+            [SEED, zlib.crc32(self.row.encode()), zlib.crc32(self.photograph.encode())]
+        )
 
 
 def photographs() -> dict[str, FloatImage]:
