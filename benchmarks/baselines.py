@@ -51,7 +51,8 @@ def non_local_means(case: Case) -> Attempt:
     y = case.degraded
     sigma = float(np.mean(estimate_sigma(y, channel_axis=-1)))
     window = {"patch_size": 5, "patch_distance": 6, "fast_mode": True}
-    return Attempt([denoise_nl_means(y, h=0.8 * sigma, sigma=sigma, channel_axis=-1, **window)])
+    filtered = denoise_nl_means(y, h=0.8 * sigma, sigma=sigma, channel_axis=-1, **window)
+    return Attempt([filtered.reshape(y.shape)])  # of one channel it drops the axis
 
 
 def wavelet(case: Case) -> Attempt:

@@ -1,7 +1,8 @@
 """After DIIP, the Diffusion Image Prior (Chihaoui and Favaro, arXiv 2503.21410).
 
 The noise of an image is optimised through a few DDIM steps, slowly, and stopped before it explains the
-damage too. Its code is not public; gradients, as in BIRD of the same authors, go through the linear terms only.
+damage too. We know of no public code; gradients go through the linear terms only, as in BIRD of the same
+authors.
 """
 
 from __future__ import annotations

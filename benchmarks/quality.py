@@ -1,7 +1,7 @@
 """What the method is worth: both settings beside what a user would pick instead.
 
-    python benchmarks/quality.py            ours and the filters on every photograph, under an hour on one core
-    python benchmarks/quality.py --slow     the optimisers too, on four photographs: hours on one core
+    python benchmarks/quality.py           ours and the filters on every photograph: half an hour of one core
+    python benchmarks/quality.py --slow    the optimisers too, on four photographs: hours of one core
 
 degrades the photographs of ``benchmarks/photographs`` (no training saw them) in every way of ``scenes.py``,
 restores them with one setting, and writes ``quality.md``, ``quality.json`` and ``quality.png`` beside this
@@ -18,7 +18,7 @@ import platform
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from i2r import Prior, Restorer, RestoreSettings, load_prior
 from i2r.degradation import FloatImage
+from i2r.form_names import parse_forms
 from i2r.metrics import no_reference, psnr, ssim
 
 HERE = Path(__file__).parent
@@ -82,17 +83,10 @@ class Ours:
     told: bool
 
     def __call__(self, case: Case) -> Attempt:
-        restorer = self._restorer(case.how.forms) if self.told else self._blind
-        [found] = restorer.restore([case.degraded], [SEED])
+        settings = RestoreSettings(forms=parse_forms(case.how.forms)) if self.told else RestoreSettings()
+        [found] = Restorer(self.prior, settings).restore([case.degraded], [SEED])
         seen = {"outcome": str(found.outcome), "typicality": found.typicality_before}
         return Attempt([found.image], found.nfe, seen | {"parameters": found.parameters})
-
-    @cached_property
-    def _blind(self) -> Restorer:
-        return Restorer(self.prior, RestoreSettings())
-
-    def _restorer(self, forms: str) -> Restorer:
-        return Restorer(self.prior, RestoreSettings.model_validate({"forms": forms}))
 
 
 def columns(prior: Prior) -> dict[str, Column]:

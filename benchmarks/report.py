@@ -145,18 +145,18 @@ def pages(record: Mapping[str, Any]) -> str:
     lines = [
         "# Quality",
         "",
-        f"`python benchmarks/quality.py`: {len(everything['photographs'])} crops of 192x192 px, one each of as "
-        "many photographs, unseen in training. Every cell: PSNR in dB (SSIM, MS-SSIM), averaged over `n` "
-        "photographs. One setting for all rows; blind is told nothing, told knows the form of the degradation "
-        "and not its parameters.",
+        f"`python benchmarks/quality.py`: {len(everything['photographs'])} crops of 192x192 px, one each of "
+        "as many photographs, unseen in training. Every cell: PSNR in dB (SSIM, MS-SSIM), averaged over `n` "
+        "photographs. One setting for all rows; blind is told nothing, told knows the form of the "
+        "degradation and not its parameters.",
         f"Prior `{record['prior']}` ({str(record['prior_sha256'])[:12]}), {record['machine']}.",
         "",
         *quality_table(everything),
         "",
         "## Cost",
         "",
-        "Evaluations of the prior's network, in passes over the whole image, and seconds an image (of CPU time, "
-        "where there is no GPU).",
+        "Evaluations of the prior's network, in passes over the whole image, and seconds an image (of CPU "
+        "time, where there is no GPU).",
         "",
         *cost_table(everything),
         "",
@@ -188,8 +188,8 @@ def _few_pages(record: Mapping[str, Any]) -> list[str]:
     lines = [
         "## Beside the optimisers",
         "",
-        f"`python benchmarks/quality.py --slow`, on {', '.join(few['photographs'])}. Cells that are empty were "
-        "not reached; `n` says on how many of the photographs the others stand.",
+        f"`python benchmarks/quality.py --slow`, on {', '.join(few['photographs'])}. Empty cells were not "
+        "reached; `n` says on how many of the photographs the others stand.",
         "",
         *quality_table(few),
         "",
@@ -255,17 +255,16 @@ def _line(texts: Sequence[str]) -> str:
 NOTES = (
     "## Notes",
     "",
-    "- PSNR of equal images counts as 99 dB. Results are rounded to 8 bits before they are scored. Scores that "
-    "need no reference (noise level, sharpness, blockiness) are in `quality.json`.",
-    "- Non-local means and the wavelet filter are given the noise level that scikit-image estimates. Of total "
-    f"variation the best of {len(TV_WEIGHTS)} weights counts, and of Richardson-Lucy, which is given the true "
-    f"kernel, the best of {', '.join(map(str, RICHARDSON_LUCY_STOPS))} iterations: picked for each image with the "
-    "original at hand, which nobody could blindly. Their seconds are those of all tries.",
+    "- PSNR of equal images counts as 99 dB. Results are rounded to 8 bits before they are scored. Scores "
+    "that need no reference (noise level, sharpness, blockiness) are in the JSON file.",
+    "- Non-local means and the wavelet filter are given the noise level that scikit-image estimates. Of "
+    f"total variation the best of {len(TV_WEIGHTS)} weights counts, and of Richardson-Lucy, which is given the "
+    f"true kernel, the best of {', '.join(map(str, RICHARDSON_LUCY_STOPS))} iterations: picked for each image "
+    "with the original at hand, which nobody could blindly. Their seconds are those of all tries.",
     "- Gray noise is added to the mean of the channels, and measured against it.",
-    "- The optimisers have the same prior as ours. BIRD: ten steps, its best of "
-    f"{', '.join(map(str, BIRD_STOPS))} iterations with the original at hand, given the true kernel of a blur and "
-    "told nothing else. DIIP and DreamClean are written after their papers, since we know of no code that could "
-    "be run here: DIIP stops at the minimum of the windowed moving variance, as Deep Image Prior does.",
-    "- BM3D was not run: the licence of its package on PyPI forbids commercial use, and no other build of it was "
-    "at hand.",
+    "- BIRD, DIIP and DreamClean have the same prior as ours. BIRD: ten steps, its best of "
+    f"{', '.join(map(str, BIRD_STOPS))} iterations with the original at hand, given the true kernel of a blur "
+    "and told nothing else. DIIP and DreamClean are written after their papers and not the authors' code; "
+    "DIIP and Deep Image Prior stop by themselves, at the minimum of the windowed moving variance.",
+    "- BM3D was not run: the licence of its package on PyPI forbids commercial use.",
 )
