@@ -66,5 +66,5 @@ class Cells:
 
 
 def _as_line(cell: Mapping[str, Any]) -> str:
-    short = {key: round(value, 6) if isinstance(value, float) else value for key, value in cell.items()}
+    short = {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in cell.items()}
     return json.dumps(short, allow_nan=False) + "\n"

@@ -16,7 +16,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -160,7 +160,7 @@ def _is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prior", default="photo-64")
     parser.add_argument("--slow", action="store_true", help="measure the slow columns too")
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="so many of the photographs, evenly spread")
     parser.add_argument("--out", type=Path, default=HERE / "quality.json")
     parser.add_argument("--anew", action="store_true", help="measure what is measured already again")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
 
     prior, images = load_prior(options.prior), photographs()
     if options.images:
