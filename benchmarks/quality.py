@@ -6,7 +6,8 @@
 degrades the photographs of ``benchmarks/photographs`` (no training saw them) in every way of ``scenes.py``,
 restores them with one setting, and writes ``quality.md``, ``quality.json`` and ``quality.png`` beside this
 script. The seed is fixed. Every cell is written to ``quality.jsonl`` when it is measured, and not measured
-again unless what it depends on has changed, or ``--anew`` is given.
+again unless what it depends on (seed, prior, settings) has changed, or ``--anew`` is given, as a change of
+the method itself asks for. ``--columns input`` writes the tables of what there is.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import platform
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import report
 import torch
 from baselines import (
@@ -143,21 +144,53 @@ def fill(
 ) -> None:
     """Measure the cells that are missing: column by column, every row of a photograph before the next."""
 
-    @lru_cache(maxsize=len(rows))
-    def case(row: str, photograph: str) -> Case:
-        return Case(row, photograph, images[photograph])
-
     for name, column in methods.items():
         for photograph in images:
             for row in rows:
                 key = row, photograph, name
                 if column.fits(ROWS[row], photograph) and key not in cells:
-                    cells.add(key, measure(column.method, case(row, photograph), on_cpu=on_cpu))
+                    case = Case(row, photograph, images[photograph])
+                    cells.add(key, measure(column.method, case, on_cpu=on_cpu))
             print(f"{name}: {photograph}", flush=True)
 
 
 def _is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
+
+
+def summarise(
+    prior: Prior,
+    cells: Cells,
+    every: Mapping[str, Column],
+    rows: Sequence[str],
+    images: Mapping[str, FloatImage],
+) -> dict[str, Any]:
+    """The record: what was measured on all photographs, and beside the slow columns on :data:`FEW`."""
+    threads = torch.get_num_threads()
+    fast = [name for name, column in every.items() if not column.slow]
+    slow = [name for name, column in every.items() if column.slow]
+    return {
+        "prior": prior.name,
+        "prior_sha256": prior.sha256,
+        "settings": RestoreSettings().model_dump(mode="json"),
+        "seed": SEED,
+        "machine": f"{platform.machine()} {prior.device.type}, {threads} threads, torch {torch.__version__}",
+        "all": report.summary(cells, fast, rows, images),
+        "few": report.summary(cells, ["input", *report.OURS, *slow], rows, FEW),
+    }
+
+
+def figure(
+    every: Mapping[str, Column], rows: Sequence[str], images: Mapping[str, FloatImage]
+) -> PIL.Image.Image:
+    """Every row on another photograph, evenly spread over the set."""
+    names = list(images)
+    cases = [
+        Case(row, name, images[name])
+        for index, row in enumerate(rows)
+        for name in [names[index * len(names) // len(rows)]]
+    ]
+    return draw({name: column.method for name, column in every.items()}, cases)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -185,43 +218,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cells = Cells(options.out.with_suffix(".jsonl"), {name: column.depends for name, column in every.items()})
     if options.anew:
         cells.forget(options.only, images, chosen)
-    on_cpu = prior.device.type == "cpu"
-    fill(cells, chosen, images, options.only, on_cpu=on_cpu)
+    fill(cells, chosen, images, options.only, on_cpu=prior.device.type == "cpu")
 
-    threads = torch.get_num_threads()
-    heading = {
-        "prior": prior.name,
-        "prior_sha256": prior.sha256,
-        "settings": RestoreSettings().model_dump(mode="json"),
-        "seed": SEED,
-        "machine": f"{platform.machine()} {prior.device.type}, {threads} threads, torch {torch.__version__}",
-    }
-    fast = [name for name, column in every.items() if not column.slow]
-    slow = [name for name, column in every.items() if column.slow]
-    record = {
-        **heading,
-        "all": report.summary(cells, fast, options.only, images),
-        "few": report.summary(cells, ["input", *report.OURS, *slow], options.only, FEW),
-    }
+    record = summarise(prior, cells, every, options.only, images)
+    page = report.pages(record)
     options.out.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
-    options.out.with_suffix(".md").write_text(report.pages(record))
+    options.out.with_suffix(".md").write_text(page)
+    print(page)
     shown = [row for row in SHOWN if row in options.only]
-    if {report.BLIND, report.TOLD} <= chosen.keys() and shown:
-        draw(
-            {name: column.method for name, column in every.items()},
-            [
-                Case(row, *photograph)
-                for row, photograph in zip(shown, spread(images, len(shown)), strict=True)
-            ],
-        ).save(options.out.with_suffix(".png"), optimize=True)
-    print(report.pages(record))
-
-
-def spread(images: Mapping[str, FloatImage], count: int) -> list[tuple[str, FloatImage]]:
-    """``count`` photographs, evenly spread, from the first again where there are fewer."""
-    names = list(images)
-    chosen = [names[index * len(names) // count] for index in range(count)]
-    return [(name, images[name]) for name in chosen]
+    if shown and {*report.OURS} <= chosen.keys():
+        figure(every, shown, images).save(options.out.with_suffix(".png"), optimize=True)
 
 
 if __name__ == "__main__":
