@@ -26,25 +26,29 @@ def bird(
     iterations: int,
     degrade: Callable[[Tensor], Tensor] = torch.clone,
     *,
+    steps: int = STEPS,
+    rate: float = RATE,
     seed: int = 0,
 ) -> Iterator[Tensor]:
-    """Find the noise whose image ``x`` has ``degrade(x)`` nearest to ``y``; ``STEPS`` NFE an iteration.
+    """Find the noise whose image ``x`` has ``degrade(x)`` nearest to ``y``; ``steps`` NFE an iteration.
 
     Args:
         prior: the network is evaluated on the whole image.
         y: (C, H, W) in [-1, 1].
         iterations: of Adam, after each of which the noise is projected onto the sphere of radius sqrt(D).
         degrade: differentiable.
+        steps: of DDIM, from pure noise to the image.
+        rate: of Adam.
 
     Yields:
         After every iteration, the image (C, H, W) of the noise before it.
     """
     last = len(prior.schedule) - 1
-    timesteps = torch.linspace(last, last / STEPS, STEPS)
+    timesteps = torch.linspace(last, last / steps, steps)
     sigmas = [*prior.schedule.sigma(timesteps).clamp_max(DEEPEST).tolist(), 0.0]
     radius = y.numel() ** 0.5
-    z = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).requires_grad_()
-    adam = torch.optim.Adam([z], lr=RATE)
+    z = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).to(y.device).requires_grad_()
+    adam = torch.optim.Adam([z], lr=rate)
     for _ in range(iterations):
         x = sigmas[0] * z
         for sigma, lower in itertools.pairwise(sigmas):

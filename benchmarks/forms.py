@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from quality import SEED, photographs, rounded
+from scenes import SEED, photographs, rounded
 
 from i2r import Prior, Restorer, RestoreSettings, load_prior
 from i2r.degradation import (

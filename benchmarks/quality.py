@@ -1,252 +1,233 @@
-"""What the method is worth: blind restoration beside the filters a user would pick instead.
+"""What the method is worth: both settings beside what a user would pick instead.
 
-    python benchmarks/quality.py
+    python benchmarks/quality.py           ours and the filters on every photograph: half an hour of one core
+    python benchmarks/quality.py --slow    the optimisers too, on four photographs: hours of one core
 
-degrades the photographs of ``benchmarks/photographs`` (no training saw them) in every way below, restores
-them with one setting and writes ``quality.md`` and ``quality.json`` beside this script. The seed is fixed;
-a run that was interrupted goes on where it stopped unless ``--anew`` is given.
+degrades the photographs of ``benchmarks/photographs`` (no training saw them) in every way of ``scenes.py``,
+restores them with one setting, and writes ``quality.md``, ``quality.json`` and ``quality.png`` beside this
+script. The seed is fixed. Every cell is written to ``quality.jsonl`` when it is measured, and not measured
+again unless what it depends on (seed, prior, settings) has changed, or ``--anew`` is given, as a change of
+the method itself asks for. ``--columns input`` writes the tables of what there is.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import PIL.Image
+import report
 import torch
-from PIL import Image
-from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet, estimate_sigma
-
-from i2r import Restorer, RestoreSettings, load_prior
-from i2r.degradation import (
-    Degradation,
-    FloatImage,
-    dead_pixels,
-    gaussian_blur,
-    gaussian_noise,
-    jpeg,
-    low_resolution,
-    motion_blur,
-    rain,
-    salt_and_pepper,
-    scratches,
+from baselines import (
+    FILTERS,
+    Attempt,
+    Method,
+    OnPrior,
+    no_method,
+    richardson_lucy,
+    solve_bird,
+    solve_diip,
+    solve_dreamclean,
+    untrained_network,
 )
-from i2r.metrics import psnr, ssim
+from cells import Cells, digest
+from figure import SHOWN, draw
+from scenes import ROWS, SEED, Case, Row, photographs, rounded
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+from i2r import Prior, Restorer, RestoreSettings, load_prior
+from i2r.degradation import FloatImage
+from i2r.form_names import parse_forms
+from i2r.metrics import no_reference, psnr, ssim
 
 HERE = Path(__file__).parent
-SEED = 20250321
-TV_WEIGHTS = (0.03, 0.06, 0.1, 0.15, 0.25)
+FEW = ("astronaut", "citrus-fruits", "fig", "mountains")
+"""Photographs that the slow columns are measured on."""
+CEILING = 99.0
+"""dB of equal images."""
 
 
-def leave_alone(image: FloatImage, rng: np.random.Generator) -> FloatImage:
-    return image
+@dataclass(frozen=True)
+class Column:
+    """A method and where it is measured.
+
+    Attributes:
+        method: called once a cell.
+        depends: digest of all that decides its results, next to the scenes.
+        slow: whether only on :data:`FEW`.
+        of_blurs, of_forms: whether only where the kernel of a blur, or a form, can be told.
+    """
+
+    method: Method
+    depends: str
+    slow: bool = False
+    of_blurs: bool = False
+    of_forms: bool = False
+
+    def fits(self, row: Row, photograph: str) -> bool:
+        known = (row.blur or not self.of_blurs) and (bool(row.forms) or not self.of_forms)
+        return known and (photograph in FEW or not self.slow)
 
 
-DEGRADATIONS: Mapping[str, Degradation] = {
-    "clean": leave_alone,
-    "noise 15/255": partial(gaussian_noise, sigma=15 / 255),
-    "noise 25/255": partial(gaussian_noise, sigma=25 / 255),
-    "noise 50/255": partial(gaussian_noise, sigma=50 / 255),
-    "JPEG quality 10": partial(jpeg, quality=10),
-    "JPEG quality 20": partial(jpeg, quality=20),
-    "JPEG quality 50": partial(jpeg, quality=50),
-    "blur sigma 1.5": partial(gaussian_blur, sigma=1.5),
-    "blur sigma 3": partial(gaussian_blur, sigma=3.0),
-    "motion blur 9 px": partial(motion_blur, length=9),
-    "low resolution 2x": partial(low_resolution, factor=2),
-    "low resolution 4x": partial(low_resolution, factor=4),
-    "rain 5 %": partial(rain, fraction=0.05),
-    "scratches 3 %": partial(scratches, fraction=0.03),
-    "dead pixels 2 %": partial(dead_pixels, fraction=0.02),
-    "salt and pepper 5 %": partial(salt_and_pepper, fraction=0.05),
-}
+@dataclass(frozen=True)
+class Ours:
+    """Our method, told the forms of a row or nothing."""
+
+    prior: Prior
+    told: bool
+
+    def __call__(self, case: Case) -> Attempt:
+        settings = RestoreSettings(forms=parse_forms(case.how.forms)) if self.told else RestoreSettings()
+        [found] = Restorer(self.prior, settings).restore([case.degraded], [SEED])
+        seen = {"outcome": str(found.outcome), "typicality": found.typicality_before}
+        return Attempt([found.image], found.nfe, seen | {"parameters": found.parameters})
 
 
-def non_local_means(image: FloatImage) -> list[FloatImage]:
-    sigma = float(np.mean(estimate_sigma(image, channel_axis=-1)))
-    filtered = denoise_nl_means(
-        image, patch_size=5, patch_distance=6, h=0.8 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1
-    )
-    return [filtered]
-
-
-def wavelet(image: FloatImage) -> list[FloatImage]:
-    return [denoise_wavelet(image, channel_axis=-1, convert2ycbcr=True, rescale_sigma=True)]
-
-
-def total_variation(image: FloatImage) -> list[FloatImage]:
-    """One result per weight: the table takes the best of them, which nobody could pick blindly."""
-    return [denoise_tv_chambolle(image, weight=weight, channel_axis=-1) for weight in TV_WEIGHTS]
-
-
-BASELINES: Mapping[str, Callable[[FloatImage], list[FloatImage]]] = {
-    "non-local means": non_local_means,
-    "wavelet": wavelet,
-    "total variation": total_variation,
-}
-
-
-HEADINGS = (
-    "degradation",
-    "input",
-    *BASELINES,
-    "ours, blind",
-    "gain",
-    "worst gain",
-    "unchanged",
-    "NFE",
-    "s",
-    "AUROC",
-)
-
-
-def photographs() -> dict[str, FloatImage]:
-    images = {}
-    for path in sorted((HERE / "photographs").glob("*.png")):
-        with Image.open(path) as picture:
-            images[path.stem] = np.asarray(picture.convert("RGB"), np.float32) / 255
-    return images
-
-
-def rounded(image: FloatImage) -> FloatImage:
-    """As an 8-bit file would hold it."""
-    return (np.rint(np.clip(image, 0, 1) * 255) / 255).astype(np.float32)
-
-
-def score(result: FloatImage, clean: FloatImage, seconds: float) -> dict[str, float]:
-    stored = rounded(result)
-    return {"psnr": min(psnr(stored, clean), 99.0), "ssim": ssim(stored, clean), "seconds": seconds}
-
-
-def best_score(
-    filtering: Callable[[FloatImage], list[FloatImage]], y: FloatImage, clean: FloatImage
-) -> dict[str, float]:
-    started = time.perf_counter()
-    results = filtering(y)
-    seconds = (time.perf_counter() - started) / len(results)
-    return max((score(result, clean, seconds) for result in results), key=lambda scores: scores["psnr"])
-
-
-def measure_row(
-    restorer: Restorer, clean: Mapping[str, FloatImage], degrade: Degradation, row: int
-) -> dict[str, object]:
-    """Scores of one degradation: per column, averages over the photographs."""
-    columns: dict[str, list[dict[str, float]]] = {name: [] for name in ("input", *BASELINES, "ours")}
-    degraded = [
-        rounded(degrade(x, np.random.default_rng([SEED, row, index])))
-        for index, x in enumerate(clean.values())
-    ]
-    started = time.perf_counter()
-    restorations = restorer.restore(degraded, [SEED] * len(degraded))
-    seconds = (time.perf_counter() - started) / len(degraded)
-    for y, restoration, x in zip(degraded, restorations, clean.values(), strict=True):
-        columns["input"].append(score(y, x, 0.0))
-        columns["ours"].append(score(restoration.image, x, seconds) | {"nfe": restoration.nfe})
-        for name, filtering in BASELINES.items():
-            columns[name].append(best_score(filtering, y, x))
-    outcomes = Counter(str(restoration.outcome) for restoration in restorations)
-    averages = {
-        name: {key: float(np.mean([scores[key] for scores in column])) for key in column[0]}
-        for name, column in columns.items()
-    }
-    gains = [
-        after["psnr"] - before["psnr"]
-        for after, before in zip(columns["ours"], columns["input"], strict=True)
-    ]
+def columns(prior: Prior) -> dict[str, Column]:
+    """In the order of the table. Filters depend on no prior, and the optimisers on no settings of ours."""
+    settings = RestoreSettings().model_dump(mode="json")
+    plain = digest(seed=SEED)
+    on_prior = digest(seed=SEED, prior=prior.sha256)
+    ours = digest(seed=SEED, prior=prior.sha256, settings=settings)
     return {
-        "n": len(clean),
-        "columns": averages,
-        "outcomes": outcomes,
-        "worst_gain": min(gains),
-        "typicality": [restoration.typicality_before for restoration in restorations],
+        "input": Column(no_method, plain),
+        **{name: Column(method, plain) for name, method in FILTERS.items()},
+        "Richardson-Lucy": Column(richardson_lucy, plain, of_blurs=True),
+        report.BLIND: Column(Ours(prior, told=False), ours),
+        report.TOLD: Column(Ours(prior, told=True), ours, of_forms=True),
+        "DreamClean": Column(OnPrior(prior, solve_dreamclean), on_prior, slow=True),
+        "Deep Image Prior": Column(untrained_network, plain, slow=True),
+        "DIIP": Column(OnPrior(prior, solve_diip), on_prior, slow=True),
+        "BIRD": Column(OnPrior(prior, solve_bird), on_prior, slow=True),
     }
 
 
-def auroc(degraded: list[float], clean: list[float]) -> float:
-    """Chance that a degraded image is judged less typical than a clean one; ties count half."""
-    pairs = [(d < c) + 0.5 * (d == c) for d in degraded for c in clean]
-    return sum(pairs) / len(pairs)
+def score(image: FloatImage, clean: FloatImage) -> dict[str, float]:
+    """All scores of an image (H, W, C) in [0, 1], as an 8-bit file would hold it."""
+    stored = rounded(image)
+    pair = (torch.from_numpy(x.transpose(2, 0, 1).copy())[None] for x in (stored, clean))
+    ms_ssim = multiscale_structural_similarity_index_measure(*pair, data_range=1.0, normalize="relu")
+    return {
+        "psnr": min(psnr(stored, clean), CEILING),
+        "ssim": ssim(stored, clean),
+        "ms_ssim": float(ms_ssim),
+        **no_reference(stored),
+    }
 
 
-def table(record: Mapping[str, object]) -> str:
-    rows: Mapping[str, dict] = record["rows"]  # type: ignore[assignment]
-    lines = [
-        "# Blind restoration, one setting",
-        "",
-        f"Averages of PSNR in dB (SSIM) of {record['photographs']} crops of 192x192 px, unseen in training.",
-        f"Prior `{record['prior']}` ({str(record['prior_sha256'])[:12]}), {record['machine']}.",
-        "The filters are given the noise level that scikit-image estimates; total variation the best of "
-        f"{len(TV_WEIGHTS)} weights for each image, picked with the original at hand.",
-        "",
-        "| " + " | ".join(HEADINGS) + " |",
-        "|---" * len(HEADINGS) + "|",
-    ]
-    clean = rows.get("clean", {}).get("typicality", [])
-    for name, row in rows.items():
-        columns = row["columns"]
-        cells = [name]
-        for column in ("input", *BASELINES, "ours"):
-            scores = columns[column]
-            text = f"{scores['psnr']:.2f} ({scores['ssim']:.3f})"
-            cells.append(f"**{text}**" if column == "ours" else text)
-        cells.append(f"{columns['ours']['psnr'] - columns['input']['psnr']:+.2f}")
-        cells.append(f"{row['worst_gain']:+.2f}")
-        cells.append(f"{row['outcomes'].get('unchanged', 0)}/{row['n']}")
-        cells.append(f"{columns['ours']['nfe']:.1f}")
-        cells.append(f"{columns['ours']['seconds']:.2f}")
-        cells.append("" if name == "clean" or not clean else f"{auroc(row['typicality'], clean):.3f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n\nPSNR of equal images counts as 99 dB.\n"
+def measure(method: Method, case: Case, *, on_cpu: bool) -> dict[str, Any]:
+    """One cell. On a CPU the seconds are of its time, so that what else runs there changes little."""
+    clock = time.process_time if on_cpu else time.perf_counter
+    case.degraded  # noqa: B018 - made before the clock starts
+    started = clock()
+    attempt = method(case)
+    seconds = clock() - started
+    best = max(attempt.images, key=lambda image: psnr(rounded(image), case.clean))
+    seen = {key: value for key, value in attempt.seen.items() if value != {} and not _is_nan(value)}
+    return {**score(best, case.clean), "nfe": attempt.nfe, "seconds": seconds, **seen}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--prior", default="photo-64")
-    parser.add_argument(
-        "--only", nargs="*", default=list(DEGRADATIONS), choices=list(DEGRADATIONS), metavar="NAME"
-    )
-    parser.add_argument("--images", type=int, help="measure on so many of the photographs, evenly spread")
-    parser.add_argument("--out", type=Path, default=HERE / "quality.json")
-    parser.add_argument("--anew", action="store_true", help="forget what an earlier run measured")
-    options = parser.parse_args()
+def fill(
+    cells: Cells,
+    methods: Mapping[str, Column],
+    images: Mapping[str, FloatImage],
+    rows: Collection[str],
+    *,
+    on_cpu: bool,
+) -> None:
+    """Measure the cells that are missing: column by column, every row of a photograph before the next."""
 
-    settings = RestoreSettings()
-    prior = load_prior(options.prior)
-    restorer = Restorer(prior, settings)
-    clean = photographs()
-    if options.images:
-        clean = dict(list(clean.items())[:: max(1, len(clean) // options.images)][: options.images])
+    for name, column in methods.items():
+        for photograph in images:
+            for row in rows:
+                key = row, photograph, name
+                if column.fits(ROWS[row], photograph) and key not in cells:
+                    case = Case(row, photograph, images[photograph])
+                    cells.add(key, measure(column.method, case, on_cpu=on_cpu))
+            print(f"{name}: {photograph}", flush=True)
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def summarise(
+    prior: Prior,
+    cells: Cells,
+    every: Mapping[str, Column],
+    rows: Sequence[str],
+    images: Mapping[str, FloatImage],
+) -> dict[str, Any]:
+    """The record: what was measured on all photographs, and beside the slow columns on :data:`FEW`."""
     threads = torch.get_num_threads()
-    record: dict[str, object] = {
+    fast = [name for name, column in every.items() if not column.slow]
+    slow = [name for name, column in every.items() if column.slow]
+    return {
         "prior": prior.name,
         "prior_sha256": prior.sha256,
-        "settings": settings.model_dump(mode="json"),
+        "settings": RestoreSettings().model_dump(mode="json"),
         "seed": SEED,
-        "photographs": len(clean),
         "machine": f"{platform.machine()} {prior.device.type}, {threads} threads, torch {torch.__version__}",
-        "rows": {},
+        "all": report.summary(cells, fast, rows, images),
+        "few": report.summary(cells, ["input", *report.OURS, *slow], rows, FEW),
     }
-    if options.out.exists() and not options.anew:
-        earlier = json.loads(options.out.read_text())
-        if all(
-            earlier.get(key) == record[key] for key in ("prior_sha256", "settings", "seed", "photographs")
-        ):
-            record["rows"] = earlier["rows"]
-    rows: dict[str, dict[str, object]] = record["rows"]  # type: ignore[assignment]
-    for index, name in enumerate(DEGRADATIONS):
-        if name in options.only and name not in rows:
-            rows[name] = measure_row(restorer, clean, DEGRADATIONS[name], index)
-            record["rows"] = {known: rows[known] for known in DEGRADATIONS if known in rows}
-            options.out.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
-            print(name, rows[name]["columns"], flush=True)
-    options.out.with_suffix(".md").write_text(table(record))
-    print(table(record))
+
+
+def figure(
+    every: Mapping[str, Column], rows: Sequence[str], images: Mapping[str, FloatImage]
+) -> PIL.Image.Image:
+    """Every row on another photograph, evenly spread over the set."""
+    names = list(images)
+    cases = [
+        Case(row, name, images[name])
+        for index, row in enumerate(rows)
+        for name in [names[index * len(names) // len(rows)]]
+    ]
+    return draw({name: column.method for name, column in every.items()}, cases)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--prior", default="photo-64")
+    parser.add_argument("--slow", action="store_true", help="measure the slow columns too")
+    parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
+    parser.add_argument("--columns", nargs="*", metavar="COLUMN", help="measure these; the table shows all")
+    parser.add_argument("--images", type=int, help="so many of the photographs, evenly spread")
+    parser.add_argument("--out", type=Path, default=HERE / "quality.json")
+    parser.add_argument("--anew", action="store_true", help="measure what is measured already again")
+    options = parser.parse_args(arguments)
+
+    prior, images = load_prior(options.prior), photographs()
+    if options.images:
+        images = dict(list(images.items())[:: max(1, len(images) // options.images)][: options.images])
+    every = columns(prior)
+    if unknown := set(options.columns or ()) - every.keys():
+        parser.error(f"no column {', '.join(sorted(unknown))}: give some of {', '.join(every)}")
+    chosen = {
+        name: column
+        for name, column in every.items()
+        if (name in options.columns if options.columns else options.slow or not column.slow)
+    }
+    cells = Cells(options.out.with_suffix(".jsonl"), {name: column.depends for name, column in every.items()})
+    if options.anew:
+        cells.forget(options.only, images, chosen)
+    fill(cells, chosen, images, options.only, on_cpu=prior.device.type == "cpu")
+
+    record = summarise(prior, cells, every, options.only, images)
+    page = report.pages(record)
+    options.out.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+    options.out.with_suffix(".md").write_text(page)
+    print(page)
+    shown = [row for row in SHOWN if row in options.only]
+    if shown and {*report.OURS} <= chosen.keys():
+        figure(every, shown, images).save(options.out.with_suffix(".png"), optimize=True)
 
 
 if __name__ == "__main__":

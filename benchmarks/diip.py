@@ -1,0 +1,26 @@
+"""After DIIP, the Diffusion Image Prior (Chihaoui and Favaro, arXiv 2503.21410).
+
+The noise of an image is optimised through a few DDIM steps, slowly, and stopped before it explains the
+damage too. We know of no public code; gradients go through the linear terms only, as in BIRD of the same
+authors.
+"""
+
+from __future__ import annotations
+
+from bird import bird
+from stopping import stopped
+from torch import Tensor
+
+from i2r import Prior
+
+STEPS = 4
+RATE = 0.003
+ITERATIONS = 150
+WINDOW, PATIENCE = 10, 20
+
+
+def diip(prior: Prior, y: Tensor, *, seed: int = 0) -> tuple[Tensor, int]:
+    """Restore ``y`` (C, H, W) in [-1, 1], told nothing: the image, and its NFE."""
+    images = bird(prior, y, ITERATIONS, steps=STEPS, rate=RATE, seed=seed)
+    image, iterations = stopped(images, WINDOW, PATIENCE)
+    return image, STEPS * iterations

@@ -1,0 +1,272 @@
+"""What the cells of the benchmark say: averages, the screening, the floors, and the page that shows them."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from baselines import BIRD_STOPS, FILTERS, RICHARDSON_LUCY_STOPS, TV_WEIGHTS
+from cells import Cells
+
+BLIND, TOLD = "ours, blind", "ours, told"
+OURS = (BLIND, TOLD)
+ON_PRIOR = ("DreamClean", "DIIP", "BIRD")
+SLOW = (*ON_PRIOR, "Deep Image Prior")
+AVERAGED = ("psnr", "ssim", "ms_ssim", "noise_level", "sharpness", "blockiness", "nfe", "seconds")
+
+Summary = dict[str, Any]
+"""``photographs``, ``auroc`` of all rows, and by row its ``columns`` and ``auroc``; plain JSON."""
+
+
+def summary(
+    cells: Cells, columns: Sequence[str], rows: Sequence[str], photographs: Collection[str]
+) -> Summary:
+    """Averages over the photographs, each with its ``n``; what was not measured is not there."""
+    clean = _typicalities(cells, "clean", photographs)
+    degraded = {row: _typicalities(cells, row, photographs) for row in rows if row != "clean"}
+    found: Summary = {"photographs": list(photographs), "rows": {}}
+    for row in rows:
+        averages = {column: _averages(cells, row, column, photographs) for column in columns}
+        found["rows"][row] = {"columns": {name: means for name, means in averages.items() if means}}
+        if clean and degraded.get(row):
+            found["rows"][row]["auroc"] = auroc(degraded[row], clean)
+    if clean and (pooled := [value for values in degraded.values() for value in values]):
+        found["auroc"] = auroc(pooled, clean)
+    return found
+
+
+def _averages(cells: Cells, row: str, column: str, photographs: Collection[str]) -> dict[str, Any]:
+    measured = {name: cell for name in photographs if (cell := cells.get((row, name, column)))}
+    if not measured:
+        return {}
+    found: dict[str, Any] = {"n": len(measured)}
+    found |= {key: statistics.fmean(cell[key] for cell in measured.values()) for key in AVERAGED}
+    found["lowest_psnr"] = min(cell["psnr"] for cell in measured.values())
+    gains = [
+        cell["psnr"] - before["psnr"]
+        for name, cell in measured.items()
+        if (before := cells.get((row, name, "input")))
+    ]
+    if gains:
+        found |= {"gain": statistics.fmean(gains), "lowest_gain": min(gains)}
+    if outcomes := Counter(cell["outcome"] for cell in measured.values() if "outcome" in cell):
+        found["outcomes"] = dict(sorted(outcomes.items()))
+    return found
+
+
+def _typicalities(cells: Cells, row: str, photographs: Collection[str]) -> list[float]:
+    found = (cells.get((row, name, BLIND)) or {} for name in photographs)
+    return [cell["typicality"] for cell in found if "typicality" in cell]
+
+
+def auroc(degraded: Sequence[float], clean: Sequence[float]) -> float:
+    """Chance that a degraded image is judged less typical than a clean one; ties count half."""
+    pairs = [(d < c) + 0.5 * (d == c) for d in degraded for c in clean]
+    return sum(pairs) / len(pairs)
+
+
+Scores = Mapping[str, Mapping[str, Any]]
+"""Of a row, by column."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What is wanted of some rows: ``figure`` of each at least ``wanted``."""
+
+    what: str
+    rows: tuple[str, ...]
+    wanted: float
+    figure: Callable[[Scores], float]
+
+
+def over_filters(row: Scores) -> float:
+    return row[BLIND]["psnr"] - max(row[name]["psnr"] for name in FILTERS)
+
+
+def blind_gain(row: Scores) -> float:
+    return row[BLIND]["gain"]
+
+
+def told_gain(row: Scores) -> float:
+    return row[TOLD]["gain"]
+
+
+def lowest(row: Scores) -> float:
+    return row[BLIND]["lowest_psnr"]
+
+
+NOISE = ("noise 15/255", "noise 25/255", "noise 50/255")
+LOCAL = ("rain 2 %", "rain 5 %", "scratches 1 %", "scratches 3 %", "dead pixels 1 %", "dead pixels 2 %")
+FLOORS = (
+    Floor("blind over the best filter, dB", NOISE, 2.0, over_filters),
+    Floor("blind gain, dB", ("JPEG quality 10", "JPEG quality 20"), 1.0, blind_gain),
+    Floor("blind gain, dB", ("blur sigma 1.5",), 0.5, blind_gain),
+    Floor("told gain, dB", ("blur sigma 1.5",), 3.0, told_gain),
+    Floor("blind gain, dB", ("low resolution 4x",), 0.0, blind_gain),
+    Floor("told gain, dB", ("low resolution 4x",), 0.5, told_gain),
+    Floor("blind gain, dB", LOCAL, 3.0, blind_gain),
+    Floor("lowest PSNR of an image, dB (99: unchanged)", ("clean",), 45.0, lowest),
+)
+SCREENING = 0.98
+
+
+def floors(record: Mapping[str, Any]) -> list[tuple[str, str, float, float]]:
+    """What, of which row, wanted, measured: every floor whose cells are there."""
+    rows = record["all"]["rows"]
+    found = []
+    for floor in FLOORS:
+        for row in floor.rows:
+            try:
+                found.append((floor.what, row, floor.wanted, floor.figure(rows[row]["columns"])))
+            except KeyError:
+                continue
+    if "auroc" in record["all"]:
+        found.append(("AUROC of the screening", "all rows", SCREENING, record["all"]["auroc"]))
+    return found
+
+
+def against_optimisers(record: Mapping[str, Any]) -> list[tuple[str, str, int, float]]:
+    """Column, row, n, and how far ours, blind, is above it, in dB, where both saw the same images."""
+    found = []
+    for row, measured in record["few"]["rows"].items():
+        columns = measured["columns"]
+        for name in ON_PRIOR:
+            if row != "clean" and name in columns and columns.get(BLIND, {}).get("n") == columns[name]["n"]:
+                margin = columns[BLIND]["psnr"] - columns[name]["psnr"]
+                found.append((name, row, columns[name]["n"], margin))
+    return found
+
+
+def pages(record: Mapping[str, Any]) -> str:
+    """The record as Markdown."""
+    everything, few = record["all"], record["few"]
+    lines = [
+        "# Quality",
+        "",
+        f"`python benchmarks/quality.py`: {len(everything['photographs'])} crops of 192x192 px, one each of "
+        "as many photographs, unseen in training. Every cell: PSNR in dB (SSIM, MS-SSIM), averaged over `n` "
+        "photographs. One setting for all rows; blind is told nothing, told knows the form of the "
+        "degradation and not its parameters.",
+        f"Prior `{record['prior']}` ({str(record['prior_sha256'])[:12]}), {record['machine']}.",
+        "",
+        *quality_table(everything),
+        "",
+        "## Cost",
+        "",
+        "Evaluations of the prior's network, in passes over the whole image, and seconds an image (of CPU "
+        "time, where there is no GPU).",
+        "",
+        *cost_table(everything),
+        "",
+        "## Screening and single images",
+        "",
+        "AUROC: the chance that a degraded image is judged less typical than a clean photograph"
+        + (f"; over all rows **{everything['auroc']:.4f}**." if "auroc" in everything else "."),
+        "",
+        *screening_table(everything),
+        "",
+        "## What is wanted",
+        "",
+        "| | degradation | wanted | measured | |",
+        "|---|---|---|---|---|",
+    ]
+    for what, row, wanted, measured in floors(record):
+        verdict = "met" if measured >= wanted else "**missed**"
+        lines.append(f"| {what} | {row} | {wanted:g} | {measured:.3f} | {verdict} |")
+    if any(row["columns"].keys() & set(SLOW) for row in few["rows"].values()):
+        lines += ["", *_few_pages(record)]
+    return "\n".join([*lines, "", *NOTES, ""])
+
+
+def _few_pages(record: Mapping[str, Any]) -> list[str]:
+    few, margins = record["few"], against_optimisers(record)
+    lines = [
+        "## Beside the optimisers",
+        "",
+        f"`python benchmarks/quality.py --slow`, on {', '.join(few['photographs'])}. Empty cells were not "
+        "reached; `n` says on how many of the photographs the others stand.",
+        "",
+        *quality_table(few),
+        "",
+        *cost_table(few),
+        "",
+        "Ours, blind, over those on the same prior, in dB, where both saw the same photographs:",
+        "",
+        "| | rows | above | lowest | in |",
+        "|---|---|---|---|---|",
+    ]
+    for name in ON_PRIOR:
+        own = [(margin, row) for column, row, _, margin in margins if column == name]
+        if own:
+            above = sum(margin > 0 for margin, _ in own)
+            lines.append(f"| {name} | {len(own)} | {above} | {min(own)[0]:+.2f} | {min(own)[1]} |")
+    return lines
+
+
+def quality_table(found: Summary) -> list[str]:
+    def cell(means: Mapping[str, Any]) -> str:
+        return f"{means['psnr']:.2f} ({means['ssim']:.3f}, {means['ms_ssim']:.3f}), n={means['n']}"
+
+    return _table(found, cell)
+
+
+def cost_table(found: Summary) -> list[str]:
+    def cell(means: Mapping[str, Any]) -> str:
+        return f"{means['nfe']:.1f}, {means['seconds']:.2f} s, n={means['n']}"
+
+    return _table(found, cell)
+
+
+def _table(found: Summary, cell: Callable[[Mapping[str, Any]], str]) -> list[str]:
+    shown = {name: None for row in found["rows"].values() for name in row["columns"]}
+    lines = [_line(["degradation", *shown]), "|---" * (1 + len(shown)) + "|"]
+    for name, row in found["rows"].items():
+        texts = [cell(row["columns"][column]) if column in row["columns"] else "" for column in shown]
+        lines.append(_line([name, *texts]))
+    return lines
+
+
+def screening_table(found: Summary) -> list[str]:
+    headings = ["degradation", "AUROC"]
+    for name in OURS:
+        headings += [f"{name}: gain", "lowest gain", "outcomes"]
+    lines = [_line(headings), "|---" * len(headings) + "|"]
+    for name, row in found["rows"].items():
+        texts = [name, f"{row['auroc']:.3f}" if "auroc" in row else ""]
+        for column in OURS:
+            means = row["columns"].get(column, {})
+            texts += [f"{means[key]:+.2f}" if key in means else "" for key in ("gain", "lowest_gain")]
+            texts.append(
+                ", ".join(f"{count} {outcome}" for outcome, count in means.get("outcomes", {}).items())
+            )
+        lines.append(_line(texts))
+    return lines
+
+
+def _line(texts: Sequence[str]) -> str:
+    return "| " + " | ".join(texts) + " |"
+
+
+def _or(numbers: Sequence[int]) -> str:
+    return f"{', '.join(map(str, numbers[:-1]))} or {numbers[-1]}"
+
+
+NOTES = (
+    "## Notes",
+    "",
+    "- PSNR of equal images counts as 99 dB. Results are rounded to 8 bits before they are scored. Scores "
+    "that need no reference (noise level, sharpness, blockiness) are in the JSON file.",
+    "- Non-local means and the wavelet filter are given the noise level that scikit-image estimates. Of "
+    f"total variation the best of {len(TV_WEIGHTS)} weights counts, and of Richardson-Lucy, which is given "
+    f"the true kernel, the best of {_or(RICHARDSON_LUCY_STOPS)} iterations: picked for each image with the "
+    "original at hand, which nobody could blindly. Their seconds are those of all tries.",
+    "- Gray noise is added to the mean of the channels, and measured against it.",
+    "- BIRD, DIIP and DreamClean have the same prior as ours. BIRD: ten steps, its best of "
+    f"{_or(BIRD_STOPS)} iterations with the original at hand, given the true kernel of a blur and told "
+    "nothing else. DIIP and DreamClean are written after their papers and not the authors' code; DIIP and "
+    "Deep Image Prior stop by themselves, at the minimum of the windowed moving variance.",
+    "- BM3D was not run: the licence of its package on PyPI forbids commercial use.",
+)
