@@ -71,7 +71,13 @@ class LocalCluster:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 # Without PYTHONPATH: what runs there must have travelled.
-                env={**os.environ, "PATH": binaries, "PYTHONPATH": "", "RAY_worker_niceness": "0"},
+                env={
+                    **os.environ,
+                    "PATH": binaries,
+                    "PYTHONPATH": "",
+                    "RAY_worker_niceness": "0",
+                    "RAY_raylet_start_wait_time_s": "120",
+                },
             )
         )
 
