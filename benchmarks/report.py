@@ -18,7 +18,7 @@ SLOW = (*ON_PRIOR, "Deep Image Prior")
 AVERAGED = ("psnr", "ssim", "ms_ssim", "noise_level", "sharpness", "blockiness", "nfe", "seconds")
 
 Summary = dict[str, Any]
-"""``photographs``, ``auroc`` of all rows, and by row its ``columns`` and ``auroc``; plain JSON."""
+"""``photographs``, ``columns``, ``auroc`` of all rows, and by row its ``columns`` and ``auroc``; plain JSON."""
 
 
 def summary(
@@ -27,7 +27,7 @@ def summary(
     """Averages over the photographs, each with its ``n``; what was not measured is not there."""
     clean = _typicalities(cells, "clean", photographs)
     degraded = {row: _typicalities(cells, row, photographs) for row in rows if row != "clean"}
-    found: Summary = {"photographs": list(photographs), "rows": {}}
+    found: Summary = {"photographs": list(photographs), "columns": list(columns), "rows": {}}
     for row in rows:
         averages = {column: _averages(cells, row, column, photographs) for column in columns}
         found["rows"][row] = {"columns": {name: means for name, means in averages.items() if means}}
@@ -221,7 +221,8 @@ def cost_table(found: Summary) -> list[str]:
 
 
 def _table(found: Summary, cell: Callable[[Mapping[str, Any]], str]) -> list[str]:
-    shown = {name: None for row in found["rows"].values() for name in row["columns"]}
+    measured = {name for row in found["rows"].values() for name in row["columns"]}
+    shown = [name for name in found["columns"] if name in measured]
     lines = [_line(["degradation", *shown]), "|---" * (1 + len(shown)) + "|"]
     for name, row in found["rows"].items():
         texts = [cell(row["columns"][column]) if column in row["columns"] else "" for column in shown]
