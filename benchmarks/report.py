@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from baselines import BIRD_STOPS, FILTERS, RICHARDSON_LUCY_STOPS, TV_WEIGHTS
+from baselines import BIRD_STOPS, FILTERS, RICHARDSON_LUCY_STOPS, TV_WEIGHTS, UNTRAINED_STOPS
 from cells import Cells
 
 BLIND, TOLD = "ours, blind", "ours, told"
@@ -18,7 +18,7 @@ SLOW = (*ON_PRIOR, "Deep Image Prior")
 AVERAGED = ("psnr", "ssim", "ms_ssim", "noise_level", "sharpness", "blockiness", "nfe", "seconds")
 
 Summary = dict[str, Any]
-"""``photographs``, ``columns``, ``auroc`` of all rows, and by row its ``columns`` and ``auroc``; plain JSON."""
+"""``photographs``, ``columns``, ``auroc`` of all rows; by row its ``columns`` and ``auroc``. Plain JSON."""
 
 
 def summary(
@@ -267,7 +267,9 @@ NOTES = (
     "- Gray noise is added to the mean of the channels, and measured against it.",
     "- BIRD, DIIP and DreamClean have the same prior as ours. BIRD: ten steps, its best of "
     f"{_or(BIRD_STOPS)} iterations with the original at hand, given the true kernel of a blur and told "
-    "nothing else. DIIP and DreamClean are written after their papers and not the authors' code; DIIP and "
-    "Deep Image Prior stop by themselves, at the minimum of the windowed moving variance.",
+    "nothing else. DIIP and DreamClean are written after their papers and not the authors' code: DIIP stops "
+    "by itself, at the minimum of the windowed moving variance; of DreamClean's share and depth the best for "
+    "noise and JPEG were taken. Deep Image Prior is a small network, and the best of "
+    f"{_or(UNTRAINED_STOPS)} iterations, again with the original at hand.",
     "- BM3D was not run: the licence of its package on PyPI forbids commercial use.",
 )
