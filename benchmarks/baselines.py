@@ -22,6 +22,7 @@ from i2r.degradation import FloatImage
 TV_WEIGHTS = (0.03, 0.06, 0.1, 0.15, 0.25)
 RICHARDSON_LUCY_STOPS = (10, 30, 100)
 BIRD_STOPS = (25, 50, 100)
+UNTRAINED_STOPS = (100, 200, 400)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ def solve_dreamclean(prior: Prior, case: Case) -> tuple[list[Tensor], int]:
 
 
 def untrained_network(case: Case) -> Attempt:
-    return Attempt([to_image(deep_image_prior(to_tensor(case.degraded), seed=SEED))])
+    images = list(deep_image_prior(to_tensor(case.degraded), UNTRAINED_STOPS[-1], seed=SEED))
+    return Attempt([to_image(images[stop - 1]) for stop in UNTRAINED_STOPS])
 
 
 def convolution(case: Case) -> Callable[[Tensor], Tensor]:

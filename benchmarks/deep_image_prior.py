@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from stopping import stopped
 from torch import Tensor, nn
 
 WIDTHS = (32, 64, 64)
@@ -14,8 +13,6 @@ INPUT_CHANNELS = 16
 RATE = 0.01
 JITTER = 0.03
 """Standard deviation of the noise on the input, anew in every iteration."""
-ITERATIONS = 400
-WINDOW, PATIENCE = 20, 80
 
 
 def block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -48,21 +45,16 @@ class Hourglass(nn.Module):
         return self.out(x).sigmoid()
 
 
-def fits(y: Tensor, seed: int) -> Iterator[Tensor]:
-    """The network's image (C, H, W) after every iteration on ``y`` in [0, 1]."""
+def deep_image_prior(y: Tensor, iterations: int, *, seed: int = 0) -> Iterator[Tensor]:
+    """Fit the network to ``y`` (C, H, W) in [0, 1], told nothing; its image after every iteration."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network, z = Hourglass(len(y)), 0.1 * torch.rand(1, INPUT_CHANNELS, *y.shape[1:])
     generator = torch.Generator().manual_seed(seed)
     adam = torch.optim.Adam(network.parameters(), lr=RATE)
-    for _ in range(ITERATIONS):
+    for _ in range(iterations):
         adam.zero_grad()
         x = network(z + JITTER * torch.randn(z.shape, generator=generator))[0]
         (x - y).square().mean().backward()
         adam.step()
         yield x.detach()
-
-
-def deep_image_prior(y: Tensor, *, seed: int = 0) -> Tensor:
-    """Restore ``y`` (C, H, W) in [0, 1], told nothing."""
-    return stopped(fits(y, seed), WINDOW, PATIENCE)[0]

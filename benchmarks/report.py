@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from baselines import BIRD_STOPS, FILTERS, RICHARDSON_LUCY_STOPS, TV_WEIGHTS
+from baselines import BIRD_STOPS, FILTERS, RICHARDSON_LUCY_STOPS, TV_WEIGHTS, UNTRAINED_STOPS
 from cells import Cells
 
 BLIND, TOLD = "ours, blind", "ours, told"
@@ -18,7 +18,7 @@ SLOW = (*ON_PRIOR, "Deep Image Prior")
 AVERAGED = ("psnr", "ssim", "ms_ssim", "noise_level", "sharpness", "blockiness", "nfe", "seconds")
 
 Summary = dict[str, Any]
-"""``photographs``, ``auroc`` of all rows, and by row its ``columns`` and ``auroc``; plain JSON."""
+"""``photographs``, ``columns``, ``auroc`` of all rows; by row its ``columns`` and ``auroc``. Plain JSON."""
 
 
 def summary(
@@ -27,7 +27,7 @@ def summary(
     """Averages over the photographs, each with its ``n``; what was not measured is not there."""
     clean = _typicalities(cells, "clean", photographs)
     degraded = {row: _typicalities(cells, row, photographs) for row in rows if row != "clean"}
-    found: Summary = {"photographs": list(photographs), "rows": {}}
+    found: Summary = {"photographs": list(photographs), "columns": list(columns), "rows": {}}
     for row in rows:
         averages = {column: _averages(cells, row, column, photographs) for column in columns}
         found["rows"][row] = {"columns": {name: means for name, means in averages.items() if means}}
@@ -221,7 +221,8 @@ def cost_table(found: Summary) -> list[str]:
 
 
 def _table(found: Summary, cell: Callable[[Mapping[str, Any]], str]) -> list[str]:
-    shown = {name: None for row in found["rows"].values() for name in row["columns"]}
+    measured = {name for row in found["rows"].values() for name in row["columns"]}
+    shown = [name for name in found["columns"] if name in measured]
     lines = [_line(["degradation", *shown]), "|---" * (1 + len(shown)) + "|"]
     for name, row in found["rows"].items():
         texts = [cell(row["columns"][column]) if column in row["columns"] else "" for column in shown]
@@ -266,7 +267,9 @@ NOTES = (
     "- Gray noise is added to the mean of the channels, and measured against it.",
     "- BIRD, DIIP and DreamClean have the same prior as ours. BIRD: ten steps, its best of "
     f"{_or(BIRD_STOPS)} iterations with the original at hand, given the true kernel of a blur and told "
-    "nothing else. DIIP and DreamClean are written after their papers and not the authors' code; DIIP and "
-    "Deep Image Prior stop by themselves, at the minimum of the windowed moving variance.",
+    "nothing else. DIIP and DreamClean are written after their papers and not the authors' code: DIIP stops "
+    "by itself, at the minimum of the windowed moving variance; of DreamClean's share and depth the best for "
+    "noise and JPEG were taken. Deep Image Prior is a small network, and the best of "
+    f"{_or(UNTRAINED_STOPS)} iterations, again with the original at hand.",
     "- BM3D was not run: the licence of its package on PyPI forbids commercial use.",
 )

@@ -121,6 +121,15 @@ def test_the_optimisers_restore(
         assert 0 <= attempts[name].images[-1].min() <= attempts[name].images[-1].max() <= 1
 
 
+def test_an_untrained_network_fits_the_picture_before_the_noise(
+    crop: npt.NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines, "UNTRAINED_STOPS", (5, 100))
+    case = Case("noise 50/255", "bee", crop)
+    early, late = baselines.untrained_network(case).images
+    assert psnr(late, crop) > max(psnr(early, crop), psnr(case.degraded, crop))
+
+
 def test_a_fit_stops_where_it_lingers() -> None:
     positions = torch.cat([torch.linspace(-9, 0, 30) ** 3, torch.linspace(0.1, 9, 60) ** 3])
     image, count = stopping.stopped(iter(positions[:, None]), window=5, patience=10)
