@@ -344,7 +344,7 @@ class Restorer:
         }
         screening = Screening(p_values, atypical, where)
         if trace is not None:
-            trace.looks.append(Look(screening, eps.cpu().numpy(), noise.cpu().numpy()))
+            trace.looks.append(Look(screening, calibration, eps.cpu().numpy(), noise.cpu().numpy()))
         return screening
 
     def _grid(self, image: NDArray[np.float32]) -> TileGrid:

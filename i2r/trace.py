@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from i2r.calibration_file import Calibration
 from i2r.typicality import Region, typicality
 
 
@@ -37,11 +38,13 @@ class Look:
 
     Attributes:
         screening: what the noise shows.
+        calibration: what the noise was held against.
         eps: (C, H, W), the noise at the calibration's ``level``.
         noise: (C, H, W), the noise at its ``damage_level``, in units of the range [-1, 1].
     """
 
     screening: Screening
+    calibration: Calibration
     eps: NDArray[np.float32]
     noise: NDArray[np.float32]
 

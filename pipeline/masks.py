@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +47,7 @@ def with_masks(inputs: Iterable[Found], store: Store) -> Iterator[Found]:
         key = _digest(found.key)
         index = int(np.searchsorted(known, np.uint64(key)))
         if index < len(known) and known[index] == key:
-            found = replace(found, version=f"{found.version}{_MARK}{marks[index]:016x}")
+            found = found._replace(version=f"{found.version}{_MARK}{marks[index]:016x}")
         yield found
 
 
