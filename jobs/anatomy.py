@@ -87,7 +87,10 @@ def dissect(address: str, settings: RunSettings, mask: str | None = None) -> Ana
         protected = None
         if mask is not None:
             _, its_picture = _read(mask, decoder, settings)
-            protected = protected_pixels(its_picture, picture.pixels.shape, mask)
+            try:
+                protected = protected_pixels(its_picture, picture.pixels.shape, mask)
+            except ItemError as error:
+                raise SettingsError(str(error)) from error
     restorer = _restorer(settings)
     image, trace, start = to_float(picture.pixels), Trace(), time.perf_counter()
     [restoration] = restorer.restore([image], [seed_of(data)], [picture.tables], [protected], [trace])
