@@ -62,7 +62,7 @@ class Listing:
         for part, _ in self.parts:
             yield from read_batches(self._store, part)
 
-    def fill(self, source: Source, settings: RunSettings, masks: Store | None = None) -> None:
+    def fill(self, source: Source, settings: RunSettings, masks: Source | None = None) -> None:
         """List a source, with the masks of its images where there are any; parts are stored on the way."""
         rows: list[Found] = []
         batches: list[pa.RecordBatch] = []

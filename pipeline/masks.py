@@ -16,29 +16,28 @@ from numpy.typing import NDArray
 from pipeline.codec import Picture
 from pipeline.containers import Found
 from pipeline.errors import ErrorCode, ItemError, SettingsError
-from pipeline.sources import open_source, walk
-from pipeline.storage import Store
+from pipeline.sources import Source, open_source
 
 _MARK = "+mask:"
 
 
-def open_masks(address: str) -> Store:
+def open_masks(address: str) -> Source:
     """Where masks lie. Raises SettingsError if there is no folder or prefix at the address."""
     source = open_source(address)
     if source.pattern is not None:
         raise SettingsError(
             f"protect {source.extent.uri()} is no folder or prefix: give one with a mask for each key"
         )
-    return source.store
+    return source
 
 
-def with_masks(inputs: Iterable[Found], store: Store) -> Iterator[Found]:
+def with_masks(inputs: Iterable[Found], masks: Source) -> Iterator[Found]:
     """The inputs, those that have a mask under another version.
 
-    Of every mask 16 bytes are held.
+    Of every mask 16 bytes are held. Raises RunError if they cannot be listed.
     """
     keys, versions = array("Q"), array("Q")
-    for mask in walk(store):
+    for mask in masks.objects():
         keys.append(_digest(mask.key))
         versions.append(_digest(mask.version))
     order = np.argsort(keys)

@@ -380,7 +380,7 @@ class Run:
             common,
             self._extension,
             self._reference,
-            self._masks,
+            self._masks.store if self._masks else None,
         )
 
     def _common(self, epoch: int, attempt: int) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from pipeline.codec import Picture, decode
 from pipeline.containers import Found
 from pipeline.errors import ItemError, SettingsError
 from pipeline.masks import has_mask, open_masks, protected_pixels, with_masks
-from pipeline.storage import open_store
 
 
 def listed(*keys: str) -> list[Found]:
@@ -22,7 +21,7 @@ def listed(*keys: str) -> list[Found]:
 
 def versions(folder: Path) -> list[str]:
     inputs = listed("a/1.png", "2.png", "a/3.png")
-    return [found.version for found in with_masks(inputs, open_store(str(folder)))]
+    return [found.version for found in with_masks(inputs, open_masks(str(folder)))]
 
 
 def test_a_mask_belongs_to_the_version_of_its_image_alone(tmp_path: Path) -> None:
