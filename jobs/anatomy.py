@@ -274,8 +274,9 @@ def _with_regions(anatomy: Anatomy, size: tuple[int, int]) -> Image.Image:
             left, top = columns.start * across + 3 * inset, rows.start * down + 3 * inset
             right, bottom = columns.stop * across - 1 - 3 * inset, rows.stop * down - 1 - 3 * inset
             if right > left and bottom > top:
-                drawing.rectangle((left, top, right, bottom), outline=_REGION_COLOURS[name], width=2)
-                drawing.text((left + 6, top + 4 + _LINE * inset), name, _REGION_COLOURS[name], font)
+                colour, place = _REGION_COLOURS[name], (left + 6, top + 4 + _LINE * inset)
+                drawing.rectangle((left, top, right, bottom), outline=colour, width=2)
+                drawing.text(place, name, colour, font, stroke_width=2, stroke_fill=_INK)
     return picture
 
 
