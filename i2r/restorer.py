@@ -8,7 +8,7 @@ prior sees in an image decides everything: which of its statistics are atypical 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -38,7 +38,8 @@ from i2r.rectification import (
 from i2r.sampling import Process, Query, counted, drive
 from i2r.settings import SMALLEST_TILE, TILE_STEP, RestoreSettings
 from i2r.tiling import FixedShapeEvaluator, TileGrid
-from i2r.typicality import SMALLEST_SIDE, Region, discoveries, measure, regions, typicality
+from i2r.trace import Look, Screening, Trace
+from i2r.typicality import SMALLEST_SIDE, discoveries, measure, regions
 
 
 class Outcome(StrEnum):
@@ -82,27 +83,8 @@ class Restoration:
     message: str = ""
 
 
-@dataclass(frozen=True)
-class Screening:
-    """What the noise of an image shows.
-
-    Attributes:
-        p_values: one per statistic; empty for images too small to test.
-        atypical: the statistics that fail.
-        where: the regions in which a local statistic fails.
-    """
-
-    p_values: Mapping[str, float] = field(default_factory=dict)
-    atypical: frozenset[str] = frozenset()
-    where: Mapping[str, Sequence[Region]] = field(default_factory=dict)
-
-    @property
-    def typicality(self) -> float:
-        return typicality(self.p_values) if self.p_values else math.nan
-
-
-Correction = tuple[Tensor, Tensor, dict[str, Any], Screening, Screening]
-"""The corrected canvas, the mask of the pixels that moved, parameters, the screening before and after."""
+Correction = tuple[Tensor, Tensor, dict[str, Any]]
+"""The corrected canvas, the mask of what moved on it, and parameters."""
 
 
 class Restorer:
@@ -163,6 +145,8 @@ class Restorer:
         images: Sequence[NDArray[np.float32]],
         seeds: Sequence[int],
         tables: Sequence[JpegTables | None] | None = None,
+        protected: Sequence[NDArray[np.bool_] | None] | None = None,
+        traces: Sequence[Trace | None] | None = None,
     ) -> list[Restoration]:
         """Restore images of mixed sizes, sharing network batches between them.
 
@@ -171,18 +155,29 @@ class Restorer:
             seeds: one per image, for what is random. Nothing of the present method is, so that neighbours,
                 order and retries change nothing.
             tables: what the JPEG file that an image came from tells of itself, where it came from one.
+            protected: (H, W) masks of the pixels that come back as they were, where there are any. They are
+                seen, and looked at when the image is screened, but not compared with the result.
+            traces: what keeps the stages of an image, where they are wanted.
 
         Returns:
             One :class:`Restoration` per image, in order.
+
+        Raises:
+            ValueError: a mask is not of its image's size.
         """
-        told = tables or [None] * len(images)
-        tensors = [self._to_tensor(image) for image, _ in zip(images, seeds, strict=True)]
+        nothing = [None] * len(images)
+        masks = [_checked_mask(mask, image) for mask, image in zip(protected or nothing, images, strict=True)]
+        given = zip(images, seeds, tables or nothing, masks, traces or nothing, strict=True)
+        tensors, told = [], []
+        for image, _, *rest in given:
+            tensors.append(self._to_tensor(image))
+            told.append(rest)
         results: dict[int, Restoration] = {}
         for channels in (1, 3):  # what is evaluated together has one shape
             group = [index for index, tensor in enumerate(tensors) if len(tensor) == channels]
             grids = [self._grid(images[index]) for index in group]
             processes = [
-                self._restore(images[index], tensors[index], grid, told[index])
+                self._restore(images[index], tensors[index], grid, *told[index])
                 for index, grid in zip(group, grids, strict=True)
             ]
             canvases = [self.space.grid(grid) for grid in grids]
@@ -190,21 +185,26 @@ class Restorer:
         return [results[index] for index in range(len(images))]
 
     def _restore(
-        self, image: NDArray[np.float32], tensor: Tensor, pixels: TileGrid, tables: JpegTables | None
+        self,
+        image: NDArray[np.float32],
+        tensor: Tensor,
+        pixels: TileGrid,
+        tables: JpegTables | None,
+        protected: NDArray[np.bool_],
+        trace: Trace | None,
     ) -> Process[Restoration]:
         if not tensor.isfinite().all():
             return Restoration(Outcome.FAILED, image, message="the image holds values that are not finite")
         y = self.space.encode(pixels.pad(tensor), pixels)
         grid = self.space.grid(pixels)
-        correct = self._reconstruct if self.settings.told else self._rectify
         known = [Jpeg(tables)] if tables else []
         try:
-            correction, nfe = yield from counted(correct(y, grid, self._calibration_of(y), known))
+            correction, nfe = yield from counted(self._correct(y, grid, known, protected, trace))
         except FloatingPointError as error:
             return Restoration(Outcome.FAILED, image, message=str(error))
         except FormError as error:
             return Restoration(Outcome.UNCHANGED, image, message=str(error))
-        x, mask, parameters, before, after = correction
+        (x, mask, parameters), before, after = correction
         seen = Restoration(
             Outcome.UNCHANGED,
             image,
@@ -216,12 +216,20 @@ class Restorer:
         )
         if not mask.any():
             return seen
+        moved = ~protected
+        if self.space.of_pixels:
+            moved &= grid.crop(mask[None])[0].cpu().numpy()
         restored = _to_image(pixels.crop(self.space.decode(x, pixels)), image.shape[2])
-        moved = grid.crop(mask[None])[0]
+        restored[protected] = image[protected]
+        if trace is not None:
+            trace.moved, trace.result = moved, restored
+        everywhere = (moved | protected).all()
         seen = replace(
             seen,
-            rectified_fraction=moved.float().mean().item(),
-            consistency_psnr=consistency_psnr(restored, image, None if moved.all() else moved.cpu().numpy()),
+            rectified_fraction=moved.mean().item(),
+            consistency_psnr=consistency_psnr(
+                restored, image, protected if everywhere else moved | protected
+            ),
         )
         if seen.consistency_psnr < self.settings.min_consistency:
             return replace(
@@ -232,43 +240,64 @@ class Restorer:
             )
         return replace(seen, outcome=Outcome.RESTORED, image=restored)
 
+    def _correct(
+        self,
+        y: Tensor,
+        grid: TileGrid,
+        known: Sequence[Jpeg],
+        protected: NDArray[np.bool_],
+        trace: Trace | None,
+    ) -> Process[tuple[Correction, Screening, Screening]]:
+        """Screen, correct what may be, and screen the outcome."""
+        calibration = self._calibration_of(y)
+        before = yield from self._screen(y, grid, calibration, trace)
+        if self.settings.told:
+            x, mask, parameters = yield from self._reconstruct(y, grid, calibration, known)
+        else:
+            x, mask, parameters = yield from self._rectify(y, grid, calibration, known, before)
+        if self.space.of_pixels and protected.any():
+            kept = grid.pad(torch.from_numpy(protected).to(y.device)[None])[0]
+            x, mask = torch.where(kept, y, x), mask & ~kept
+        after = (yield from self._screen(x, grid, calibration, trace)) if mask.any() else before
+        return (x, mask, parameters), before, after
+
     def _reconstruct(
         self, y: Tensor, grid: TileGrid, calibration: Calibration, known: Sequence[Jpeg]
     ) -> Process[Correction]:
         """Undo the forms that the settings tell."""
-        before = yield from self._screen(y, grid, calibration)
         told = [form for form in known if form.name in self.settings.forms]
         found = yield from reconstruct(y, self.settings.forms, grid, calibration, told)
         if not found.x.isfinite().all():
             raise FloatingPointError("the prior diverged on this image")
-        after = yield from self._screen(found.x, grid, calibration)
-        mask = torch.ones(y.shape[1:], dtype=torch.bool, device=y.device)
-        return found.x, mask, found.parameters, before, after
+        return found.x, torch.ones(y.shape[1:], dtype=torch.bool, device=y.device), found.parameters
 
     def _rectify(
-        self, y: Tensor, grid: TileGrid, calibration: Calibration, known: Sequence[Jpeg]
+        self,
+        y: Tensor,
+        grid: TileGrid,
+        calibration: Calibration,
+        known: Sequence[Jpeg],
+        seen: Screening,
     ) -> Process[Correction]:
         """Correct what is atypical."""
-        before = yield from self._screen(y, grid, calibration)
         parameters: dict[str, Any] = {}
         x, mask = y, torch.zeros(y.shape[1:], dtype=torch.bool, device=y.device)
-        if not before.atypical:
-            return x, mask, parameters, before, before
+        if not seen.atypical:
+            return x, mask, parameters
         steps, strength = self.settings.steps, self.settings.strength
         if not self.space.of_pixels:
             # Damage, blur and blocks look like nothing known in latents: regenerating is left.
             level = yield from noise_level(x, grid, calibration)
             x = yield from regenerate(x, strength * level, steps)
-            after = yield from self._screen(x, grid, calibration)
-            return x, torch.ones_like(mask), parameters, before, after
-        if "tails" in before.where:
-            x, mask = yield from fill_damage(x, grid, calibration, before.where["tails"])
-        if "streaks" in before.where:
-            x, filled = yield from fill_streaks(x, grid, calibration, before.where["streaks"])
+            return x, torch.ones_like(mask), parameters
+        if "tails" in seen.where:
+            x, mask = yield from fill_damage(x, grid, calibration, seen.where["tails"])
+        if "streaks" in seen.where:
+            x, filled = yield from fill_streaks(x, grid, calibration, seen.where["streaks"])
             mask = mask | filled
         # Noise drowns the other statistics. Low resolution by two looks like a grid, and a strong compression
         # like a blur: a table of steps tells them apart.
-        everywhere = before.atypical - before.where.keys()
+        everywhere = seen.atypical - seen.where.keys()
         if everywhere & {"scale", "antilag"}:
             x = yield from remove_noise(x, grid, calibration, steps, strength)
         elif everywhere:
@@ -282,8 +311,7 @@ class Restorer:
                 x = yield from remove_blocks(x, grid, calibration, steps, strength)
         if everywhere:
             mask = torch.ones_like(mask)
-        after = yield from self._screen(x, grid, calibration)
-        return x, mask, parameters, before, after
+        return x, mask, parameters
 
     def _undo_compression(
         self, y: Tensor, grid: TileGrid, calibration: Calibration, known: Sequence[Jpeg]
@@ -296,7 +324,9 @@ class Restorer:
         except FormError:  # blocks that were moved, or mixed with others since
             return None
 
-    def _screen(self, y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[Screening]:
+    def _screen(
+        self, y: Tensor, grid: TileGrid, calibration: Calibration, trace: Trace | None
+    ) -> Process[Screening]:
         if min(grid.height, grid.width) < SMALLEST_SIDE:
             return Screening()
         eps = grid.crop((yield Query(y, calibration.level)))
@@ -312,7 +342,10 @@ class Restorer:
             name: [parts[index] for index in sorted(measured.atypical_regions(calibration, name, rate))]
             for name in atypical.intersection(LOCAL_STATISTICS)
         }
-        return Screening(p_values, atypical, where)
+        screening = Screening(p_values, atypical, where)
+        if trace is not None:
+            trace.looks.append(Look(screening, calibration, eps.cpu().numpy(), noise.cpu().numpy()))
+        return screening
 
     def _grid(self, image: NDArray[np.float32]) -> TileGrid:
         height, width, _ = image.shape
@@ -332,6 +365,15 @@ class Restorer:
         if self.calibration.gray is None:
             return channels.expand(3, -1, -1)
         return channels[:1] if (channels == channels[:1]).all() else channels
+
+
+def _checked_mask(mask: NDArray[np.bool_] | None, image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The pixels of an image that are protected."""
+    if mask is None:
+        return np.zeros(image.shape[:2], dtype=np.bool_)
+    if mask.shape != image.shape[:2]:
+        raise ValueError(f"the mask is {mask.shape}, its image {image.shape[:2]}: give one of the same size")
+    return mask
 
 
 def _to_image(x: Tensor, channels: int) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from jobs.commands import exit_status_of, guarded, run_options, settings_of
+from jobs.inspect_commands import inspect
 from jobs.job_commands import jobs_group, submit
 from jobs.logs import configure_logs
 from jobs.plan_commands import plan
@@ -180,6 +181,7 @@ def _demo(dest: Path | None) -> int:
     return run_demo(dest)
 
 
+main.add_command(inspect)
 main.add_command(history)
 main.add_command(report)
 main.add_command(submit)

@@ -23,6 +23,11 @@ _OPTIONS = (
     click.option("--settings", "file", type=click.Path(path_type=Path), help="YAML file with settings."),
     click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Any setting: method.steps=5."),
     click.option("--prior", help="Built-in prior, folder or address of one, or a hub id."),
+    click.option(
+        "--strength",
+        type=float,
+        help="Depth of the corrections: 1 as measured, less keeps more of the input.",
+    ),
     click.option("--format", help="File format of the outputs. [default: each input's own]"),
     click.option(
         "--include", multiple=True, metavar="GLOB", help="Only inputs whose key matches; repeatable."
@@ -38,12 +43,18 @@ _OPTIONS = (
         "--prune", is_flag=True, default=None, help="Remove restored images whose source was deleted."
     ),
     click.option("--reference", metavar="PREFIX", help="Better versions, paired by key, to measure against."),
+    click.option(
+        "--protect", metavar="PREFIX", help="Masks, paired by key: what is white in them stays as it is."
+    ),
     click.option("--workers", type=int, help="Models at work at once. [default: what the machine holds]"),
     click.option("--threads", type=int, help="CPU threads of one model."),
     click.option("--gpus", type=int, help="Do not start without so many GPUs. [default: take what is there]"),
     click.option("--batch", type=int, help="Most images handed to a model at once."),
     click.option("--max-hours", type=float, help="Stop after this time; the same command goes on later."),
 )
+
+_NESTED = {"strength": "method.strength"}
+"""Options whose setting lies in a group, by their names."""
 
 
 def run_options(command: Command) -> Command:
@@ -62,7 +73,7 @@ def settings_of(file: Path | None, pairs: tuple[str, ...], flags: dict[str, Any]
     from pipeline import load_settings
 
     given = {name: list(value) if isinstance(value, tuple) else value for name, value in flags.items()}
-    given = {name: value for name, value in given.items() if value not in (None, [])}
+    given = {_NESTED.get(name, name): value for name, value in given.items() if value not in (None, [])}
     return load_settings(file, os.environ, split_pairs(pairs) | given)
 
 

@@ -107,8 +107,9 @@ class Schedule:
         changes: dict[str, Any] = {"retry_failed": True}
         if Path(settings.prior).is_dir():
             changes["prior"] = _address("prior", settings.prior, kind)
-        if settings.reference:
-            changes["reference"] = _address("reference", settings.reference, kind)
+        for prefix in ("reference", "protect"):
+            if address := getattr(settings, prefix):
+                changes[prefix] = _address(prefix, address, kind)
         if kind in IN_CLUSTER and nodes.device == "gpu":
             changes["gpus"] = settings.gpus or 1  # without one the run would wait for ever
         return cls(

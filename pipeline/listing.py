@@ -11,6 +11,7 @@ import pyarrow as pa
 from pipeline.codec import SUPPORTED_EXTENSIONS
 from pipeline.containers import Found, Kind
 from pipeline.manifest import read_batches, to_parquet
+from pipeline.masks import with_masks
 from pipeline.settings import RunSettings
 from pipeline.sources import Source, matches
 from pipeline.storage import Store
@@ -61,11 +62,11 @@ class Listing:
         for part, _ in self.parts:
             yield from read_batches(self._store, part)
 
-    def fill(self, source: Source, settings: RunSettings) -> None:
-        """List a source; parts are stored on the way."""
+    def fill(self, source: Source, settings: RunSettings, masks: Source | None = None) -> None:
+        """List a source, with the masks of its images where there are any; parts are stored on the way."""
         rows: list[Found] = []
         batches: list[pa.RecordBatch] = []
-        for found in source.inputs():
+        for found in with_masks(source.inputs(), masks) if masks else source.inputs():
             named = source.pattern == found.key or found.kind in (Kind.TABLE, Kind.ADDRESS, Kind.SIGNED)
             if not is_input(found.key, settings.include, settings.exclude, named=named):
                 self._ignore(found.key)

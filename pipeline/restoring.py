@@ -37,10 +37,12 @@ class ImageRestorer(Protocol):
         images: Sequence[np.ndarray],
         seeds: Sequence[int],
         tables: Sequence[JpegTables | None] | None = None,
+        protected: Sequence[NDArray[np.bool_] | None] | None = None,
     ) -> list[Restoration]:
         """Restore (H, W, C) float32 images in [0, 1]; results do not depend on the neighbours in the list.
 
-        `tables` are what JPEG files tell of themselves, one for each image that came from one.
+        `tables` are what JPEG files tell of themselves, one for each image that came from one; `protected`
+        are (H, W) masks of what stays as it is, one for each image that has one.
         """
         ...
 
@@ -147,6 +149,7 @@ class RestoreActor:
         images: Sequence[np.ndarray],
         seeds: Sequence[int],
         tables: Sequence[JpegTables | None] | None = None,
+        protected: Sequence[NDArray[np.bool_] | None] | None = None,
     ) -> list[Restored | ItemError]:
         """Restore images; what goes wrong with one of them stands in its place.
 
@@ -154,12 +157,16 @@ class RestoreActor:
             images: (H, W, C) of uint8, uint16, or float in [0, 1], C in {1, 3}.
             seeds: one for each.
             tables: of those that came from JPEG files.
+            protected: (H, W) masks of those of which a part stays as it is.
 
         Returns:
             for each image what came out, in the image's own type, or why nothing did.
         """
+        nothing = [None] * len(images)
         floats = [to_float(image) for image in images]
-        results = self._restore(floats, seeds, tables or [None] * len(images))
+        results = self._restore(
+            list(zip(floats, seeds, tables or nothing, protected or nothing, strict=True))
+        )
         return [
             result
             if isinstance(result, ItemError)
@@ -167,30 +174,22 @@ class RestoreActor:
             for image, result in zip(images, results, strict=True)
         ]
 
-    def _restore(
-        self,
-        images: Sequence[np.ndarray],
-        seeds: Sequence[int],
-        tables: Sequence[JpegTables | None],
-    ) -> list[_Result | ItemError]:
+    def _restore(self, inputs: Sequence[_Input]) -> list[_Result | ItemError]:
         """All at once; where that fails, each half by itself, down to the image that is to blame."""
-        if not images:
+        if not inputs:
             return []
         try:
-            return [(restoration, ()) for restoration in self._restorer.restore(images, seeds, tables)]
+            return [(restoration, ()) for restoration in self._restorer.restore(*_columns(inputs))]
         except Exception as error:
             failure = _item_error(error)
         if failure.code is ErrorCode.OUT_OF_MEMORY:
             _release_memory()  # outside the handler, whose traceback holds the memory
-        if len(images) == 1:
-            return [self._restore_smaller(images[0], seeds[0], tables[0], failure)]
-        half = len(images) // 2
-        first = self._restore(images[:half], seeds[:half], tables[:half])
-        return first + self._restore(images[half:], seeds[half:], tables[half:])
+        if len(inputs) == 1:
+            return [self._restore_smaller(inputs[0], failure)]
+        half = len(inputs) // 2
+        return self._restore(inputs[:half]) + self._restore(inputs[half:])
 
-    def _restore_smaller(
-        self, image: np.ndarray, seed: int, tables: JpegTables | None, failure: ItemError
-    ) -> _Result | ItemError:
+    def _restore_smaller(self, given: _Input, failure: ItemError) -> _Result | ItemError:
         """One image in smaller and smaller shapes, while it is memory that it lacks.
 
         The next image starts with the full shape again, so that its result does not depend on this one.
@@ -199,7 +198,7 @@ class RestoreActor:
         while failure.code is ErrorCode.OUT_OF_MEMORY and (step := restorer.smaller()) is not None:
             name, restorer = step
             try:
-                (restoration,) = restorer.restore([image], [seed], [tables])
+                (restoration,) = restorer.restore(*_columns([given]))
                 return restoration, (name,)
             except Exception as error:
                 failure = _item_error(error)
@@ -241,6 +240,7 @@ def describe(result: Restored | ItemError) -> Mapping[str, Any]:
     )
 
 
+_Input: TypeAlias = "tuple[np.ndarray, int, JpegTables | None, NDArray[np.bool_] | None]"
 _Result: TypeAlias = "tuple[Restoration, tuple[str, ...]]"
 
 MEASURES = (
@@ -252,6 +252,11 @@ MEASURES = (
     "consistency_psnr",
 )
 """What the method measures on every image."""
+
+
+def _columns(inputs: Sequence[_Input]) -> Any:
+    """What `ImageRestorer.restore` takes: images, seeds, tables and masks, each by themselves."""
+    return map(list, zip(*inputs, strict=True))
 
 
 def seed_of(content: bytes) -> int:

@@ -27,6 +27,7 @@ from pipeline.intents import withdraw, withdraw_all
 from pipeline.lease import SUBMISSION_VARIABLE, Lease
 from pipeline.listing import SOURCE_COLUMNS, Listing
 from pipeline.manifest import ManifestWriter, Status, manifest_files, seconds_by_stage, to_parquet
+from pipeline.masks import open_masks
 from pipeline.pruning import Pruning, check_prunable, tombstone
 from pipeline.restoring import PriorIdentity, PriorRestorerFactory, RestorerFactory
 from pipeline.settings import RunSettings
@@ -135,6 +136,7 @@ class Run:
         self._source: Source = open_source(source)
         self._dest = open_store(dest)
         self._reference = open_source(settings.reference).store if settings.reference else None
+        self._masks = open_masks(settings.protect) if settings.protect else None
         self._start, self._started_at = time.monotonic(), datetime.now(UTC)
         self._id = f"{self._started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
         if overlap(self._source.extent, self._dest):
@@ -166,7 +168,7 @@ class Run:
         """What the run would do. Writes nothing to the destination."""
         with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
             listing = Listing(open_store(folder), "listing")
-            listing.fill(self._source, self._settings)
+            listing.fill(self._source, self._settings, self._masks)
             for _ in self._pending(listing, self._wanted()):
                 pass
             orphans = self._pruning(listing).orphans() if self._settings.prune else iter(())
@@ -181,7 +183,7 @@ class Run:
             self._dest.delete_folder(f"{PRIVATE}/tmp")  # what killed processes were writing
             listing = Listing(self._dest, f"{run_folder(self._id)}/listing")
             self._tell("listing")
-            listing.fill(self._source, self._settings)
+            listing.fill(self._source, self._settings, self._masks)
             writer = self._writer()
             with self._cluster_for(listing):
                 parts = self._store_pending(listing, self._wanted(lease.epoch), attempt=1)
@@ -371,7 +373,15 @@ class Run:
         from pipeline.stages import Job
 
         common = self._common(epoch, attempt)
-        return Job(self._source.store, self._dest, self._settings, common, self._extension, self._reference)
+        return Job(
+            self._source.store,
+            self._dest,
+            self._settings,
+            common,
+            self._extension,
+            self._reference,
+            self._masks.store if self._masks else None,
+        )
 
     def _common(self, epoch: int, attempt: int) -> dict[str, Any]:
         """Columns that all rows of an attempt share."""

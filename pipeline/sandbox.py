@@ -33,6 +33,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from i2r.jpeg_tables import JpegTables
 from pipeline.codec import Metadata, Picture
 from pipeline.codecs.memory import address_space
 from pipeline.errors import CodecError, ErrorCode, RunError
@@ -247,7 +248,16 @@ def _parse(header: dict[str, Any], stream: _Stream, max_pixels: int) -> Picture:
         losses=tuple(_checked(word, str)[:32] for word in header["losses"][:64]),
         quality=None if quality is None else _checked(quality, int),
         lossless=_checked(header["lossless"], bool),
+        tables=None if header["tables"] is None else _parse_tables(header["tables"]),
     )
+
+
+def _parse_tables(parts: Any) -> JpegTables:
+    luma, chroma, sampling = (tuple(_checked(value, int) for value in part) for part in parts)
+    lengths = len(luma), len(chroma), len(sampling)
+    if lengths != (64, 64, 2) or min(luma + chroma) < 1 or not {1, 2}.issuperset(sampling):
+        raise ValueError("impossible quantisation tables")
+    return JpegTables(luma, chroma, (sampling[0], sampling[1]))
 
 
 def _checked(value: object, kind: type[T]) -> T:
@@ -332,6 +342,7 @@ def _answer(picture: Picture) -> list[bytes | memoryview]:
         "losses": picture.losses,
         "quality": picture.quality,
         "lossless": picture.lossless,
+        "tables": picture.tables and [picture.tables.luma, picture.tables.chroma, picture.tables.sampling],
         "dpi": metadata.dpi and [float(value) for value in metadata.dpi],
         "raw": list(raw),
         "sizes": [len(value) for value in values],

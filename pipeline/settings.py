@@ -41,8 +41,8 @@ class Only(StrEnum):
 class RunSettings(BaseModel):
     """Everything that one run over a dataset can be told.
 
-    Only `prior`, `method`, `format` and `threads` change the bytes of an output, so only they are in the
-    digest.
+    Only `prior`, `method`, `format` and `threads` change the bytes of every output, so only they are in the
+    digest. `protect` changes those that have a mask; it belongs to the versions of their sources.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +65,10 @@ class RunSettings(BaseModel):
 
     reference: str | None = Field(
         None, description="address of better versions, paired by key, to measure against"
+    )
+
+    protect: str | None = Field(
+        None, description="address of masks, paired by key: what is white in them stays as it is"
     )
 
     workers: Count | None = Field(

@@ -21,11 +21,12 @@ import pyarrow as pa
 from pipeline import manifest
 from pipeline.codec import Picture, encode
 from pipeline.containers import Fetcher
-from pipeline.errors import ErrorCode, ItemError, RunError, bounded_text
+from pipeline.errors import CodecError, ErrorCode, ItemError, RunError, bounded_text
 from pipeline.intents import announce, announced
 from pipeline.keys import output_key
 from pipeline.listing import SOURCE_COLUMNS
 from pipeline.manifest import Status
+from pipeline.masks import has_mask, protected_pixels
 from pipeline.restoring import RestoreActor, Restored, RestorerFactory, describe, seed_of, to_float
 from pipeline.sandbox import Decoder
 from pipeline.settings import RunSettings
@@ -55,6 +56,7 @@ class Job:
         common: columns that all its rows share.
         extension: of the outputs where the format is set.
         reference: better versions of the images, by the same keys, or None.
+        masks: what protects parts of them, by the same keys, or None.
     """
 
     source: Store
@@ -63,6 +65,7 @@ class Job:
     common: dict[str, Any]
     extension: str | None
     reference: Store | None = None
+    masks: Store | None = None
 
 
 @dataclass
@@ -75,6 +78,7 @@ class Item:
         data: the source's bytes.
         picture: the decoded source.
         reference: pixels of its better version, of the same shape, where there is one.
+        protected: (H, W), the pixels that stay as they are, where it has a mask.
         image: the restored pixels, (H, W, C) of the source's type, where they are to be stored.
         losses: what its restoration had to do without.
         fatal: why the whole run must stop.
@@ -86,6 +90,7 @@ class Item:
     data: bytes = b""
     picture: Picture | None = None
     reference: np.ndarray | None = None
+    protected: np.ndarray | None = None
     image: np.ndarray | None = None
     losses: tuple[str, ...] = ()
     fatal: str | None = None
@@ -106,7 +111,8 @@ class Item:
             "error_code": code.value,
             "error_message": bounded_text(text),
         }
-        self.data, self.picture, self.reference, self.image = b"", None, None, None
+        self.data = b""
+        self.picture = self.reference = self.protected = self.image = None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -165,7 +171,17 @@ class FetchAndDecode:
             }
             if self._job.reference is not None:
                 item.reference = self._decode_reference(self._job.reference, item)
+            if self._job.masks is not None and has_mask(item.row["source_version"]):
+                item.protected = self._decode_mask(self._job.masks, item.row["source_key"], item.picture)
         return item
+
+    def _decode_mask(self, store: Store, key: str, picture: Picture) -> np.ndarray:
+        """What the mask of an image protects. Raises ItemError: not to protect it would be worse."""
+        try:
+            mask = self._decoder.decode(store.read(key), max_pixels=self._job.settings.max_pixels)
+        except CodecError as error:
+            raise ItemError(error.code, f"the mask {store.uri(key)}: {error.message}") from error
+        return protected_pixels(mask, picture.pixels.shape, store.uri(key))
 
     def _decode_reference(self, store: Store, item: Item) -> np.ndarray | None:
         """The better version of an image; None where there is none that it can be compared with."""
@@ -194,6 +210,7 @@ class RestoreItems:
             [picture.pixels for _, picture in whole],
             [item.row["seed"] for item, _ in whole],
             [picture.tables for _, picture in whole],
+            [item.protected for item, _ in whole],
         )
         seconds = (time.perf_counter() - start) / max(len(whole), 1)
         for (item, _), result in zip(whole, results, strict=True):

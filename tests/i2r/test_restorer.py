@@ -16,6 +16,7 @@ from i2r.degradation import FloatImage, dead_pixels, encode_jpeg, gaussian_blur,
 from i2r.errors import PriorError
 from i2r.folder import built_in_priors
 from i2r.metrics import psnr
+from i2r.trace import Trace
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "benchmarks" / "photographs"
 CROPS = ("astronaut", "mountains")
@@ -158,6 +159,44 @@ def test_rain_is_filled(prior: Prior) -> None:
     assert "streaks" in restoration.atypical
     assert 0 < restoration.rectified_fraction < 0.2
     assert psnr(restoration.image, clean) > psnr(rainy, clean) + 2
+
+
+def test_what_is_protected_comes_back_as_it_was(restorer: Restorer) -> None:
+    noisy = gaussian_noise(_crop(CROPS[0]), np.random.default_rng(0), sigma=25 / 255)
+    left = np.zeros((96, 96), np.bool_)
+    left[:, :40] = True
+    traces = [Trace(), Trace(), Trace()]
+    masks = [left, None, np.ones((96, 96), np.bool_)]
+    part, whole, none = restorer.restore([noisy] * 3, [0] * 3, None, masks, traces)
+    np.testing.assert_array_equal(part.image[left], noisy[left])
+    np.testing.assert_array_equal(part.image[~left], whole.image[~left])
+    assert part.rectified_fraction == pytest.approx((~left).mean())
+    assert 35 < part.consistency_psnr < math.inf
+    after = traces[0].looks[-1].eps  # judged with what is protected in its place
+    assert after[:, :, :40].std() > 1.5 * after[:, :, 40:].std()
+    assert none.outcome is Outcome.UNCHANGED
+    assert [len(trace.looks) for trace in traces] == [2, 2, 1]
+    assert traces[0].moved is not None
+    np.testing.assert_array_equal(traces[0].moved, ~left)
+    with pytest.raises(ValueError, match="give one of the same size"):
+        restorer.restore([noisy], [0], None, [left[1:]])
+
+
+def test_a_trace_holds_what_was_seen_and_changes_nothing(restorer: Restorer) -> None:
+    dead = dead_pixels(_crop(CROPS[0]), np.random.default_rng(0))
+    trace = Trace()
+    [traced] = restorer.restore([dead], [0], traces=[trace])
+    np.testing.assert_array_equal(traced.image, _restore(restorer, dead).image)
+    before, after = trace.looks
+    assert before.eps.shape == before.noise.shape == after.noise.shape == (3, 96, 96)
+    assert sorted(before.screening.atypical) == list(traced.atypical)
+    assert before.screening.typicality == traced.typicality_before
+    assert after.screening.typicality == traced.typicality_after
+    assert before.screening.where["tails"] == [(slice(0, 96), slice(0, 96))]
+    assert trace.moved is not None
+    assert trace.moved.mean() == pytest.approx(traced.rectified_fraction)
+    assert trace.result is not None
+    np.testing.assert_array_equal(trace.result, traced.image)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from jobs.cli import main
+from jobs.commands import settings_of
 from pipeline.summary import ExitStatus
 
 
@@ -50,6 +51,8 @@ def test_help_answers_at_once_and_loads_nothing_heavy() -> None:
         (["{tmp}/source", "{tmp}/dest", "--set", "batchs=3"], "did you mean 'batch'"),
         (["{tmp}/source", "{tmp}/dest", "--set", "batch"], "is not NAME=VALUE"),
         (["{tmp}/source", "{tmp}/dest", "--limit", "0"], "'limit'"),
+        (["{tmp}/source", "{tmp}/dest", "--strength", "0"], "'method.strength'"),
+        (["{tmp}/source", "{tmp}/dest", "--protect", "{tmp}/nowhere"], "{tmp}/nowhere does not exist"),
         (["{tmp}/source", "{tmp}/dest", "--settings", "{tmp}/none.yaml"], "cannot read the settings file"),
         (["{tmp}/source", "nonsense://x"], "cannot open nonsense://x"),
     ],
@@ -74,6 +77,11 @@ def test_an_unknown_setting_in_the_environment_is_an_error(
     result = run("restore", source, tmp_path / "dest")
     assert result.exit_code == ExitStatus.BAD_SETTINGS
     assert "did you mean 'workers'" in result.stderr
+
+
+def test_the_strength_is_a_setting_of_the_method() -> None:
+    assert settings_of(None, ("method.strength=0.3",), {"strength": None}).method.strength == 0.3
+    assert settings_of(None, ("method.strength=0.3",), {"strength": 0.5}).method.strength == 0.5
 
 
 @pytest.mark.parametrize("command", ["status", "verify"])

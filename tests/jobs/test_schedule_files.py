@@ -193,7 +193,12 @@ def test_an_address_cannot_break_the_lines_of_a_file(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["raycronjob", "cronjob", "airflow"])
 @pytest.mark.parametrize(
     ("source", "options"),
-    [("photographs", []), ("s3://in", ["--reference", "better"]), ("s3://in", ["--prior", "p"])],
+    [
+        ("photographs", []),
+        ("s3://in", ["--reference", "better"]),
+        ("s3://in", ["--protect", "masks"]),
+        ("s3://in", ["--prior", "p"]),
+    ],
 )
 def test_a_path_that_only_this_machine_knows_is_refused(
     kind: str, source: str, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

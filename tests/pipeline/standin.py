@@ -67,9 +67,17 @@ class BoxBlur:
         self._kind = kind
 
     def restore(
-        self, images: Sequence[np.ndarray], seeds: Sequence[int], tables: Sequence[object] | None = None
+        self,
+        images: Sequence[np.ndarray],
+        seeds: Sequence[int],
+        tables: Sequence[object] | None = None,
+        protected: Sequence[np.ndarray | None] | None = None,
     ) -> list[Answer]:
-        return [self._one(image, seed) for image, seed in zip(images, seeds, strict=True)]
+        answers = [self._one(image, seed) for image, seed in zip(images, seeds, strict=True)]
+        for image, answer, mask in zip(images, answers, protected or [None] * len(images), strict=True):
+            if mask is not None:
+                answer.image[mask] = image[mask]
+        return answers
 
     def smaller(self) -> None:
         """There is none."""

@@ -71,7 +71,11 @@ class Narrow:
         return self
 
     def restore(
-        self, images: Sequence[np.ndarray], seeds: Sequence[int], tables: Sequence[object] | None = None
+        self,
+        images: Sequence[np.ndarray],
+        seeds: Sequence[int],
+        tables: Sequence[object] | None = None,
+        protected: Sequence[np.ndarray | None] | None = None,
     ) -> list[Answer]:
         if len(images) > 2 or max(image.shape[0] for image in images) > 256 // self.tile:
             raise RuntimeError("CUDA out of memory")

@@ -9,9 +9,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import write_image
+from PIL import Image
 from standin import BAD, BROKEN, CLEAN, DEADLY, StandIn
 
 from pipeline import checkpoint
@@ -302,6 +304,43 @@ def test_a_reference_is_measured_against(source: Path, tmp_path: Path) -> None:
     assert 0 < found["album-0/0.png"]["metrics"]["psnr_after"] < 40
     assert found["album-0/0.png"]["metrics"]["ssim_after"] < 1
     assert found["album-1/1.png"]["metrics"]["psnr_after"] is None
+
+
+def test_what_is_white_in_a_mask_stays_as_it_is(source: Path, tmp_path: Path) -> None:
+    def pixels(path: Path) -> np.ndarray:
+        with Image.open(path) as picture:
+            return np.asarray(picture)
+
+    masks, dest = tmp_path / "masks", tmp_path / "dest"
+    (masks / "album-0").mkdir(parents=True)
+    left = Image.new("L", (24, 24), 120)
+    left.paste(255, (0, 0, 12, 24))
+    left.save(masks / "album-0/0.png")
+    Image.new("L", (24, 30), 255).save(masks / "album-0/2.png")
+    (masks / "album-0/4.png").write_text("no image")
+
+    first = restore(source, dest, protect=str(masks))
+    assert (first.counts["restored"], first.counts["failed"]) == (4, 2)
+    before, after = pixels(source / "album-0/0.png"), pixels(dest / "album-0/0.png")
+    np.testing.assert_array_equal(after[:, :12], before[:, :12])
+    assert (after[:, 12:] != before[:, 12:]).any()
+    assert (pixels(dest / "album-1/1.png")[:, :12] != pixels(source / "album-1/1.png")[:, :12]).any()
+    found = rows(dest)
+    assert "album-0/2.png is 24 x 30 pixels, its image 24 x 24" in found["album-0/2.png"]["error_message"]
+    assert found["album-0/4.png"]["error_message"].startswith("the mask file://")
+
+    assert restore(source, dest, protect=str(masks)).counts["carried"] == 6
+    (masks / "album-0/2.png").unlink()
+    Image.new("L", (24, 24), 255).save(masks / "album-0/0.png")
+    Image.new("L", (24, 24), 255).save(masks / "album-1/1.png")
+    second = restore(source, dest, protect=str(masks))
+    assert (second.counts["restored"], second.counts["carried"]) == (3, 3)
+    assert (pixels(dest / "album-0/0.png") == before).all()
+    third = restore(source, dest)
+    assert (third.counts["restored"], third.counts["carried"]) == (3, 3)
+    assert (pixels(dest / "album-0/0.png")[:, :12] != before[:, :12]).any()
+    with pytest.raises(SettingsError, match="is no folder or prefix"):
+        restore(source, dest, protect=str(masks / "album-0/0.png"))
 
 
 def test_images_in_a_shard_are_restored_beside_each_other(source: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 from broken_images import BROKEN, MAX_PIXELS, gradient, png_chunk, saved
 from poison import ABORT, BOMB, CRASH, DECODE, HANG, LIE
 
+from i2r import JpegTables
 from pipeline.codec import decode
 from pipeline.errors import CodecError, ErrorCode, RunError
 from pipeline.sandbox import Decoder
@@ -76,7 +77,7 @@ def test_it_gives_what_decoding_here_gives(decoder: Decoder, mode: str) -> None:
     if there.alpha is not None and here.alpha is not None:
         np.testing.assert_array_equal(there.alpha, here.alpha)
     assert there.metadata == here.metadata
-    for name in ("format", "mode", "losses", "quality", "lossless"):
+    for name in ("format", "mode", "losses", "quality", "lossless", "tables"):
         assert getattr(there, name) == getattr(here, name)
 
 
@@ -84,6 +85,8 @@ def test_a_jpeg_keeps_its_quality(decoder: Decoder) -> None:
     data = saved("JPEG", quality=60, comment=b"from the album")
     picture = decoder.decode(data, max_pixels=MAX_PIXELS)
     assert (picture.quality, picture.lossless, picture.metadata.comment) == (60, False, b"from the album")
+    assert picture.tables is not None
+    assert picture.tables.luma == JpegTables.standard(60).luma
 
 
 def test_broken_files_name_the_same_reason(decoder: Decoder) -> None:

@@ -1,0 +1,308 @@
+"""`i2r inspect`: one image, and everything that the method saw in it and did to it, as one picture."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from i2r import Outcome, Restoration, Restorer, load_prior
+from i2r.errors import I2RError
+from i2r.trace import Look, Trace
+from jobs.contact_sheet import Panel, Strip, contact_sheet
+from pipeline.codec import Picture
+from pipeline.errors import ItemError, SettingsError
+from pipeline.masks import protected_pixels
+from pipeline.priors import local_prior
+from pipeline.restoring import seed_of, to_float
+from pipeline.sandbox import Decoder
+from pipeline.settings import RunSettings
+from pipeline.sources import open_source
+
+SHOWN = 480
+"""Pixels along the longer side of a picture on the sheet, at most; small images are enlarged."""
+AMPLIFIED = 4
+"""By what the difference is multiplied."""
+SIGMAS = 3.0
+"""Noise at the calibration's level that is shown as white or black, in standard deviations of that level."""
+DAMAGE = 0.5
+"""Noise at the damage level that is shown as white or black, in units of the range [-1, 1]."""
+
+_COLUMNS = ("before", "after", "what changed")
+_REGION_COLOURS = {"tails": "#00b4ff", "streaks": "#ffb000"}
+_MOVED = np.array([1.0, 0.1, 0.5], np.float32)
+_MEANING = {
+    "scale": "noise is strong",
+    "lag": "neighbours alike",
+    "antilag": "neighbours opposed",
+    "period": "8-pixel blocks",
+    "tails": "lone outliers",
+    "streaks": "bright lines",
+}
+_PAPER, _INK, _ALARM = "#ffffff", "#1a1a1a", "#c4001a"
+_TEXT, _LINE, _WRAP = 15, 22, 62
+
+Pixels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """One image, restored, with what was seen on the way.
+
+    Attributes:
+        name: of the image.
+        image: (H, W, C) in [0, 1], as it was decoded.
+        restoration: what came of it.
+        trace: what was seen.
+        seconds: that restoring it took.
+    """
+
+    name: str
+    image: Pixels
+    restoration: Restoration
+    trace: Trace
+    seconds: float
+
+
+def dissect(address: str, settings: RunSettings, mask: str | None = None) -> Anatomy:
+    """Restore one image, as a run with these settings would, and keep what is seen on the way.
+
+    Args:
+        address: of one object, of any supported format.
+        settings: of a run.
+        mask: address of an image of the same size, of which what is white stays as it is.
+
+    Raises:
+        SettingsError: there is no such image, it cannot be read, or the prior or a setting is wrong.
+    """
+    with Decoder(settings.decode_memory_mib << 20, settings.decode_seconds) as decoder:
+        data, picture = _read(address, decoder, settings)
+        protected = None
+        if mask is not None:
+            _, its_picture = _read(mask, decoder, settings)
+            try:
+                protected = protected_pixels(its_picture, picture.pixels.shape, mask)
+            except ItemError as error:
+                raise SettingsError(str(error)) from error
+    restorer = _restorer(settings)
+    image, trace, start = to_float(picture.pixels), Trace(), time.perf_counter()
+    [restoration] = restorer.restore([image], [seed_of(data)], [picture.tables], [protected], [trace])
+    return Anatomy(address.rpartition("/")[2], image, restoration, trace, time.perf_counter() - start)
+
+
+def _read(address: str, decoder: Decoder, settings: RunSettings) -> tuple[bytes, Picture]:
+    source = open_source(address)
+    if source.pattern is None or not source.single:
+        raise SettingsError(f"{address} is not one image: name one of those in it")
+    try:
+        data = source.store.read(source.pattern)
+        return data, decoder.decode(data, max_pixels=settings.max_pixels)
+    except ItemError as error:
+        raise SettingsError(f"{source.extent.uri()} cannot be inspected: {error}") from error
+
+
+def _restorer(settings: RunSettings) -> Restorer:
+    """With a prior that was tested, on a GPU where there is one: what a run's actors hold."""
+    import torch
+
+    from i2r.selftest import self_test
+
+    torch.set_num_threads(settings.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        prior = load_prior(str(local_prior(settings.prior)), device)
+        self_test(prior)
+        return Restorer(prior, settings.method)
+    except I2RError as error:
+        raise SettingsError(str(error)) from error
+
+
+def draw(anatomy: Anatomy) -> Image.Image:
+    """Every stage on one sheet."""
+    size = _shown_size(anatomy.image)
+    image, trace, outcome = anatomy.image, anatomy.trace, anatomy.restoration.outcome
+    result = image if trace.result is None else trace.result
+    difference = 0.5 + AMPLIFIED * (result - image)
+    strips = [
+        Strip(
+            f"{anatomy.name}: {outcome.value}",
+            (
+                Panel(_atypical(anatomy), _with_regions(anatomy, size)),
+                Panel(_after(anatomy), _shown(result, size, Image.Resampling.BOX)),
+                Panel(f"after - before, x {AMPLIFIED}, zero is gray", _shown(difference, size)),
+            ),
+        )
+    ]
+    extra = [Panel(_replaced(anatomy), _mask(anatomy, size)), Panel("", _words(anatomy))]
+    if not trace.looks:
+        return contact_sheet(_COLUMNS, [*strips, Strip("too small to test", (Panel(""), *extra))])
+    first, last = trace.looks[0], trace.looks[-1]
+    level, damage_level = first.calibration.level, first.calibration.damage_level
+    eps = [Panel(_spread(look), _noise(look.eps / SIGMAS, size)) for look in (first, last)]
+    noise = [Panel("", _noise(look.noise / DAMAGE, size)) for look in (first, last)]
+    return contact_sheet(
+        _COLUMNS,
+        [
+            *strips,
+            Strip(f"noise at level {level:g}, black and white at {SIGMAS:g} sigma", (*eps, extra[0])),
+            Strip(f"noise at level {damage_level:g}, black and white at {DAMAGE:g}", (*noise, extra[1])),
+        ],
+    )
+
+
+def facts(anatomy: Anatomy) -> dict[str, str]:
+    """What was measured, by its name, as text."""
+    seen = anatomy.restoration
+    height, width, channels = anatomy.image.shape
+    found = {
+        "image": f"{width} x {height}, {'gray' if channels == 1 else 'colour'}",
+        "outcome": seen.outcome.value,
+        "atypical": ", ".join(seen.atypical) or "nothing",
+        "typicality": f"{_figure(seen.typicality_before)}, then {_figure(seen.typicality_after)}",
+        "replaced": f"{seen.rectified_fraction:.1%} of the pixels",
+        "consistency": "all the same"
+        if math.isinf(seen.consistency_psnr)
+        else f"{seen.consistency_psnr:.1f} dB",
+        "nfe": str(seen.nfe),
+        "seconds": f"{anatomy.seconds:.1f}",
+    }
+    found |= {form: _parameters(values) for form, values in seen.parameters.items()}
+    return found | ({"message": seen.message} if seen.message else {})
+
+
+def p_values(anatomy: Anatomy) -> list[tuple[str, bool]]:
+    """A line for each statistic, the least typical one first, and whether it fails its test."""
+    if not anatomy.trace.looks:
+        return []
+    before, after = (anatomy.trace.looks[index].screening for index in (0, -1))
+    return [
+        (
+            f"{name}, {_MEANING[name]}: p = {_figure(p)}, then {_figure(after.p_values[name])}",
+            name in before.atypical,
+        )
+        for name, p in sorted(before.p_values.items(), key=lambda item: item[1])
+    ]
+
+
+def _atypical(anatomy: Anatomy) -> str:
+    if not anatomy.trace.looks:
+        return "not tested"
+    screening = anatomy.trace.looks[0].screening
+    found = []
+    for name in sorted(screening.atypical):
+        count = len(screening.where.get(name, ()))
+        found.append(f"{name} in {count} region{'s' if count > 1 else ''}" if count else name)
+    return f"atypical: {', '.join(found) or 'nothing'}"
+
+
+def _after(anatomy: Anatomy) -> str:
+    if anatomy.trace.result is None:
+        return "the same"
+    rejected = anatomy.restoration.outcome is Outcome.REJECTED
+    return "rejected: the input is kept" if rejected else "restored"
+
+
+def _replaced(anatomy: Anatomy) -> str:
+    return f"{anatomy.restoration.rectified_fraction:.1%} of the pixels replaced or moved"
+
+
+def _spread(look: Look) -> str:
+    return f"rms {np.sqrt(np.square(look.eps).mean()):.2f} of the level"
+
+
+def _figure(value: float) -> str:
+    if math.isnan(value):
+        return "none"
+    return f"{value:.2g}" if value >= 1e-4 or value == 0 else f"{value:.0e}"
+
+
+def _parameters(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_short(value)}" for name, value in values.items())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " ".join(_short(part) for part in value[:6]) + (" ..." if len(value) > 6 else "")
+    return str(value)
+
+
+def _shown_size(image: Pixels) -> tuple[int, int]:
+    """Width and height on the sheet: a whole number of times larger, or as much smaller as it must be."""
+    height, width = image.shape[:2]
+    longest = max(height, width)
+    if longest <= SHOWN:
+        times = SHOWN // longest
+        return width * times, height * times
+    return max(1, round(width * SHOWN / longest)), max(1, round(height * SHOWN / longest))
+
+
+def _shown(
+    pixels: Pixels, size: tuple[int, int], resampling: Image.Resampling = Image.Resampling.NEAREST
+) -> Image.Image:
+    """(H, W, C) in [0, 1] at the size of the sheet; by default each pixel is one of them, since the mean of
+    noise is nothing.
+    """
+    channels = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., 0]
+    picture = Image.fromarray(np.rint(255 * np.clip(channels, 0, 1)).astype(np.uint8))
+    return picture.convert("RGB").resize(size, resampling)
+
+
+def _noise(share: NDArray[np.float32], size: tuple[int, int]) -> Image.Image:
+    """(C, H, W) of noise in [-1, 1], around gray; of latents the first three channels."""
+    return _shown(0.5 + share.transpose(1, 2, 0) / 2, size)
+
+
+def _with_regions(anatomy: Anatomy, size: tuple[int, int]) -> Image.Image:
+    """The input, with a frame around every region in which a local statistic fails."""
+    picture = _shown(anatomy.image, size, Image.Resampling.BOX)
+    if not anatomy.trace.looks:
+        return picture
+    drawing, font = ImageDraw.Draw(picture), ImageFont.load_default(_TEXT)
+    look = anatomy.trace.looks[0]
+    down, across = size[1] / look.eps.shape[1], size[0] / look.eps.shape[2]
+    for inset, (name, regions) in enumerate(sorted(look.screening.where.items())):
+        for rows, columns in regions:
+            left, top = columns.start * across + 3 * inset, rows.start * down + 3 * inset
+            right, bottom = columns.stop * across - 1 - 3 * inset, rows.stop * down - 1 - 3 * inset
+            if right > left and bottom > top:
+                colour, place = _REGION_COLOURS[name], (left + 6, top + 4 + _LINE * inset)
+                drawing.rectangle((left, top, right, bottom), outline=colour, width=2)
+                drawing.text(place, name, colour, font, stroke_width=2, stroke_fill=_INK)
+    return picture
+
+
+def _mask(anatomy: Anatomy, size: tuple[int, int]) -> Image.Image:
+    """The input, faint, under what was replaced."""
+    faint = np.repeat(0.5 * anatomy.image.mean(axis=2, keepdims=True), 3, axis=2)
+    picture = _shown(faint, size, Image.Resampling.BOX)
+    if anatomy.trace.moved is None:
+        return picture
+    # Where many pixels become one, a single one that moved must still be seen.
+    moved = Image.fromarray(255 * anatomy.trace.moved.astype(np.uint8)).resize(size, Image.Resampling.BOX)
+    share = np.sqrt(np.asarray(moved, np.float32) / 255)[..., None]
+    tinted = np.asarray(picture, np.float32) / 255 * (1 - 0.7 * share) + 0.7 * share * _MOVED
+    return _shown(tinted, size)
+
+
+def _words(anatomy: Anatomy) -> Image.Image:
+    """The p-values and the numbers, as a picture."""
+    lines = p_values(anatomy)
+    lines += [("", False)] * bool(lines)
+    for name, text in facts(anatomy).items():
+        lines += [(line, False) for line in textwrap.wrap(f"{name}: {text}", _WRAP, subsequent_indent="    ")]
+    font = ImageFont.load_default(_TEXT)
+    width = max(round(font.getlength(text)) + 1 for text, _ in lines)
+    picture = Image.new("RGB", (width, _LINE * len(lines)), _PAPER)
+    drawing = ImageDraw.Draw(picture)
+    for number, (text, alarm) in enumerate(lines):
+        drawing.text((0, _LINE * number), text, _ALARM if alarm else _INK, font)
+    return picture
