@@ -166,22 +166,18 @@ class Restorer:
             ValueError: a mask is not of its image's size.
         """
         nothing = [None] * len(images)
-        masks = [_checked_mask(mask, image) for mask, image in zip(protected or nothing, images, strict=True)]
-        given = zip(images, seeds, tables or nothing, masks, traces or nothing, strict=True)
-        tensors, told = [], []
-        for image, _, *rest in given:
+        extras = zip(tables or nothing, protected or nothing, traces or nothing, strict=True)
+        tensors, processes = [], []
+        for image, _, (told, mask, trace) in zip(images, seeds, extras, strict=True):
             tensors.append(self._to_tensor(image))
-            told.append(rest)
+            kept = _checked_mask(mask, image)
+            processes.append(self._restore(image, tensors[-1], self._grid(image), told, kept, trace))
         results: dict[int, Restoration] = {}
         for channels in (1, 3):  # what is evaluated together has one shape
             group = [index for index, tensor in enumerate(tensors) if len(tensor) == channels]
-            grids = [self._grid(images[index]) for index in group]
-            processes = [
-                self._restore(images[index], tensors[index], grid, *told[index])
-                for index, grid in zip(group, grids, strict=True)
-            ]
-            canvases = [self.space.grid(grid) for grid in grids]
-            results |= zip(group, drive(processes, canvases, self.evaluator), strict=True)
+            canvases = [self.space.grid(self._grid(images[index])) for index in group]
+            restored = drive([processes[index] for index in group], canvases, self.evaluator)
+            results |= zip(group, restored, strict=True)
         return [results[index] for index in range(len(images))]
 
     def _restore(

@@ -12,7 +12,9 @@ import pytest
 
 EXPORTS = {
     "i2r": [
+        "FormError",
         "I2RError",
+        "JpegTables",
         "Outcome",
         "Prior",
         "PriorError",
