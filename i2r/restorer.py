@@ -166,12 +166,9 @@ class Restorer:
             ValueError: a mask is not of its image's size.
         """
         nothing = [None] * len(images)
+        tensors = [self._to_tensor(image) for image, _ in zip(images, seeds, strict=True)]
         masks = [_checked_mask(mask, image) for mask, image in zip(protected or nothing, images, strict=True)]
-        given = zip(images, seeds, tables or nothing, masks, traces or nothing, strict=True)
-        tensors, told = [], []
-        for image, _, *rest in given:
-            tensors.append(self._to_tensor(image))
-            told.append(rest)
+        told = list(zip(tables or nothing, masks, traces or nothing, strict=True))
         results: dict[int, Restoration] = {}
         for channels in (1, 3):  # what is evaluated together has one shape
             group = [index for index, tensor in enumerate(tensors) if len(tensor) == channels]

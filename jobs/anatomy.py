@@ -246,7 +246,9 @@ def _shown_size(image: Pixels) -> tuple[int, int]:
 
 
 def _shown(
-    pixels: Pixels, size: tuple[int, int], resampling: Image.Resampling = Image.Resampling.NEAREST
+    pixels: NDArray[np.floating[Any]],
+    size: tuple[int, int],
+    resampling: Image.Resampling = Image.Resampling.NEAREST,
 ) -> Image.Image:
     """(H, W, C) in [0, 1] at the size of the sheet; by default each pixel is one of them, since the mean of
     noise is nothing.
