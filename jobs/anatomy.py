@@ -47,7 +47,7 @@ _MEANING = {
     "streaks": "bright lines",
 }
 _PAPER, _INK, _ALARM = "#ffffff", "#1a1a1a", "#c4001a"
-_TEXT, _LINE, _WRAP = 15, 22, 62
+_TEXT, _LINE, _WRAP = 15, 22, 50
 
 Pixels = NDArray[np.float32]
 

@@ -312,7 +312,8 @@ def test_what_is_white_in_a_mask_stays_as_it_is(source: Path, tmp_path: Path) ->
             return np.asarray(picture)
 
     masks, dest = tmp_path / "masks", tmp_path / "dest"
-    (masks / "album-0").mkdir(parents=True)
+    for album in ("album-0", "album-1"):
+        (masks / album).mkdir(parents=True)
     left = Image.new("L", (24, 24), 120)
     left.paste(255, (0, 0, 12, 24))
     left.save(masks / "album-0/0.png")
