@@ -216,7 +216,7 @@ class Restorer:
         if self.space.of_pixels:
             moved &= grid.crop(mask[None])[0].cpu().numpy()
         restored = _to_image(pixels.crop(self.space.decode(x, pixels)), image.shape[2])
-        restored[protected] = image[protected]
+        restored[~moved] = image[~moved]
         if trace is not None:
             trace.moved, trace.result = moved, restored
         everywhere = (moved | protected).all()
