@@ -157,7 +157,7 @@ def measure(source: str, dest: str, kind: str) -> Result:
         listing.fill(open_source(source), RunSettings())
         write_manifest(dest, listing.batches())
         return Result(kind, listing.count, 0, 0, 0, 0)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
     before = resident_mib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     start = time.perf_counter()

@@ -118,7 +118,9 @@ def plumbing(count: int, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="i2r-throughput-") as name:
         folder = Path(name)
         write_jpegs(folder / "source", count)
-        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=1 << 30)
+        ray.init(
+            "local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=1 << 30
+        )
         for number in range(rounds):
             plain.append(plain_threads(folder / "source", folder / f"plain-{number}"))
             dest = folder / f"dest-{number}"
@@ -185,7 +187,7 @@ def grown_mib(count: int) -> float:
 
 def grow(source: str, dest: str) -> float:
     """One run, in MiB over the memory that there was before; for a process of its own."""
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=200 << 20)
+    ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=200 << 20)
     time.sleep(5)
     before, peak, over = family_mib(), [0.0], threading.Event()
 

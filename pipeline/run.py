@@ -256,7 +256,7 @@ class Run:
             self._started = time.monotonic()
             attempt = 1
             while parts:
-                job = self._job(lease.epoch, attempt)
+                job, ended_before = self._job(lease.epoch, attempt), self._handled
                 try:
                     for table in restored_rows(job, parts, self._factory, machines, group):
                         if table is not None:
@@ -269,14 +269,14 @@ class Run:
                             return reason
                 finally:
                     writer.flush()
-                    telemetry.record(
-                        self._handled, self._counts[Status.FAILED], 0
-                    )  # nothing waits for this pass
+                    # Nothing waits for this pass any more.
+                    telemetry.record(self._handled, self._counts[Status.FAILED], 0)
                 if self._handled >= total:
                     break
                 self._check_lost(total, attempt)
                 parts = self._lost(listing, lease.epoch, attempt + 1)
-                if group == 1 and attempt > 1:
+                # What waited in a process that another image killed is lost with it, even when all go alone.
+                if group == 1 and attempt > 1 and self._handled == ended_before:
                     self._give_up(parts, job, writer)
                     break
                 group, attempt = max(1, group // SHRINK), attempt + 1

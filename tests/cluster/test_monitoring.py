@@ -44,6 +44,7 @@ from pipeline import RunSettings, restore_dataset
 if __name__ == "__main__":
     source, dest, port = sys.argv[1:]
     ray.init(
+        "local",
         num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=200 << 20,
         _metrics_export_port=int(port), _system_config={"metrics_report_interval_ms": 1000},
     )

@@ -43,6 +43,6 @@ def ray_here(s3_endpoint: str) -> Iterator[None]:
     """A small Ray for the whole session, whose workers know the S3 endpoint."""
     import ray
 
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=200 << 20)
+    ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=200 << 20)
     yield
     ray.shutdown()

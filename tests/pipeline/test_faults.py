@@ -138,7 +138,7 @@ def test_a_full_disk_stops_the_run_and_the_next_one_resumes(tmp_path: Path, smal
     for number in range(60):
         write_image(source / f"{number:02d}.png", seed=number, side=128)
     with pytest.raises(RunError, match=r"takes no more \(No space left on device\): make room and run again"):
-        restore(source, dest, lease_seconds=1)
+        restore(source, dest, lease_seconds=1, flush_rows=4)
     done = images(dest)
     assert 0 < len(done) < 60
     assert not list(dest.glob("_i2r/runs/*.json"))
