@@ -225,6 +225,8 @@ def _dataset(job: Job, parts: Sequence[str], factory: RestorerFactory, machines:
     """The plan of one pass. Groups of images are formed before anything is fetched, mixed sizes together."""
     import ray.data
 
+    # The stages beside the model ask for nothing: a tenth of a CPU on every node would leave none of them the
+    # whole one that the regrouping needs, and the pass would wait for ever.
     serving = 4 * machines.workers if machines.gpus else max(1, min(machines.workers, SERVING_CPUS))
     return (
         ray.data.from_items([{"part": part} for part in parts])
@@ -236,7 +238,7 @@ def _dataset(job: Job, parts: Sequence[str], factory: RestorerFactory, machines:
             batch_size=None,
             batch_format="numpy",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=serving),
-            num_cpus=0.1,
+            num_cpus=0,
             **_RETRIES,
         )
         .map_batches(
@@ -255,7 +257,7 @@ def _dataset(job: Job, parts: Sequence[str], factory: RestorerFactory, machines:
             batch_size=None,
             batch_format="numpy",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=serving),
-            num_cpus=0.1,
+            num_cpus=0,
             **_RETRIES,
         )
     )
