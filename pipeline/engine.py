@@ -225,14 +225,17 @@ def _dataset(job: Job, parts: Sequence[str], factory: RestorerFactory, machines:
     """The plan of one pass. Groups of images are formed before anything is fetched, mixed sizes together."""
     import ray.data
 
-    # The stages beside the model ask for nothing: a tenth of a CPU on every node would leave none of them the
-    # whole one that the regrouping needs, and the pass would wait for ever.
+    # The stages beside the model ask for no CPU: where models and tenths of stages take all of every node, as
+    # on small nodes or after one has died, the regrouping would wait for a whole one for ever.
     serving = 4 * machines.workers if machines.gpus else max(1, min(machines.workers, SERVING_CPUS))
-    return (
+    grouped = (
         ray.data.from_items([{"part": part} for part in parts])
-        .map_batches(ReadPending(job.dest).__call__, batch_size=1, num_cpus=0.1)
+        .map_batches(ReadPending(job.dest).__call__, batch_size=1, num_cpus=0)
         .repartition(target_num_rows_per_block=group)
-        .map_batches(
+    )
+    grouped._logical_plan.dag.ray_remote_args["num_cpus"] = 0  # `repartition` has no argument for it
+    return (
+        grouped.map_batches(
             FetchAndDecode,
             fn_constructor_args=(job,),
             batch_size=None,
