@@ -238,7 +238,7 @@ class _Join:
     def _spill_listing(self) -> None:
         starts = accumulate((rows for _, rows in self._listing.parts), initial=0)
         calls = (
-            (self._store, part, start, self._extension)
+            (self._listing.store, part, start, self._store.uri(), self._extension)
             for (part, _), start in zip(self._listing.parts, starts, strict=False)
         )
         for inputs, places in scattered(_listing_records, calls, on_cluster=self._on_cluster):
@@ -308,10 +308,12 @@ def _manifest_records(store: Store, key: str) -> Iterator[tuple[NDArray[np.void]
 
 
 def _listing_records(
-    store: Store, part: str, start: int, extension: str | None
+    store: Store, part: str, start: int, prefix: str, extension: str | None
 ) -> Iterator[tuple[NDArray[np.void], NDArray[np.void]]]:
-    """What the join needs of a part of the listing whose first row has the number `start`: inputs, places."""
-    prefix = store.uri()
+    """What the join needs of a part of the listing whose first row has the number `start`: inputs, places.
+
+    `prefix` is the address of the destination, where outputs lie.
+    """
     for batch in read_batches(store, part, ("source_uri", "source_key", "source_version")):
         inputs = np.zeros(batch.num_rows, _INPUT)
         _put_digests(inputs, batch["source_uri"].to_pylist())

@@ -46,13 +46,14 @@ class Listing:
         folder: key of its folder.
 
     Attributes:
+        store: where it is kept.
         count: inputs.
         parts: key and rows of each stored part.
         ignored: other objects, by extension.
     """
 
     def __init__(self, store: Store, folder: str) -> None:
-        self._store, self._folder = store, folder
+        self.store, self._folder = store, folder
         self.parts: list[tuple[str, int]] = []
         self.count = 0
         self.ignored: Counter[str] = Counter()
@@ -60,7 +61,7 @@ class Listing:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The inputs, in the order in which they were listed."""
         for part, _ in self.parts:
-            yield from read_batches(self._store, part)
+            yield from read_batches(self.store, part)
 
     def fill(self, source: Source, settings: RunSettings, masks: Source | None = None) -> None:
         """List a source, with the masks of its images where there are any; parts are stored on the way."""
@@ -87,7 +88,7 @@ class Listing:
         """Append inputs, in batches of `SCHEMA`, as one part."""
         part = f"{self._folder}/part-{len(self.parts):06d}.parquet"
         table = pa.Table.from_batches(batches)
-        self._store.write(part, to_parquet(table))
+        self.store.write(part, to_parquet(table))
         self.parts.append((part, table.num_rows))
         self.count += table.num_rows
 

@@ -284,7 +284,7 @@ def set_threads() -> None:
     import ray
 
     torch = sys.modules.get("torch")  # a restorer without it has no use for the seconds that loading it takes
-    if torch is None or not ray.is_initialized():
+    if torch is None or not ray.is_initialized() or ray.get_runtime_context().get_actor_id() is None:
         return
     cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 0)
     if cpus >= 1:
