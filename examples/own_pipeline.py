@@ -29,6 +29,7 @@ def main() -> None:
     arguments = parser.parse_args()
     factory = PriorRestorerFactory(arguments.prior, RestoreSettings(tile=arguments.tile))
 
+    ray.init()  # the cluster that RAY_ADDRESS names, one that runs here, or a new one
     images = ray.data.read_images(arguments.source, mode="RGB", include_paths=True)
     restored = images.map_batches(
         RestoreActor,

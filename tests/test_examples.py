@@ -24,7 +24,7 @@ def test_the_actor_in_a_pipeline_of_ones_own(tmp_path: Path) -> None:
         [*command, tmp_path / "photographs", tmp_path / "restored", "--tile", "64"],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local"},
         timeout=150,
     )
     assert run.returncode == 0, run.stderr[-2000:]

@@ -36,9 +36,10 @@ class LocalCluster:
             *(f"--ray-client-server-port={self._client_port}", f"--temp-dir={self._folder}"),
         )
         self._wait_for(lambda: _answers(f"{self.address}/api/version"))
-        for _ in range(2):
+        # One after the other: two that start at once on one machine choose the same names for their sockets.
+        for nodes in (2, 3):
             self._launch(f"--address={self.ray_address}")
-        self._wait_for(lambda: _answers(f"{self.address}/api/v0/nodes").count('"ALIVE"') == 3)
+            self._wait_for(lambda: _answers(f"{self.address}/api/v0/nodes").count('"ALIVE"') == nodes)  # noqa: B023
 
     def kill(self) -> None:
         """Kill the head, as when its machine is switched off, and then the workers."""
@@ -76,7 +77,6 @@ class LocalCluster:
                     "PATH": binaries,
                     "PYTHONPATH": "",
                     "RAY_worker_niceness": "0",
-                    "RAY_raylet_start_wait_time_s": "120",
                 },
             )
         )

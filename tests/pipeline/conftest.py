@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from small_images import write_image
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -18,16 +17,6 @@ sys.path.insert(0, str(HERE))
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT), str(HERE)]
 )
-
-MakeImages = Callable[..., Path]
-
-
-def write_image(path: Path, seed: int, mark: int = 100, side: int = 24) -> None:
-    """A small image of noise, whose first pixel tells the stand-in what to do with it."""
-    pixels = np.random.default_rng(seed).integers(0, 200, (side, side, 3), dtype=np.uint8)
-    pixels[0, 0] = mark
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from conftest import write_image
+from small_images import write_image
 
 from pipeline.inspection import newest_rows, verify_dataset
 from pipeline.manifest import folder_of, manifest_files, read_batches

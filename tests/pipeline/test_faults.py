@@ -12,8 +12,8 @@ from pathlib import Path
 import fsspec
 import pytest
 from broken_images import BROKEN
-from conftest import write_image
 from faulty_proxy import Fault, FaultyProxy, faulty_proxy, first
+from small_images import write_image
 from standin import BROKEN as DIVIDES_BY_ZERO
 from standin import DEADLY
 from test_run import images, restore, rows

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from conftest import write_image
+from small_images import write_image
 from standin import BROKEN, StandIn
 
 from pipeline.errors import LeaseHeldError

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import write_image
+from small_images import write_image
 from standin import StandIn
 from test_run import images, restore, rows
 

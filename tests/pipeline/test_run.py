@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import write_image
 from PIL import Image
+from small_images import write_image
 from standin import BAD, BROKEN, CLEAN, DEADLY, StandIn
 
 from pipeline import checkpoint
