@@ -13,6 +13,7 @@ the method itself asks for. ``--columns input`` writes the tables of what there 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import platform
@@ -91,10 +92,10 @@ class Ours:
 
 
 def columns(prior: Prior) -> dict[str, Column]:
-    """In the order of the table. Filters depend on no prior, and the optimisers on no settings of ours."""
+    """In the order of the table. Filters depend on no prior, and the optimisers on its weights alone."""
     settings = RestoreSettings().model_dump(mode="json")
     plain = digest(seed=SEED)
-    on_prior = digest(seed=SEED, prior=prior.sha256)
+    on_prior = digest(seed=SEED, weights=weights_digest(prior))
     ours = digest(seed=SEED, prior=prior.sha256, settings=settings)
     return {
         "input": Column(no_method, plain),
@@ -107,6 +108,14 @@ def columns(prior: Prior) -> dict[str, Column]:
         "DIIP": Column(OnPrior(prior, solve_diip), on_prior, slow=True),
         "BIRD": Column(OnPrior(prior, solve_bird), on_prior, slow=True),
     }
+
+
+def weights_digest(prior: Prior) -> str:
+    """Of the network, without the calibration that only our method reads."""
+    sha256 = hashlib.sha256()
+    for name, weight in prior.network.state_dict().items():
+        sha256.update(name.encode() + weight.float().cpu().contiguous().numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def score(image: FloatImage, clean: FloatImage) -> dict[str, float]:

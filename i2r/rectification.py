@@ -19,7 +19,7 @@ from i2r.clipping import unclip
 from i2r.forms import GaussianBlur
 from i2r.sampling import Process, Query, denoise, generate, levels
 from i2r.spectrum import blur_width
-from i2r.streaks import find_streaks, streak_mask
+from i2r.streaks import Streaks, find_streaks, streak_mask
 from i2r.tiling import TileGrid
 from i2r.typicality import Region, damaged, log_period, log_scale
 
@@ -59,17 +59,21 @@ def fill_streaks(
 ) -> Process[tuple[Tensor, Tensor]]:
     """Find the streaks of some regions and fill them from the prior.
 
-    Returns the canvas and the mask (H, W) of what was replaced.
+    Returns the canvas and the mask (H, W) of what was replaced. As with damage, the search is repeated.
     """
-    image = grid.crop(y)
-    noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
-    lines = torch.zeros(image.shape[1:], dtype=torch.bool, device=y.device)
-    for rows, columns in where:
-        part, its_noise = image[:, rows, columns], noise[:, rows, columns]
-        streaks = find_streaks(part, its_noise)
-        lines[rows, columns] = streak_mask(part, its_noise, streaks)
-    mask = grid.pad(lines[None])[0]
-    return _keep_changes(y, (yield from _fill(y, mask)), mask)
+    x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
+    found: list[Streaks] = []
+    for _ in range(_ROUNDS):
+        image, level = grid.crop(x), calibration.damage_level
+        noise = level * grid.crop((yield Query(x, level)))
+        parts = [(image[:, rows, columns], noise[:, rows, columns]) for rows, columns in where]
+        found = found or [find_streaks(*part) for part in parts]  # a filled canvas no longer tells how they run
+        lines = torch.zeros(image.shape[1:], dtype=torch.bool, device=y.device)
+        for (rows, columns), part, streaks in zip(where, parts, found, strict=True):
+            lines[rows, columns] = streak_mask(*part, streaks)
+        mask = mask | grid.pad(lines[None])[0]
+        x = yield from _fill(y, mask)
+    return _keep_changes(y, x, mask)
 
 
 def _mask_of(regions: Sequence[Region], grid: TileGrid, canvas: Tensor) -> Tensor:

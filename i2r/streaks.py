@@ -36,7 +36,8 @@ class Streaks:
     Attributes:
         slope: columns a row; of the transposed image if ``transposed``.
         transposed: whether the lines are nearer to rows than to columns.
-        power: mean over the image of the noise on them, in units of the range; at least zero.
+        power: mean over the image of the noise times the squared contrast of the ridge that it lies on, in
+            units of the range; at least zero.
     """
 
     slope: float
@@ -59,7 +60,8 @@ def find_streaks(image: Tensor, noise: Tensor) -> Streaks:
             slope = _slope(step)
             sheared = _shear(upright, slope)
             bright, dark = _ridges(sheared[:-1], slope, LENGTH)
-            power = (sheared[-1] * ((bright > CONTRAST) | (dark > CONTRAST))).mean().item()
+            contrast = torch.maximum(bright, dark).clamp_min(0)
+            power = (sheared[-1] * contrast.square()).mean().item()  # faint ridges are everywhere
             if power > best.power:
                 best = Streaks(slope, transposed, power)
     return best

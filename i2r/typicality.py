@@ -49,7 +49,7 @@ WINDOW = 11
 
 _MAD_TO_STD = 0.6744897501960817  # the median of |n| for n of N(0, 1)
 _SHARPEST = 0.2  # quantile over patches: a photograph in focus is sharp somewhere, a blurred one nowhere
-_FAINTEST_POWER = 1e-4  # of the range: streaks below this are nothing
+_FAINTEST_POWER = 3e-5  # streaks below this are nothing
 _SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3
 _TAIL = 0.98  # quantile over pixels: damage of a fiftieth of them shows, a few glints do not
 
