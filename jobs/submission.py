@@ -64,6 +64,8 @@ def describe_work(source: str, dest: str, settings: RunSettings, name: str | Non
 
         digest = check_dataset(source, dest, settings).settings_sha256
     source, dest = _anywhere(source), _anywhere(dest)
+    prefixes = {"reference": settings.reference, "protect": settings.protect}
+    settings = settings.model_copy(update={name: _anywhere(at) for name, at in prefixes.items() if at})
     content = json.dumps([source, dest, settings.model_dump(mode="json"), digest], sort_keys=True)
     day = name or f"{datetime.now(UTC):%Y%m%d}"
     return Work(source, dest, settings, f"i2r-{day}-{hashlib.sha256(content.encode()).hexdigest()[:12]}")

@@ -66,6 +66,9 @@ def test_paths_do_not_depend_on_where_they_were_given(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert name_of(Path("in"), "out", SETTINGS) == name_of(source, tmp_path / "out", SETTINGS)
+    settings = SETTINGS.model_copy(update={"reference": "better", "protect": "s3://bucket/masks"})
+    sent = describe_work("in", "out", settings, None, check=False).settings
+    assert (sent.reference, sent.protect) == (str(tmp_path / "better"), "s3://bucket/masks")
 
 
 @pytest.mark.parametrize(
