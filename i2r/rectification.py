@@ -67,7 +67,8 @@ def fill_streaks(
         image, level = grid.crop(x), calibration.damage_level
         noise = level * grid.crop((yield Query(x, level)))
         parts = [(image[:, rows, columns], noise[:, rows, columns]) for rows, columns in where]
-        found = found or [find_streaks(*part) for part in parts]  # a filled canvas no longer tells how they run
+        # How they run is seen once: a filled canvas no longer tells.
+        found = found or [find_streaks(*part) for part in parts]
         lines = torch.zeros(image.shape[1:], dtype=torch.bool, device=y.device)
         for (rows, columns), part, streaks in zip(where, parts, found, strict=True):
             lines[rows, columns] = streak_mask(*part, streaks)
