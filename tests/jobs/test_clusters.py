@@ -68,6 +68,11 @@ def wait_for(condition: Any, what: str) -> None:
         time.sleep(0.2)
 
 
+def heed_interrupts() -> None:
+    """As in a terminal: what a shell has put into the background ignores them, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_three_nights(cluster: LocalCluster, bucket: str, flags: list[str]) -> None:
     source, dest = f"{bucket}/in", f"{bucket}/out"
     store = open_store(source)
@@ -155,6 +160,7 @@ def test_a_job_is_stopped_and_resumed_and_survives_the_head(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
     )
     wait_for(recorded, "the first job recorded nothing")
     status = i2r(cluster, "jobs", "status", job).stdout
