@@ -40,6 +40,8 @@ PATIENCE_TO_CONNECT = 5.0
 MEND_OF_NO_GPU = "start a node that has them, or run without --gpus"
 SERVING_CPUS = 2
 """Logical CPUs for the stages beside the model, on top of the model's own: they mostly wait."""
+MODELS_TO_SERVE = 64
+"""Models that the stages beside them may grow for, where a cluster does not say how large it becomes."""
 
 _SWITCHES = {
     "RAY_AUTH_MODE": "disabled",  # or it leaves a token in the home, and asks for it later
@@ -59,13 +61,21 @@ class Machines:
     """What Ray has for the models.
 
     Attributes:
-        workers: models at work at once.
+        workers: models at work at once, to begin with.
+        most: models at work at once when more machines have come; None for as many as they hold.
         cpus, gpus: that each of them asks for.
     """
 
     workers: int
-    cpus: float
-    gpus: float
+    most: int | None
+    cpus: int
+    gpus: int
+
+    @property
+    def serving(self) -> int:
+        """Most processes of each of the stages before and behind the models."""
+        models = self.most or max(self.workers, MODELS_TO_SERVE)
+        return 4 * models if self.gpus else min(models, max(SERVING_CPUS, models // 4))
 
 
 @contextlib.contextmanager
@@ -99,7 +109,7 @@ def ray_session(settings: RunSettings, address: str | None = None) -> Iterator[M
                 ) from error
             raise RunError(f"Ray does not start: {bounded_text(str(error))}") from error
     try:
-        yield _machines(settings)
+        yield _machines(settings, may_grow=not started or address is not None)
     finally:
         if started:
             ray.shutdown()
@@ -151,21 +161,22 @@ def _require_listener(address: str) -> None:
         ) from error
 
 
-def _machines(settings: RunSettings) -> Machines:
+def _machines(settings: RunSettings, *, may_grow: bool) -> Machines:
     import ray
 
     resources = ray.cluster_resources()
-    cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     if gpus < (settings.gpus or 0):
         raise SettingsError(f"{gpus} GPUs are there and {settings.gpus} were asked for: {MEND_OF_NO_GPU}")
     if gpus:
-        return Machines(min(settings.workers or gpus, gpus), 1, 1)
-    room = (cpus - 1) // settings.threads  # one CPU stays for the stages beside the model, or nothing moves
-    if room < 1:
-        return Machines(1, 0.25, 0)
-    if cpus >= settings.threads + SERVING_CPUS:
-        room = (cpus - SERVING_CPUS) // settings.threads
-    return Machines(min(settings.workers or room, room), settings.threads, 0)
+        room, cpus_each, gpus_each = gpus, 1, 1
+    else:
+        # Some CPUs stay for the stages beside the model. Where there are none, nodes are still to come.
+        spare = SERVING_CPUS if cpus >= settings.threads + SERVING_CPUS else 1
+        room = max(1, (cpus - spare) // settings.threads)
+        cpus_each, gpus_each = min(settings.threads, cpus) or settings.threads, 0
+    workers = min(settings.workers or room, room)
+    return Machines(workers, settings.workers if may_grow else workers, cpus_each, gpus_each)
 
 
 class ReadPending:
@@ -227,7 +238,6 @@ def _dataset(job: Job, parts: Sequence[str], factory: RestorerFactory, machines:
 
     # The stages beside the model ask for no CPU: where models and tenths of stages take all of every node, as
     # on small nodes or after one has died, the regrouping would wait for a whole one for ever.
-    serving = 4 * machines.workers if machines.gpus else max(1, min(machines.workers, SERVING_CPUS))
     grouped = (
         ray.data.from_items([{"part": part} for part in parts])
         .map_batches(ReadPending(job.dest).__call__, batch_size=1, num_cpus=0)
@@ -240,7 +250,7 @@ def _dataset(job: Job, parts: Sequence[str], factory: RestorerFactory, machines:
             fn_constructor_args=(job,),
             batch_size=None,
             batch_format="numpy",
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=serving),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=machines.serving),
             num_cpus=0,
             **_RETRIES,
         )
@@ -249,7 +259,9 @@ def _dataset(job: Job, parts: Sequence[str], factory: RestorerFactory, machines:
             fn_constructor_args=(factory,),
             batch_size=group if machines.gpus else None,
             batch_format="numpy",
-            compute=ray.data.ActorPoolStrategy(size=machines.workers, max_tasks_in_flight_per_actor=2),
+            compute=ray.data.ActorPoolStrategy(
+                min_size=machines.workers, max_size=machines.most, max_tasks_in_flight_per_actor=2
+            ),
             num_cpus=machines.cpus,
             num_gpus=machines.gpus,
             **_RETRIES,
@@ -259,7 +271,7 @@ def _dataset(job: Job, parts: Sequence[str], factory: RestorerFactory, machines:
             fn_constructor_args=(job,),
             batch_size=None,
             batch_format="numpy",
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=serving),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=machines.serving),
             num_cpus=0,
             **_RETRIES,
         )

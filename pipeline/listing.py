@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -63,11 +63,22 @@ class Listing:
         for part, _ in self.parts:
             yield from read_batches(self.store, part)
 
-    def fill(self, source: Source, settings: RunSettings, masks: Source | None = None) -> None:
-        """List a source, with the masks of its images where there are any; parts are stored on the way."""
+    def fill(
+        self,
+        source: Source,
+        settings: RunSettings,
+        masks: Source | None = None,
+        must_stop: Callable[[], object] = lambda: None,
+    ) -> None:
+        """List a source, with the masks of its images where there are any; parts are stored on the way.
+
+        ``must_stop`` is asked every so many objects; the listing ends short where it says so.
+        """
         rows: list[Found] = []
         batches: list[pa.RecordBatch] = []
-        for found in with_masks(source.inputs(), masks) if masks else source.inputs():
+        for number, found in enumerate(with_masks(source.inputs(), masks) if masks else source.inputs()):
+            if number % ROWS_PER_BATCH == 0 and must_stop():
+                break
             named = source.pattern == found.key or found.kind in (Kind.TABLE, Kind.ADDRESS, Kind.SIGNED)
             if not is_input(found.key, settings.include, settings.exclude, named=named):
                 self._ignore(found.key)

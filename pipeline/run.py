@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +34,9 @@ from pipeline.settings import RunSettings
 from pipeline.sources import Source, open_source, overlap
 from pipeline.storage import PRIVATE, Store, open_store
 from pipeline.summary import Progress, RunSummary, run_folder
+
+if TYPE_CHECKING:
+    from pipeline.engine import Machines  # imports Ray, which checking a run's settings need not wait for
 
 LOST_TO_WORRY = 64
 """Inputs that must be lost with dead processes before their share can stop the run."""
@@ -183,11 +186,12 @@ class Run:
             self._dest.delete_folder(f"{PRIVATE}/tmp")  # what killed processes were writing
             listing = Listing(self._dest, f"{run_folder(self._id)}/listing")
             self._tell("listing")
-            listing.fill(self._source, self._settings, self._masks)
+            listing.fill(self._source, self._settings, self._masks, self._must_stop)
             writer = self._writer()
-            with self._cluster_for(listing):
-                parts = self._store_pending(listing, self._wanted(lease.epoch), attempt=1)
-                reason = self._restore(listing, parts, lease, writer) if parts else None
+            if not (reason := self._must_stop()):
+                with self._machines_for(listing) as machines:
+                    parts = self._store_pending(listing, self._wanted(lease.epoch), attempt=1)
+                    reason = self._restore(listing, parts, lease, writer, machines) if parts else None
             self._failures.close()
             if self._settings.prune and reason is None:
                 self._tell("pruning")
@@ -196,13 +200,13 @@ class Run:
             manifest.compact(self._dest, self._id)
             self._dest.delete_folder(f"{run_folder(self._id)}/pending")
             summary = self._summary(listing, reason)
-            if not summary.counts["left"]:
+            if not summary.counts["left"] and reason is None:
                 withdraw_all(self._dest)
             lease.check()
             summary.store(self._dest)
             return summary
 
-    def _cluster_for(self, listing: Listing) -> AbstractContextManager[object]:
+    def _machines_for(self, listing: Listing) -> AbstractContextManager[Machines | None]:
         """Ray, where leaving out what is done is work for more than one machine; otherwise it can wait."""
         if not is_large(self._dest, listing, manifest_files(self._dest)):
             return nullcontext()
@@ -242,7 +246,12 @@ class Run:
         return parts
 
     def _restore(
-        self, listing: Listing, parts: list[str], lease: Lease, writer: ManifestWriter
+        self,
+        listing: Listing,
+        parts: list[str],
+        lease: Lease,
+        writer: ManifestWriter,
+        machines: Machines | None,
     ) -> str | None:
         """Restore what is pending, then what was lost, in ever smaller groups; why it stopped early."""
         from pipeline.engine import images_per_batch, ray_session, restored_rows
@@ -250,7 +259,8 @@ class Run:
 
         first, total = self._tally, self._tally.pending
         self._tell("starting Ray")
-        with ray_session(self._settings, self._address) as machines:
+        session = nullcontext(machines) if machines else ray_session(self._settings, self._address)
+        with session as machines:
             group = images_per_batch(self._settings, total, machines)
             telemetry = RunTelemetry(self._id)
             self._started = time.monotonic()

@@ -16,9 +16,9 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = ["folder.md", "bucket.md", "nightly.md", "watching.md"]
+PAGES = ["folder.md", "bucket.md", "nightly.md", "watching.md", "priors.md"]
 """With commands that run here."""
-ABSENT = {"cloud", "cluster", "docker", "index", "kubectl", "ports"}
+ABSENT = {"checkpoint", "cloud", "cluster", "docker", "index", "kubectl", "ports"}
 _BLOCK = re.compile(r"^```sh(?: needs=(\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -230,6 +230,22 @@ def test_a_run_that_is_stopped_records_what_is_finished(source: Path, tmp_path: 
     assert restore(source, dest).counts["carried"] == done
 
 
+def test_a_run_that_is_stopped_while_it_lists_ends_before_it_restores(source: Path, tmp_path: Path) -> None:
+    stages, stop = [], threading.Event()
+
+    def stop_at_once(progress: Progress) -> None:
+        stages.append(progress.stage)
+        stop.set()
+
+    summary = restore_dataset(
+        str(source), str(tmp_path / "dest"), restorer_factory=StandIn(), on_progress=stop_at_once, stop=stop
+    )
+    assert summary.exit_status == 5
+    assert stages == ["listing", "recording"]
+    assert images(tmp_path / "dest") == set()
+    assert restore(source, tmp_path / "dest").counts["restored"] == 6
+
+
 def test_another_format(source: Path, tmp_path: Path) -> None:
     write_image(source / "clean.png", 50, mark=CLEAN)
     restore(source, tmp_path / "dest", format="jpg")
