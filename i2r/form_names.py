@@ -8,7 +8,7 @@ OPERATORS = ("gaussian_blur", "motion_blur", "small_kernel", "downsampling")
 RECORDS = ("noise", "mask", "jpeg")
 
 AUTO = ("auto",)
-"""Nobody tells the form, but a JPEG's steps may, whether its file or its pixels show them."""
+"""Nobody tells the form, but the image may: a JPEG's steps in file or pixels, a blur in the spectrum."""
 BLIND = ("blind",)
 """Nothing is told, and nothing but the noise is looked at."""
 

@@ -15,8 +15,9 @@ from typing import Any
 from torch import Tensor
 
 from i2r.calibration_file import Calibration
-from i2r.forms import Chain, Form
+from i2r.forms import Chain, Downsampling, Form, GaussianBlur, Noise, likelier_blur
 from i2r.sampling import Process, counted, denoise, levels
+from i2r.spectrum import ROUNDING
 from i2r.tiling import TileGrid
 
 # What an operator took, or a lost pixel held, is not there to be carried as noise: the descent starts anew
@@ -30,6 +31,9 @@ _FIRST_ERROR = 0.15  # of the range [-1, 1]: how far the degraded image itself i
 # Blocks, which are no white noise, are entered above what rounding left: quality 10 at 0.2, 50 at 0.12.
 _RECORD_STEPS, _RECORD_DEPTH = 6, 10.0
 _BLOCK_ENTRY = 0.1
+
+_VISIBLE_WIDTH = 0.5  # pixels
+_VISIBLE_NOISE = 0.0075  # of the range [-1, 1]: less of it reads as one step of 8 bits, or as none
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,22 @@ def reconstruct(
     chain = Chain.start(names, image, calibration, known)
     (x, chain), nfe = yield from counted(_descend(image, chain, grid))
     return Reconstruction(grid.pad(x), chain.parameters(), nfe)
+
+
+def likeliest_forms(y: Tensor, calibration: Calibration) -> list[Form]:
+    """What took the detail of (C, H, W) in [-1, 1], an image that seems to lack some, as it happened.
+
+    Empty where the spectrum shows no blur that could be seen: the scene itself is soft.
+    """
+    reduced = Downsampling.seen_in(y)
+    if reduced is not None:
+        return [reduced]
+    noise = Noise.start(y, calibration)
+    noisy = noise.level > _VISIBLE_NOISE
+    blur = likelier_blur(y, calibration, noise.level if noisy else ROUNDING)
+    if isinstance(blur, GaussianBlur) and blur.width < _VISIBLE_WIDTH:
+        return []
+    return [blur, noise] if noisy else [blur]
 
 
 def _descend(y: Tensor, chain: Chain, grid: TileGrid) -> Process[tuple[Tensor, Chain]]:

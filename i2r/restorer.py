@@ -22,10 +22,10 @@ from i2r.calibration_file import LOCAL_STATISTICS, Calibration
 from i2r.errors import FormError, SettingsError
 from i2r.fidelity import consistency_psnr
 from i2r.form_names import BLIND
-from i2r.forms import Jpeg
+from i2r.forms import Downsampling, Jpeg
 from i2r.jpeg_tables import JpegTables
 from i2r.prior import Prior
-from i2r.reconstruction import Reconstruction, reconstruct
+from i2r.reconstruction import Reconstruction, likeliest_forms, reconstruct
 from i2r.rectification import (
     fill_damage,
     fill_streaks,
@@ -40,6 +40,9 @@ from i2r.settings import SMALLEST_TILE, TILE_STEP, RestoreSettings
 from i2r.tiling import FixedShapeEvaluator, TileGrid
 from i2r.trace import Look, Screening, Trace
 from i2r.typicality import SMALLEST_SIDE, discoveries, measure, regions
+
+_IMPLAUSIBLE = 1e-20
+"""Typicality below which an image is not what undoing its blur would leave: blurs leave 1e-16 and more."""
 
 
 class Outcome(StrEnum):
@@ -293,7 +296,7 @@ class Restorer:
             mask = mask | filled
         # Noise drowns the other statistics. Low resolution by two looks like a grid, and a strong compression
         # like a blur: a table of steps tells them apart.
-        everywhere = seen.atypical - seen.where.keys()
+        everywhere, filled = seen.atypical - seen.where.keys(), x
         if everywhere & {"scale", "antilag"}:
             x = yield from remove_noise(x, grid, calibration, steps, strength)
         elif everywhere:
@@ -302,10 +305,10 @@ class Restorer:
             if found is not None:
                 x, parameters = found.x, found.parameters
             elif "lag" in everywhere:
-                x = yield from sharpen(x, grid, calibration, strength)
+                x, parameters = yield from self._bring_detail_back(x, grid, calibration)
             else:
                 x = yield from remove_blocks(x, grid, calibration, steps, strength)
-        if everywhere:
+        if x is not filled:
             mask = torch.ones_like(mask)
         return x, mask, parameters
 
@@ -319,6 +322,25 @@ class Restorer:
             return (yield from reconstruct(y, (Jpeg.name,), grid, calibration, known))
         except FormError:  # blocks that were moved, or mixed with others since
             return None
+
+    def _bring_detail_back(
+        self, y: Tensor, grid: TileGrid, calibration: Calibration
+    ) -> Process[tuple[Tensor, dict[str, Any]]]:
+        """Undo what seems to have taken the detail; where that was something else, sharpen carefully."""
+        strength = self.settings.strength
+        if self.settings.forms != BLIND:
+            forms = likeliest_forms(grid.crop(y), calibration)
+            if not forms:
+                return y, {}
+            found = yield from reconstruct(y, [form.name for form in forms], grid, calibration, forms)
+            reduced = isinstance(forms[0], Downsampling)
+            if reduced or (yield from self._is_plausible(found.x, grid, calibration)):
+                return torch.lerp(y, found.x, strength), found.parameters
+        return (yield from sharpen(y, grid, calibration, strength)), {}
+
+    def _is_plausible(self, x: Tensor, grid: TileGrid, calibration: Calibration) -> Process[bool]:
+        """Whether a wrong form has not left its marks, such as the grid of an image that was enlarged."""
+        return (yield from self._screen(x, grid, calibration, None)).typicality > _IMPLAUSIBLE
 
     def _screen(
         self, y: Tensor, grid: TileGrid, calibration: Calibration, trace: Trace | None

@@ -95,7 +95,8 @@ def _slope(step: int) -> float:
 def _shear(x: Tensor, slope: float) -> Tensor:
     """Move the rows of (C, H, W) sideways so that lines of ``slope`` columns a row stand upright."""
     height, width = x.shape[1:]
-    shear = torch.tensor([[[1.0, slope * height / width, 0.0], [0.0, 1.0, 0.0]]], device=x.device)
+    rows = [[1.0, slope * height / width, 0.0], [0.0, 1.0, 0.0]]
+    shear = torch.tensor([rows], device=x.device, dtype=x.dtype)
     grid = F.affine_grid(shear, [1, *x.shape], align_corners=False)
     return F.grid_sample(x[None], grid, padding_mode="reflection", align_corners=False)[0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from i2r.forms.chain import FORMS, Chain
-from i2r.forms.convolution import GaussianBlur, MotionBlur, SmallKernel
+from i2r.forms.convolution import GaussianBlur, MotionBlur, SmallKernel, likelier_blur
 from i2r.forms.form import Form, Operator, Record
 from i2r.forms.jpeg import Jpeg
 from i2r.forms.resolution import Downsampling
@@ -22,4 +22,5 @@ __all__ = [
     "Operator",
     "Record",
     "SmallKernel",
+    "likelier_blur",
 ]

@@ -23,6 +23,7 @@ _LARGEST_REACH = 16
 _REFIT_PIXELS = 20_000
 _REFIT_LEVEL = 0.03
 _SIMPLEX_STEPS = 100
+_CLEARER = 0.7  # of a Gaussian's misfit: what a line's is below, or its zeros may be those of the scene
 
 
 class Convolution(Operator):
@@ -129,13 +130,10 @@ class SmallKernel(Convolution):
     @classmethod
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
         """The Gaussian or the line that fits the spectrum better."""
-        gaussian = GaussianBlur.start(y, calibration, noise)
-        line = MotionBlur.start(y, calibration, noise)
-        fit = TransferFit.of(y, calibration.spectrum, noise)
-        misfits = [fit.misfit(blur.transfer(fit.down, fit.across)) for blur in (gaussian, line)]
-        if misfits[0] <= misfits[1]:
-            return cls.of(gaussian, math.ceil(2.5 * float(gaussian.width)), y)
-        return cls.of(line, math.ceil(float(line.length) / 2), y)
+        blur = likelier_blur(y, calibration, noise)
+        if isinstance(blur, GaussianBlur):
+            return cls.of(blur, math.ceil(2.5 * float(blur.width)), y)
+        return cls.of(blur, math.ceil(float(blur.length) / 2), y)
 
     @classmethod
     def of(cls, blur: Convolution, reach: int, like: Tensor) -> Self:
@@ -179,6 +177,17 @@ class SmallKernel(Convolution):
 
     def parameters(self) -> Mapping[str, Any]:
         return {"kernel": [[round(float(value), 4) for value in row] for row in self.kernel]}
+
+
+def likelier_blur(y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> GaussianBlur | MotionBlur:
+    """The Gaussian that the spectrum of (C, H, W) shows, or the line, where that fits clearly better."""
+    gaussian = GaussianBlur.start(y, calibration, noise)
+    if min(y.shape[-2:]) < _SMALLEST_SIDE:
+        return gaussian
+    line = MotionBlur.start(y, calibration, noise)
+    fit = TransferFit.of(y, calibration.spectrum, noise)
+    of_gaussian, of_line = (fit.misfit(blur.transfer(fit.down, fit.across)) for blur in (gaussian, line))
+    return line if of_line < _CLEARER * of_gaussian else gaussian
 
 
 def onto_simplex(values: Tensor) -> Tensor:

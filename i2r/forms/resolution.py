@@ -18,6 +18,8 @@ from i2r.spectrum import ROUNDING
 FACTORS = (2, 3, 4, 5, 6, 8)
 _ENLARGING = 6
 _EXPLAINED = 2.5  # times the noise: what an image may lie beside an enlarged one
+_STANDS_OUT = 5.0  # times: by how much more the next factor misses an enlarged image (8 and more; blurs: 3)
+_BEYOND = 12  # the factor that the last one is held against
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,19 @@ class Downsampling(Operator):
         missed = [form._missed(y) for form in usable]
         exact = [form for form, miss in zip(usable, missed, strict=True) if miss < _EXPLAINED * noise]
         return exact[-1] if exact else usable[missed.index(min(missed))]
+
+    @classmethod
+    def seen_in(cls, y: Tensor, noise: float = ROUNDING) -> Self | None:
+        """The largest factor that explains (C, H, W) while the next one misses it by far; None without one.
+
+        Blurs, which are as smooth, are explained by several, each a little worse than the one before it.
+        """
+        usable = [factor for factor in (*FACTORS, _BEYOND) if factor <= min(y.shape[-2:]) // 4]
+        missed = [cls(factor)._missed(y) for factor in usable]
+        for factor, miss, next_miss in reversed([*zip(FACTORS, missed, missed[1:], strict=False)]):
+            if miss < _EXPLAINED * noise and next_miss > _STANDS_OUT * max(miss, noise / 2):
+                return cls(factor)
+        return None
 
     def forward(self, x: Tensor) -> Tensor:
         return self._enlarge(self._reduce(x), x)

@@ -12,8 +12,10 @@ from torch import Tensor
 from i2r.calibration_file import Calibration
 from i2r.forms.form import Record
 from i2r.spectrum import ROUNDING
-from i2r.typicality import damaged
+from i2r.streaks import find_streaks, streak_mask
+from i2r.typicality import SMALLEST_SIDE, damaged, regions
 
+_VISIBLE_STREAKS = 1.5e-4  # their power: that of specks reaches 1.4e-4
 _MAD_TO_STD = 0.6744897501960817  # the median of |n| for n of N(0, 1)
 
 
@@ -67,12 +69,22 @@ class Mask(Record):
         return torch.where(self.lost, 0.0, x)
 
     def fit(self, x: Tensor, y: Tensor, level: float) -> Self:
-        """Lost are the pixels that stand out of their neighbourhood in the distance to the estimate.
+        """Lost are streaks, and pixels that stand out of their neighbourhood in the distance to the estimate.
 
         The estimate nears what is kept of the image as the levels fall, so that less and less stands out:
         what was found first is kept.
         """
-        return self if self.lost.any() else type(self)(damaged((y - x).square().mean(dim=0).sqrt()))
+        if self.lost.any():
+            return self
+        noise = y - x
+        lost = damaged(noise.square().mean(dim=0).sqrt())
+        searched = regions(*lost.shape) if min(lost.shape) >= SMALLEST_SIDE else []
+        for rows, columns in searched:
+            part = y[:, rows, columns], noise[:, rows, columns]
+            streaks = find_streaks(*part)
+            if streaks.power > _VISIBLE_STREAKS:
+                lost[rows, columns] |= streak_mask(*part, streaks)
+        return type(self)(lost)
 
     def reveal(self, y: Tensor, expected: Tensor) -> Tensor:
         return torch.where(self.lost, expected, y)

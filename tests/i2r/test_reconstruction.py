@@ -6,17 +6,20 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from image_models import GaussianImages
+from textures import as_file, texture
 from torch import Tensor
 
 from i2r.calibration_file import Calibration
+from i2r.degradation import FloatImage, gaussian_blur, gaussian_noise, low_resolution, motion_blur
 from i2r.errors import FormError
 from i2r.forms import FORMS, Downsampling, GaussianBlur, Jpeg, MotionBlur, SmallKernel
 from i2r.forms.form import Form
 from i2r.jpeg_tables import JpegTables
-from i2r.reconstruction import reconstruct
+from i2r.reconstruction import likeliest_forms, reconstruct
 from i2r.sampling import counted
 from i2r.spectrum import log_band_power
 from i2r.tiling import TileGrid
@@ -145,6 +148,21 @@ def test_a_kernel_is_given_as_it_ended(
     assert kernel.min() >= 0
     assert kernel.sum().item() == pytest.approx(1, abs=0.02)
     assert _psnr(found.x, photograph) > _psnr(y, photograph) + 1
+
+
+def test_the_image_shows_what_took_its_detail(calibration: Calibration, clean_spectrum: list[float]) -> None:
+    calibration = dataclasses.replace(calibration, spectrum=tuple(clean_spectrum))
+    image, rng = texture(103), np.random.default_rng(3)
+
+    def shown(image: FloatImage) -> list[str]:
+        return [form.name for form in likeliest_forms(as_file(image), calibration)]
+
+    assert shown(image) == []
+    assert shown(low_resolution(image, factor=3)) == ["downsampling"]
+    assert shown(gaussian_blur(image, sigma=2.0)) == ["gaussian_blur"]
+    assert shown(motion_blur(image, rng, length=9))[0] == "motion_blur"
+    noisy = gaussian_noise(gaussian_blur(image, sigma=2.0), rng, sigma=2 / 255)
+    assert shown(noisy) == ["gaussian_blur", "noise"]
 
 
 @pytest.mark.parametrize("name", FORMS)

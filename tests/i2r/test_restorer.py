@@ -12,7 +12,18 @@ import torch
 from PIL import Image
 
 from i2r import JpegTables, Outcome, Prior, Restoration, Restorer, RestoreSettings, load_prior
-from i2r.degradation import FloatImage, dead_pixels, encode_jpeg, gaussian_blur, gaussian_noise, jpeg, rain
+from i2r.degradation import (
+    Degradation,
+    FloatImage,
+    dead_pixels,
+    encode_jpeg,
+    gaussian_blur,
+    gaussian_noise,
+    jpeg,
+    low_resolution,
+    motion_blur,
+    rain,
+)
 from i2r.errors import PriorError
 from i2r.folder import built_in_priors
 from i2r.metrics import psnr
@@ -23,9 +34,13 @@ CROPS = ("astronaut", "mountains")
 SIZES = [(1, 1), (3, 200), (17, 33), (31, 100), (32, 32), (33, 47), (40, 130)]
 
 
-def _crop(name: str) -> FloatImage:
+def _photograph(name: str) -> FloatImage:
     with Image.open(PHOTOGRAPHS / f"{name}.png") as picture:
-        return np.asarray(picture.convert("RGB"), np.float32)[48:144, 48:144] / 255
+        return np.asarray(picture.convert("RGB"), np.float32) / 255
+
+
+def _crop(name: str) -> FloatImage:
+    return _photograph(name)[48:144, 48:144]
 
 
 def _damaged(height: int, width: int, channels: int = 3) -> FloatImage:
@@ -136,6 +151,34 @@ def test_a_blur_that_is_told_is_undone(prior: Prior) -> None:
     assert psnr(restoration.image, clean) > psnr(blurred, clean) + 3
 
 
+@pytest.mark.parametrize(
+    ("degrade", "form", "gain"),
+    [
+        (gaussian_blur, "gaussian_blur", 3),
+        (motion_blur, "motion_blur", 5),
+        (low_resolution, "downsampling", 0.5),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_took_the_detail_is_undone_though_nobody_tells_it(
+    prior: Prior, degrade: Degradation, form: str, gain: float
+) -> None:
+    clean = _photograph(CROPS[0])
+    y = np.rint(degrade(clean, np.random.default_rng(0)) * 255).astype(np.float32) / 255
+    restoration = _restore(Restorer(prior), y)
+    assert restoration.outcome is Outcome.RESTORED
+    assert list(restoration.parameters) == [form]
+    assert psnr(restoration.image, clean) > psnr(y, clean) + gain
+    half = _restore(Restorer(prior, RestoreSettings(strength=0.5)), y)
+    assert np.abs(half.image - (restoration.image + y) / 2).mean() < 1e-3  # but for what was clipped
+
+
+def test_a_soft_scene_is_not_sharpened(prior: Prior) -> None:
+    restoration = _restore(Restorer(prior), _photograph("ladybird"))
+    assert "lag" in restoration.atypical
+    assert restoration.outcome is Outcome.UNCHANGED
+
+
 def test_an_image_without_the_form_that_was_told_stays_as_it_is(prior: Prior) -> None:
     restorer = Restorer(prior, RestoreSettings(tile=96, overlap=16, forms=("jpeg",)))
     restoration = _restore(restorer, _crop(CROPS[0]))
@@ -152,8 +195,7 @@ def test_dead_pixels_are_filled(restorer: Restorer) -> None:
 
 
 def test_rain_is_filled(prior: Prior) -> None:
-    with Image.open(PHOTOGRAPHS / "castle.png") as picture:
-        clean = np.asarray(picture.convert("RGB"), np.float32) / 255
+    clean = _photograph("castle")
     rainy = rain(clean, np.random.default_rng(0))
     restoration = _restore(Restorer(prior), rainy)
     assert "streaks" in restoration.atypical

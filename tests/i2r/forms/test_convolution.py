@@ -15,7 +15,7 @@ from torch import Tensor
 
 from i2r.calibration_file import Calibration
 from i2r.degradation import gaussian_blur, motion_blur
-from i2r.forms import GaussianBlur, MotionBlur, SmallKernel
+from i2r.forms import GaussianBlur, MotionBlur, SmallKernel, likelier_blur
 from i2r.forms.convolution import onto_simplex
 
 HEIGHT, WIDTH = 40, 56
@@ -102,6 +102,15 @@ def test_motion_is_found(textured: Calibration, length: float, seed: int) -> Non
     drawn = np.random.default_rng(seed).uniform(0, np.pi)
     assert found.length == pytest.approx(length, abs=1.01)
     assert abs((float(found.angle) - drawn + np.pi / 2) % np.pi - np.pi / 2) < math.radians(6)
+
+
+def test_a_line_is_told_from_a_gaussian(textured: Calibration) -> None:
+    moved = as_file(motion_blur(texture(103), np.random.default_rng(3), length=9))
+    assert isinstance(likelier_blur(moved, textured), MotionBlur)
+    for sigma in (1.0, 3.0):
+        blurred = as_file(gaussian_blur(texture(103), sigma=sigma))
+        assert isinstance(likelier_blur(blurred, textured), GaussianBlur)
+    assert isinstance(likelier_blur(blurred[:, :20], textured), GaussianBlur)
 
 
 def test_a_small_kernel_begins_as_the_blur_that_fits_better(textured: Calibration) -> None:

@@ -7,7 +7,7 @@ import torch
 from textures import as_file, texture
 
 from i2r.calibration_file import Calibration
-from i2r.degradation import low_resolution
+from i2r.degradation import gaussian_blur, low_resolution
 from i2r.errors import FormError
 from i2r.forms import Downsampling
 
@@ -26,6 +26,16 @@ def test_reduction_and_enlargement_are_pillows(factor: int, shape: tuple[int, in
 def test_the_factor_is_found(calibration: Calibration, factor: int, seed: int) -> None:
     y = as_file(low_resolution(texture(seed), factor=factor))
     assert Downsampling.start(y, calibration).factor == factor
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 8])
+def test_low_resolution_is_seen(factor: int) -> None:
+    assert Downsampling.seen_in(as_file(low_resolution(texture(2), factor=factor))) == Downsampling(factor)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 1.0, 1.5, 3.0])
+def test_a_blur_is_not_taken_for_low_resolution(sigma: float) -> None:
+    assert Downsampling.seen_in(as_file(gaussian_blur(texture(2), sigma=sigma))) is None
 
 
 def test_small_images_tell_no_resolution(calibration: Calibration) -> None:

@@ -36,6 +36,14 @@ def test_lost_pixels_are_found_once(waves: Tensor, calibration: Calibration) -> 
     assert found.parameters()["fraction"] == pytest.approx(found.lost.float().mean().item(), abs=1e-4)
 
 
+def test_a_lost_line_is_found_whole(waves: Tensor, calibration: Calibration) -> None:
+    y = waves.clone()
+    y[:, 8:56, 30:32] = 1.0
+    found = Mask.start(y, calibration).fit(waves, y, 0.5)
+    assert found.lost[10:54, 30:32].float().mean() > 0.9
+    assert found.lost.float().mean() < 0.1
+
+
 @given(seed=st.integers(0, 100))
 def test_known_pixels_are_kept(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
