@@ -67,7 +67,7 @@ class NoOp:
         return self
 
     def restore(
-        self, images: Sequence[np.ndarray], seeds: Sequence[int], tables: Sequence[object] | None = None
+        self, images: Sequence[np.ndarray], seeds: Sequence[int], *others: object, **named: object
     ) -> list[Restoration]:
         """Every image as it is."""
         return [Restoration(Outcome.RESTORED, image) for image in images]

@@ -326,21 +326,20 @@ class Restorer:
     def _bring_detail_back(
         self, y: Tensor, grid: TileGrid, calibration: Calibration
     ) -> Process[tuple[Tensor, dict[str, Any]]]:
-        """Undo what seems to have taken the detail; where that was something else, sharpen carefully."""
+        """Undo what seems to have taken the detail; where that was something else, leave it so."""
         strength = self.settings.strength
-        if self.settings.forms != BLIND:
-            forms = likeliest_forms(grid.crop(y), calibration)
-            if not forms:
+        if self.settings.forms == BLIND:
+            return (yield from sharpen(y, grid, calibration, strength)), {}
+        forms = likeliest_forms(grid.crop(y), calibration)
+        if not forms:
+            return y, {}
+        found = yield from reconstruct(y, [form.name for form in forms], grid, calibration, forms)
+        if not isinstance(forms[0], Downsampling):
+            # A wrong form leaves its marks: undoing a blur shows the grid of an image that was enlarged.
+            seen = yield from self._screen(found.x, grid, calibration, None)
+            if seen.typicality < _IMPLAUSIBLE:
                 return y, {}
-            found = yield from reconstruct(y, [form.name for form in forms], grid, calibration, forms)
-            reduced = isinstance(forms[0], Downsampling)
-            if reduced or (yield from self._is_plausible(found.x, grid, calibration)):
-                return torch.lerp(y, found.x, strength), found.parameters
-        return (yield from sharpen(y, grid, calibration, strength)), {}
-
-    def _is_plausible(self, x: Tensor, grid: TileGrid, calibration: Calibration) -> Process[bool]:
-        """Whether a wrong form has not left its marks, such as the grid of an image that was enlarged."""
-        return (yield from self._screen(x, grid, calibration, None)).typicality > _IMPLAUSIBLE
+        return torch.lerp(y, found.x, strength), found.parameters
 
     def _screen(
         self, y: Tensor, grid: TileGrid, calibration: Calibration, trace: Trace | None

@@ -239,7 +239,7 @@ def render(record: Mapping[str, Any], digest: Digest, pictures: Pictures) -> str
         "prior": record["details"]["prior"],
         "took": duration(record["seconds"]),
         "stopped early": record["stopped"] or "no",
-        "finished": record["details"]["finished_at"],
+        "finished": record["details"]["finished_at"][:16].replace("T", " ") + " UTC",
     }
     parts = [f"<h1>{title}</h1>", _table(facts.items()), "<h2>How its inputs ended</h2>"]
     parts.append(_table((name, number) for name, number in record["counts"].items()))
@@ -274,7 +274,8 @@ def _pair(row: Mapping[str, Any], before: str, after: str) -> str:
 
 def _histogram(title: str, values: Sequence[float]) -> str:
     """A bar chart of values with its range under it, as SVG."""
-    heights, edges = np.histogram(values, BARS)
+    low, high = min(values), max(values)
+    heights, edges = np.histogram(values, BARS, (low, high) if low < high else (0, 2 * high or 1))
     step, height = 12, 90
     bars = "".join(
         f'<rect x="{index * step}" y="{height - tall:.1f}" width="{step - 2}" height="{tall:.1f}"/>'

@@ -40,8 +40,8 @@ PATIENCE_TO_CONNECT = 5.0
 MEND_OF_NO_GPU = "start a node that has them, or run without --gpus"
 SERVING_CPUS = 2
 """Logical CPUs for the stages beside the model, on top of the model's own: they mostly wait."""
-MODELS_TO_SERVE = 64
-"""Models that the stages beside them may grow for, where a cluster does not say how large it becomes."""
+GROWTH = 4
+"""Times the models that there are to begin with: what the stages beside them are prepared to serve."""
 
 _SWITCHES = {
     "RAY_AUTH_MODE": "disabled",  # or it leaves a token in the home, and asks for it later
@@ -74,7 +74,7 @@ class Machines:
     @property
     def serving(self) -> int:
         """Most processes of each of the stages before and behind the models."""
-        models = self.most or max(self.workers, MODELS_TO_SERVE)
+        models = self.most or GROWTH * self.workers
         return 4 * models if self.gpus else min(models, max(SERVING_CPUS, models // 4))
 
 

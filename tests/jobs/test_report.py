@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from pictures import png
+from PIL import Image
 
 from jobs.cli import main
 from jobs.report import FAILURES, PAIRS, Digest
 from pipeline.manifest import Status
 
+BAR = (0x4A, 0x6F, 0xA5)
+"""The colour of the charts."""
 NASTY = "<script>alert('x')</script>&.png".replace("/", "%")
 
 
@@ -91,3 +97,28 @@ def test_a_page_stays_small_however_many_rows_there_are() -> None:
         assert len(digests[0].chosen(status)) == most
         assert digests[0].chosen(status) == digests[1].chosen(status)
     assert digests[0].counts == dict.fromkeys(Status, 500)
+
+
+def test_a_browser_shows_charts_and_pictures(dest: Path, tmp_path: Path) -> None:
+    if (browser := shutil.which("chromium")) is None:
+        pytest.skip("chromium is not installed: Debian has it in its package of that name")
+    address = CliRunner().invoke(main, ["report", str(dest)]).stdout.strip()
+    subprocess.run(
+        [
+            *(
+                browser,
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                f"--user-data-dir={tmp_path / 'profile'}",
+            ),
+            *(f"--screenshot={tmp_path / 'page.png'}", "--window-size=1200,1600", address),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    with Image.open(tmp_path / "page.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    assert (pixels == BAR).all(axis=1).sum() > 500
+    assert len(np.unique(pixels, axis=0)) > 1000, "the pictures are not there: each is of noise"
