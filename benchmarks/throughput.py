@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -34,6 +35,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pyarrow as pa
 import ray
+import torch
 from PIL import Image, ImageFilter
 
 from i2r import Outcome, Restoration, Restorer, RestoreSettings, load_prior
@@ -86,8 +88,9 @@ def model(count: int, rounds: int, side: int) -> dict[str, Any]:
         for number in range(rounds):
             bare.append(bare_loop(folder / "source", folder / f"bare-{number}", restorer))
             dest = folder / f"dest-{number}"
-            restore_dataset(str(folder / "source"), str(dest), RunSettings(workers=1, threads=1, batch=4))
-            pipeline.append(rate_of(dest))
+            settings = RunSettings(workers=1, threads=1, batch=4)
+            restore_dataset(str(folder / "source"), str(dest), settings)
+            pipeline.append(rate_of(dest, batch=4))
             print(f"model: bare {bare[-1]:.3f}/s, pipeline {pipeline[-1]:.3f}/s", file=sys.stderr, flush=True)
     ratios = [one / other for one, other in zip(pipeline, bare, strict=True)]
     return {
@@ -127,7 +130,7 @@ def plumbing(count: int, rounds: int) -> dict[str, Any]:
             restore_dataset(
                 str(folder / "source"), str(dest), RunSettings(workers=1, batch=32), restorer_factory=NoOp()
             )
-            pipeline.append(rate_of(dest))
+            pipeline.append(rate_of(dest, batch=32))
             print(
                 f"plumbing: plain {plain[-1]:.0f}/s, pipeline {pipeline[-1]:.0f}/s",
                 file=sys.stderr,
@@ -259,7 +262,7 @@ def write_finished(source: Path, dest: Path) -> None:
         same = {
             "settings_sha256": settings,
             "status": "restored",
-            "epoch": 1,
+            "epoch": 0,  # before that of any lease
             "attempts": 1,
             "finished_at": now,
         }
@@ -271,15 +274,19 @@ def write_finished(source: Path, dest: Path) -> None:
         store.write(part, to_parquet(pa.table(columns, schema=SCHEMA)))
 
 
-def rate_of(dest: Path) -> float:
-    """Images a second of a run, from the moment at which its first images were done."""
+def rate_of(dest: Path, batch: int) -> float:
+    """Images a second of a run, from the moment at which its first batches were done.
+
+    A batch's images are done almost at once: counting starts at the longest pause among as many as it holds.
+    """
     times = sorted(
         row["finished_at"].timestamp()
         for batch in newest_rows(open_store(str(dest)), ("finished_at",))
         for row in batch.to_pylist()
     )
     warm = int(len(times) * WARM_SHARE)
-    return (len(times) - 1 - warm) / (times[-1] - times[warm])
+    start = max(range(warm, warm + batch), key=lambda index: times[index + 1] - times[index])
+    return (len(times) - 1 - start) / (times[-1] - times[start])
 
 
 def write_noisy(folder: Path, count: int, side: int) -> None:
@@ -347,7 +354,8 @@ def as_markdown(results: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# Throughput and memory",
         "",
-        "`python benchmarks/throughput.py --out benchmarks/throughput`, 2 vCPU x86_64, no GPU.",
+        "`python benchmarks/throughput.py --out benchmarks/throughput`, "
+        f"{os.cpu_count()} vCPU {platform.machine()}, {'with' if torch.cuda.is_available() else 'no'} GPU.",
         "",
         "| | images | wanted | measured |",
         "|---|---|---|---|",
