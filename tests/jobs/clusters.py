@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -16,8 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 _PATIENCE = 150.0
-NODE_CPUS = 2
-"""Of every node: as many models of one thread as it holds."""
 
 
 class LocalCluster:
@@ -38,16 +35,10 @@ class LocalCluster:
         # One after the other: two that start at once on one machine choose the same names for their sockets.
         for nodes in (2, 3):
             self._launch(f"--address={self.ray_address}")
-            self._wait_for(lambda: self.count("nodes") == nodes)  # noqa: B023
+            self._wait_for(lambda: self._nodes_alive() == nodes)  # noqa: B023
 
-    def count(self, kind: str, name: str = "") -> int:
-        """How many `nodes`, or `actors` of a class whose name holds ``name``, are alive; 0 of no answer."""
-        try:
-            answer = json.loads(_answers(f"{self.address}/api/v0/{kind}?detail=0&limit=1000"))
-        except ValueError:
-            return 0
-        found = answer["data"]["result"]["result"]
-        return sum(each["state"] == "ALIVE" and name in each.get("class_name", "") for each in found)
+    def _nodes_alive(self) -> int:
+        return _answers(f"{self.address}/api/v0/nodes").count('"ALIVE"')
 
     def kill(self) -> None:
         """Kill the head, as when its machine is switched off, and then the workers."""
@@ -62,11 +53,10 @@ class LocalCluster:
         self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _launch_head(self, *options: str) -> None:
+    def _launch_head(self) -> None:
         self._launch(
             *("--head", f"--port={self._port}", f"--dashboard-port={self._dashboard}"),
             *(f"--ray-client-server-port={self._client_port}", f"--temp-dir={self._folder}"),
-            *options,
         )
         self._wait_for(lambda: _answers(f"{self.address}/api/version"))
 
@@ -79,7 +69,7 @@ class LocalCluster:
 
     def _launch(self, *options: str) -> None:
         ray = Path(sys.executable).with_name("ray")
-        command = [str(ray), "start", "--block", f"--num-cpus={NODE_CPUS}", "--object-store-memory=100000000"]
+        command = [str(ray), "start", "--block", "--num-cpus=2", "--object-store-memory=100000000"]
         binaries = f"{ray.parent}{os.pathsep}{os.environ['PATH']}"
         self._nodes.append(
             subprocess.Popen(
@@ -93,56 +83,9 @@ class LocalCluster:
                     "PATH": binaries,
                     "PYTHONPATH": "",
                     "RAY_worker_niceness": "0",
-                    "RAY_FAKE_CLUSTER": "1",
-                    "AUTOSCALER_UPDATE_INTERVAL_S": "1",
                 },
             )
         )
-
-
-class GrowingCluster(LocalCluster):
-    """A head whose autoscaler starts up to two workers on this machine, and ends those that idle.
-
-    Ray's own `AutoscalingCluster` wants a file that its wheel lacks, and ends every Ray of the machine first.
-    """
-
-    def start(self) -> None:
-        """Start the head, and wait until it answers."""
-        config = self._folder / "autoscaling.yaml"
-        config.write_text(json.dumps(_autoscaling(self.ray_address)))
-        self._launch_head(f"--autoscaling-config={config}")
-        self._wait_for(lambda: self.count("nodes") == 1)
-
-
-def _autoscaling(gcs_address: str) -> dict[str, object]:
-    commands = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
-    worker = {"CPU": NODE_CPUS, "object_store_memory": 100_000_000}
-    return {
-        "cluster_name": "growing",
-        "max_workers": 2,
-        "idle_timeout_minutes": 0.1,
-        "upscaling_speed": 1.0,
-        "provider": {
-            "type": "fake_multinode",
-            "gcs_address": gcs_address,
-            "use_node_id_as_ip": True,
-            "disable_node_updaters": True,
-            "disable_launch_config_check": True,
-        },
-        "available_node_types": {
-            "head": {"resources": {"CPU": NODE_CPUS}, "node_config": {}, "max_workers": 0},
-            "worker": {"resources": worker, "node_config": {}, "min_workers": 0, "max_workers": 2},
-        },
-        "head_node_type": "head",
-        "auth": {},
-        "docker": {},
-        "file_mounts": {},
-        "cluster_synced_files": [],
-        "file_mounts_sync_continuously": False,
-        "rsync_exclude": [],
-        "rsync_filter": [],
-        **{f"{kind}_commands": [] for kind in commands},
-    }
 
 
 def _answers(url: str) -> str:
