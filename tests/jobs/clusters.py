@@ -31,14 +31,15 @@ class LocalCluster:
 
     def start(self) -> None:
         """Start the head and the workers, and wait until all of them are there."""
-        self._launch_head()
+        self._launch(
+            *("--head", f"--port={self._port}", f"--dashboard-port={self._dashboard}"),
+            *(f"--ray-client-server-port={self._client_port}", f"--temp-dir={self._folder}"),
+        )
+        self._wait_for(lambda: _answers(f"{self.address}/api/version"))
         # One after the other: two that start at once on one machine choose the same names for their sockets.
         for nodes in (2, 3):
             self._launch(f"--address={self.ray_address}")
-            self._wait_for(lambda: self._nodes_alive() == nodes)  # noqa: B023
-
-    def _nodes_alive(self) -> int:
-        return _answers(f"{self.address}/api/v0/nodes").count('"ALIVE"')
+            self._wait_for(lambda: _answers(f"{self.address}/api/v0/nodes").count('"ALIVE"') == nodes)  # noqa: B023
 
     def kill(self) -> None:
         """Kill the head, as when its machine is switched off, and then the workers."""
@@ -52,13 +53,6 @@ class LocalCluster:
         self.kill()
         self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _launch_head(self) -> None:
-        self._launch(
-            *("--head", f"--port={self._port}", f"--dashboard-port={self._dashboard}"),
-            *(f"--ray-client-server-port={self._client_port}", f"--temp-dir={self._folder}"),
-        )
-        self._wait_for(lambda: _answers(f"{self.address}/api/version"))
 
     def _wait_for(self, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + _PATIENCE
@@ -91,7 +85,7 @@ class LocalCluster:
 def _answers(url: str) -> str:
     try:
         with urllib.request.urlopen(url, timeout=20) as answer:
-            return bytes(answer.read()).decode()
+            return str(answer.read())
     except OSError:
         return ""
 
