@@ -17,9 +17,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 HERE = Path(__file__).parent
+MODULES = [str(HERE), str(HERE.parent.parent)]
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
+os.environ["PYTHONPATH"] = os.pathsep.join(MODULES)  # the nodes find the stand-in there
+sys.path[:0] = MODULES
 
 from kills import IMAGES, IN_FLIGHT, Outcome, Victim, kill_and_rerun, three_nodes  # noqa: E402 - its path is set
 
