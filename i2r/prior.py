@@ -160,8 +160,13 @@ def noise_of(output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor, predi
     return (sample - alpha * output) / sigma
 
 
-def load_prior(name_or_folder: str, device: torch.device | None = None) -> Prior:
+def load_prior(name_or_folder: str, device: torch.device | None = None, *, calibrated: bool = True) -> Prior:
     """Load a built-in prior or a local diffusers folder.
+
+    Args:
+        name_or_folder: which one.
+        device: the GPU, if there is one, by default.
+        calibrated: whether to read its calibration; one that is to be made anew may be damaged.
 
     Raises:
         PriorError: the folder is missing or damaged, or its model is of a kind that cannot be used.
@@ -181,7 +186,7 @@ def load_prior(name_or_folder: str, device: torch.device | None = None) -> Prior
         name=folder.name,
         sha256=folder.digest(),
         device=device,
-        calibration=folder.calibration,
+        calibration=folder.calibration if calibrated else None,
         space=space,
     )
 

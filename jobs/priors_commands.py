@@ -142,7 +142,7 @@ def _calibrate(prior: str, data: Path, crops: int, side: int) -> None:
     from i2r.selftest import self_test
 
     photographs = draw_crops(data, crops, side)
-    loaded = load_prior(str(folder.path))
+    loaded = load_prior(str(folder.path), calibrated=False)
     self_test(loaded)
     measure(loaded, photographs).save(folder.path)
     click.echo(f"{folder.path} is calibrated")
