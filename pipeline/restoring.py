@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from i2r import JpegTables, Restoration, RestoreSettings
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+PIXELS_TOGETHER = 16 << 20
+"""Most pixels of the images that are restored at once: some 2 GB, and enough to fill any batch of tiles."""
 
 
 @dataclass(frozen=True)
@@ -163,10 +166,10 @@ class RestoreActor:
             for each image what came out, in the image's own type, or why nothing did.
         """
         nothing = [None] * len(images)
-        floats = [to_float(image) for image in images]
-        results = self._restore(
-            list(zip(floats, seeds, tables or nothing, protected or nothing, strict=True))
-        )
+        inputs = list(zip(images, seeds, tables or nothing, protected or nothing, strict=True))
+        results: list[_Result | ItemError] = []
+        for group in _groups(inputs):
+            results += self._restore([(to_float(image), *rest) for image, *rest in group])
         return [
             result
             if isinstance(result, ItemError)
@@ -242,6 +245,19 @@ def describe(result: Restored | ItemError) -> Mapping[str, Any]:
 
 _Input: TypeAlias = "tuple[np.ndarray, int, JpegTables | None, NDArray[np.bool_] | None]"
 _Result: TypeAlias = "tuple[Restoration, tuple[str, ...]]"
+
+
+def _groups(inputs: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Neighbours whose canvases fit a device together, in order; an image by itself may be larger."""
+    start, pixels = 0, 0
+    for index, (image, *_) in enumerate(inputs):
+        more = image.shape[0] * image.shape[1]
+        if start < index and pixels + more > PIXELS_TOGETHER:
+            yield inputs[start:index]
+            start, pixels = index, 0
+        pixels += more
+    yield inputs[start:]
+
 
 MEASURES = (
     "nfe",

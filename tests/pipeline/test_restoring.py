@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from standin import BROKEN, CLEAN, Answer, StandIn
 
 from i2r import RestoreSettings
 from i2r.folder import built_in_priors
+from pipeline import restoring
 from pipeline.errors import ErrorCode, ItemError, SettingsError
 from pipeline.restoring import (
     PriorIdentity,
@@ -89,6 +91,30 @@ def test_a_batch_that_does_not_fit_is_halved() -> None:
     results = RestoreActor(Narrow()).restore([image(n) for n in range(7)], range(7))
     assert all(isinstance(result, Restored) for result in results)
     assert {result.fallbacks for result in results if isinstance(result, Restored)} == {()}
+
+
+@dataclass(frozen=True)
+class Counting(Narrow):
+    """Notes how many pixels it is given at once."""
+
+    given: list[int] = field(default_factory=list)
+
+    def restore(self, images: Sequence[np.ndarray], *rest: object) -> list[Answer]:
+        self.given.append(sum(pixels[..., 0].size for pixels in images))
+        return [Answer("restored", pixels) for pixels in images]
+
+
+@given(st.lists(st.integers(1, 12), max_size=12))
+def test_as_many_images_at_once_as_a_device_holds(sides: list[int]) -> None:
+    counting = Counting()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(restoring, "PIXELS_TOGETHER", 100)
+        results = RestoreActor(counting).restore([image(side=side) for side in sides], range(len(sides)))
+    assert [result.image.shape[0] for result in results if isinstance(result, Restored)] == sides
+    assert sum(counting.given) == sum(side**2 for side in sides)
+    assert all(pixels <= 100 or pixels in {121, 144} for pixels in counting.given)
+    # No two neighbours could have gone together.
+    assert all(a + b > 100 for a, b in pairwise(counting.given)) or not counting.given
 
 
 def test_an_image_that_does_not_fit_is_restored_in_smaller_tiles(tmp_path: Path) -> None:
