@@ -1,7 +1,7 @@
 # make demo   restore the sample photographs and look at the result
 # make test   every check: lint, types, import direction, tests
 # make check  the checks that run nothing
-# make soak   thirty kills of actors, nodes and drivers on a cluster of three nodes; takes about an hour
+# make soak   thirty kills of actors, nodes and drivers on a cluster of three nodes; a quarter of an hour
 # make lock   resolve the pinned dependencies anew
 #
 # PYTHON      a Python >= 3.11 to make .venv with

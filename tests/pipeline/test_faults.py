@@ -40,7 +40,11 @@ def proxy(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyP
 
 
 @pytest.mark.parametrize("fault", BAD_DAY)
-def test_a_request_that_failed_is_repeated(proxy: FaultyProxy, bucket: str, fault: Fault) -> None:
+def test_a_request_that_failed_is_repeated(
+    proxy: FaultyProxy, bucket: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault is not Fault.UNAVAILABLE:
+        monkeypatch.setattr(storage, "FIRST_PAUSE", 0.01)
     store = open_store(f"{bucket}/dest")
     content = random.Random(0).randbytes(5000)
     if fault is not Fault.HALF:
