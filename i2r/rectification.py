@@ -31,6 +31,7 @@ _SMALLEST_CHANGE = 0.25  # of the range [-1, 1]
 _ROUNDS = 2
 
 _BLOCK_LEVELS = (0.01, 0.25)  # the range of entry levels that the line over periods was fitted in
+_MILDEST_PERIOD = 0.25  # that of quality 85, the mildest that it was fitted on: below, entries fall to zero
 
 _SHARPEN_LEVELS = levels(0.03, 0.12, 2)
 _CAUTION = 0.85  # on the width: too narrow a kernel leaves some blur, too wide a one rings
@@ -139,7 +140,8 @@ def remove_blocks(
     intercept, slope = calibration.block_entry
     period = log_period(grid.crop((yield Query(y, calibration.level))))
     entry = min(max(math.exp(intercept + slope * period), _BLOCK_LEVELS[0]), _BLOCK_LEVELS[1])
-    return (yield from regenerate(y, strength * entry, steps))
+    share = min(1.0, period / _MILDEST_PERIOD)
+    return (yield from regenerate(y, strength * share * entry, steps))
 
 
 def sharpen(y: Tensor, grid: TileGrid, calibration: Calibration, strength: float = 1.0) -> Process[Tensor]:

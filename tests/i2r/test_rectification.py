@@ -134,15 +134,36 @@ def test_the_walk_to_the_noise_level_is_short(
         assert len(asked) - 2 <= 8
 
 
+def _blocks(strength: float) -> Tensor:
+    """Steps of an 8-pixel grid, (3, 64, 64)."""
+    steps = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(5))
+    return strength * steps.repeat_interleave(8, 1).repeat_interleave(8, 2)
+
+
 @pytest.mark.parametrize("intercept", [-50.0, 50.0])
 def test_blocks_are_never_entered_deeper_than_calibrated(
     smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, intercept: float
 ) -> None:
     wild = dataclasses.replace(calibration, block_entry=(intercept, 1.0))
-    asked = _levels_asked(smooth_images, remove_blocks(waves, GRID, wild, steps=4))
+    asked = _levels_asked(smooth_images, remove_blocks(waves + _blocks(0.2), GRID, wild, steps=4))
     assert asked[0] == calibration.level
-    assert 0.005 <= asked[1] <= 0.5
+    assert asked[1] == pytest.approx(0.01 if intercept < 0 else 0.25)
     assert len(asked) == 5
+
+
+def test_faint_blocks_are_entered_less_deep(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration
+) -> None:
+    """A camera's own good compression is none to undo."""
+    level = dataclasses.replace(calibration, block_entry=(math.log(0.1), 0.0))
+    y = waves + _noise(0.05)
+    entries = [
+        _levels_asked(smooth_images, remove_blocks(y + _blocks(strength), GRID, level, steps=4))[1]
+        for strength in (0.01, 0.04, 0.2)
+    ]
+    assert entries == sorted(entries)
+    assert entries[0] < 0.02
+    assert entries[-1] == pytest.approx(0.1)
 
 
 def test_sharpening_nears_the_original(calibration: Calibration) -> None:
