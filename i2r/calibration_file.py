@@ -19,7 +19,7 @@ from i2r.errors import PriorError
 CALIBRATION = "calibration.json"
 """Name of the file in a prior's folder."""
 LOCAL_STATISTICS = ("tails", "streaks")
-STATISTICS = ("scale", "antilag", "lag", "period", *LOCAL_STATISTICS)
+STATISTICS = ("grain", "antilag", "lag", "period", *LOCAL_STATISTICS)
 """What is tested of an image's noise, as a whole and in its regions; see :mod:`i2r.typicality`."""
 BANDS = 16
 """Bands of the spectrum, of even width from zero to the Nyquist frequency."""
@@ -42,7 +42,7 @@ class Calibration:
     """What the noise of clean photographs looks like to one prior.
 
     Attributes:
-        level: noise level at which scale, lag and period are measured.
+        level: noise level at which grain, lag and period are measured.
         damage_level: noise level at which tails and streaks are measured.
         clean: spread of every statistic over clean photographs.
         entry_scale: for increasing noise levels, the log robust scale of photographs that hold noise of just

@@ -297,7 +297,7 @@ class Restorer:
         # Noise drowns the other statistics. Low resolution by two looks like a grid, and a strong compression
         # like a blur: a table of steps tells them apart.
         everywhere, filled = seen.atypical - seen.where.keys(), x
-        if everywhere & {"scale", "antilag"}:
+        if everywhere & {"grain", "antilag"}:
             x = yield from remove_noise(x, grid, calibration, steps, strength)
         elif everywhere:
             compressed = "period" in everywhere

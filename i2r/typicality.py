@@ -7,9 +7,9 @@ noise of a known kind; whatever degraded an image shows as noise of another kind
 ============ ================================================== ==================================
 statistic    what it is                                         what makes it atypical
 ============ ================================================== ==================================
-scale        robust standard deviation                          added noise
+grain        log robust standard deviation, plus the antilag    added noise
 lag          correlation of neighbouring pixels, where sharpest blur, low resolution
-antilag      the same, with its sign turned                     noise so strong that it poses as texture
+antilag      opposition of neighbouring pixels, where least     noise so strong that it poses as texture
 period       steps at one phase of an 8-pixel grid              JPEG blocks
 tails        far outliers among their neighbours                dead pixels, salt and pepper
 streaks      noise along bright lines of one direction          rain, scratches
@@ -49,6 +49,7 @@ WINDOW = 11
 
 _MAD_TO_STD = 0.6744897501960817  # the median of |n| for n of N(0, 1)
 _SHARPEST = 0.2  # quantile over patches: a photograph in focus is sharp somewhere, a blurred one nowhere
+_SMOOTHEST = 0.8
 _FAINTEST_POWER = 3e-5  # streaks below this are nothing
 _SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3
 _TAIL = 0.98  # quantile over pixels: damage of a fiftieth of them shows, a few glints do not
@@ -95,15 +96,32 @@ def damaged(magnitude: Tensor) -> Tensor:
 
 
 def lag_correlation(eps: Tensor) -> float:
-    """Correlation of neighbouring pixels in the sharper ones of the patches that hold most of the noise.
+    """How much neighbouring pixels agree in the sharper patches; in [-1, 1].
 
-    The larger one of across and down, in [-1, 1].
+    The largest one of across, down and both diagonals, since a camera may move along any of them.
     """
-    inner = eps[:, 1:, 1:]
-    products = torch.stack([inner * eps[:, 1:, :-1], inner * eps[:, :-1, 1:], inner.square()]).mean(dim=1)
-    across, down, power = F.avg_pool2d(products, PATCH).flatten(1)
-    correlation = torch.maximum(across, down) / (power + 1e-12)
-    return correlation[power >= power.median()].quantile(_SHARPEST).item()
+    return _correlations(eps).amax(dim=0).quantile(_SHARPEST).item()
+
+
+def lag_opposition(eps: Tensor) -> float:
+    """How much neighbours across and down oppose each other, even in the smoother patches; in [-1, 1].
+
+    Textures agree somewhere. Strong noise that is read at a low level agrees nowhere.
+    """
+    return -_correlations(eps)[:2].amax(dim=0).quantile(_SMOOTHEST).item()
+
+
+def _correlations(eps: Tensor) -> Tensor:
+    """Correlation with the neighbour across, down and along both diagonals.
+
+    Returns (4, N): of the N patches that hold most of the noise.
+    """
+    inner = eps[:, 1:, 1:-1]
+    neighbours = eps[:, 1:, :-2], eps[:, :-1, 1:-1], eps[:, :-1, :-2], eps[:, :-1, 2:]
+    products = torch.stack([inner * other for other in (*neighbours, inner)]).mean(dim=1)
+    patches = F.avg_pool2d(products, PATCH).flatten(1)
+    power = patches[-1]
+    return (patches[:-1] / (power + 1e-12))[:, power >= power.median()]
 
 
 def grid_period(eps: Tensor) -> float:
@@ -147,7 +165,7 @@ class Measurement:
     """The statistics of an image's noise, each on a scale on which clean photographs are about normal.
 
     Attributes:
-        whole: scale, lag, antilag and period.
+        whole: grain, lag, antilag and period.
         local: tails and streaks of every region, in the order of :func:`regions`.
     """
 
@@ -177,12 +195,13 @@ def measure(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
         eps: (C, H, W), its noise at the calibration's ``level``.
         noise: (C, H, W), its noise at the calibration's ``damage_level``, in units of the range.
     """
-    lag = lag_correlation(eps)
+    antilag = lag_opposition(eps)
     return Measurement(
         whole={
-            "scale": log_scale(eps),
-            "lag": lag,
-            "antilag": -lag,
+            # Textures are strong as well, but their neighbours agree.
+            "grain": log_scale(eps) + antilag,
+            "lag": lag_correlation(eps),
+            "antilag": antilag,
             "period": log_period(eps),
         },
         local=[

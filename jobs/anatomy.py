@@ -39,7 +39,7 @@ _COLUMNS = ("before", "after", "what changed")
 _REGION_COLOURS = {"tails": "#00b4ff", "streaks": "#ffb000"}
 _MOVED = np.array([1.0, 0.1, 0.5], np.float32)
 _MEANING = {
-    "scale": "noise is strong",
+    "grain": "noise is strong",
     "lag": "neighbours alike",
     "antilag": "neighbours opposed",
     "period": "8-pixel blocks",

@@ -17,6 +17,7 @@ from i2r.typicality import (
     discoveries,
     grid_period,
     lag_correlation,
+    lag_opposition,
     measure,
     outlier_ratio,
     regions,
@@ -49,6 +50,7 @@ def test_white_noise_is_neutral(seed: int) -> None:
     eps = _white(seed)
     assert robust_scale(eps) == pytest.approx(1, abs=0.02)
     assert lag_correlation(eps) == pytest.approx(0, abs=0.1)
+    assert lag_opposition(eps) == pytest.approx(0, abs=0.15)
     assert grid_period(eps) == pytest.approx(1, abs=0.05)
     ratio = outlier_ratio(_magnitude(eps))
     assert ratio.shape == (128, 128)
@@ -57,9 +59,9 @@ def test_white_noise_is_neutral(seed: int) -> None:
 
 
 @pytest.mark.parametrize("factor", [1.5, 4.0])
-def test_stronger_noise_moves_the_scale_alone(factor: float) -> None:
+def test_stronger_noise_moves_the_grain_alone(factor: float) -> None:
     white, strong = _measure(_white()), _measure(factor * _white())
-    assert strong["scale"] - white["scale"] == pytest.approx(math.log(factor), abs=1e-4)
+    assert strong["grain"] - white["grain"] == pytest.approx(math.log(factor), abs=1e-4)
     assert strong["lag"] == pytest.approx(white["lag"], abs=1e-4)
     assert strong["period"] == pytest.approx(white["period"], abs=1e-4)
     assert strong["tails"] == pytest.approx(white["tails"], abs=0.1)
@@ -69,7 +71,7 @@ def test_specks_move_the_tails() -> None:
     hit = torch.rand(128, 128, generator=torch.Generator().manual_seed(1)) < 0.04
     white, specked = _measure(_white()), _measure(torch.where(hit, 10.0, _white()))
     assert specked["tails"] > white["tails"] + 1
-    assert specked["scale"] == pytest.approx(white["scale"], abs=0.1)
+    assert specked["grain"] == pytest.approx(white["grain"], abs=0.1)
     assert specked["lag"] == pytest.approx(white["lag"], abs=0.15)
     assert specked["period"] == pytest.approx(white["period"], abs=0.2)
 
@@ -86,15 +88,24 @@ def test_smoothing_moves_the_lag() -> None:
     white, lagged = _measure(_white()), _measure(smooth / smooth.std())
     # A box of three pixels: neighbours share two of them.
     assert lagged["lag"] == pytest.approx(2 / 3, abs=0.1)
-    assert lagged["scale"] == pytest.approx(white["scale"], abs=0.1)
+    assert lagged["grain"] - lagged["antilag"] == pytest.approx(white["grain"] - white["antilag"], abs=0.1)
     assert lagged["period"] == pytest.approx(white["period"], abs=0.15)
 
 
-def test_lag_sees_one_direction() -> None:
+@pytest.mark.parametrize("line", [torch.ones(1, 5), torch.ones(5, 1), torch.eye(5), torch.eye(5).flip(1)])
+def test_lag_sees_one_direction(line: Tensor) -> None:
     """Motion blurs along one direction only."""
-    for kernel in ((1, 5), (5, 1)):
-        smooth = F.avg_pool2d(_white(side=140), kernel, stride=1)
-        assert lag_correlation(smooth) == pytest.approx(0.8, abs=0.1)
+    smooth = F.conv2d(_white(side=140)[:, None], line[None, None] / 5)[:, 0]
+    assert lag_correlation(smooth) == pytest.approx(0.8, abs=0.1)
+
+
+def test_opposition_sees_noise_and_no_texture() -> None:
+    """Differences of white noise oppose their neighbours, and a texture beside them does not."""
+    white = _white(side=129)
+    opposed = white[:, 1:, 1:] - white[:, :-1, 1:] - white[:, 1:, :-1] + white[:, :-1, :-1]
+    assert lag_opposition(opposed) == pytest.approx(0.5, abs=0.15)
+    half = torch.cat([opposed[..., :64], 6 * F.avg_pool2d(_white(side=130), 3, stride=1)[..., 64:]], dim=-1)
+    assert lag_opposition(half) < 0
 
 
 @pytest.mark.parametrize("phase", [0, 3, 7])
