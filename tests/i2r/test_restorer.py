@@ -27,6 +27,7 @@ from i2r.degradation import (
 from i2r.errors import PriorError
 from i2r.folder import built_in_priors
 from i2r.metrics import psnr
+from i2r.tiling import TileGrid
 from i2r.trace import Trace
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "benchmarks" / "photographs"
@@ -89,7 +90,7 @@ def test_noise_is_removed(restorer: Restorer, name: str) -> None:
     restoration = _restore(restorer, noisy)
     np.testing.assert_array_equal(noisy, before)
     assert restoration.outcome is Outcome.RESTORED
-    assert "scale" in restoration.atypical
+    assert "grain" in restoration.atypical
     assert psnr(restoration.image, clean) > psnr(noisy, clean) + 7
     assert restoration.image.shape == noisy.shape
     assert restoration.image.dtype == np.float32
@@ -269,6 +270,30 @@ def test_grey_stays_grey(restorer: Restorer) -> None:
     assert restoration.outcome is Outcome.RESTORED
     assert restoration.image.shape == (96, 96, 1)
     assert psnr(restoration.image, clean) > psnr(dead, clean) + 3
+
+
+def test_tiles_leave_no_seam(prior: Prior) -> None:
+    """Against the same image in one piece, the error grows where tiles meet no more than elsewhere."""
+    clean = _photograph(CROPS[0])
+    noisy = gaussian_noise(clean, np.random.default_rng(0))
+    whole, tiled = (
+        np.square(_restore(Restorer(prior, RestoreSettings(tile=side)), noisy).image - clean).mean(axis=2)
+        for side in (192, 64)
+    )
+    met = np.zeros(clean.shape[:2], bool)
+    for start in TileGrid(192, 192, 64, 16).rows[1:]:
+        met[start : start + 16] = met[:, start : start + 16] = True
+    assert tiled[met].mean() / whole[met].mean() < 1.05 * tiled[~met].mean() / whole[~met].mean()
+
+
+@pytest.mark.parametrize("brightness", [0.1, 0.5, 0.9])
+def test_flat_areas_keep_their_brightness(small_tiles: Restorer, brightness: float) -> None:
+    noise = np.random.default_rng(0).standard_normal((96, 96, 3), np.float32)
+    noisy = np.float32(brightness) + np.float32(5 / 255) * noise
+    restoration = _restore(small_tiles, noisy)
+    assert restoration.outcome is Outcome.RESTORED
+    before, after = (x.reshape(4, 24, 4, 24, 3).mean(axis=(1, 3)) for x in (noisy, restoration.image))
+    assert np.abs(after - before).max() < 1 / 255
 
 
 @pytest.mark.parametrize("channels", [1, 3])
