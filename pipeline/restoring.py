@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 PIXELS_TOGETHER = 16 << 20
-"""Most pixels of the images that are restored at once: some 2 GB, and enough to fill any batch of tiles."""
+"""Most pixels of the images restored at once, which fill any batch of tiles: 3 GB, or 11 of blurred ones
+(benchmarks/canvas.md)."""
 
 
 @dataclass(frozen=True)
