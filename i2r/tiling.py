@@ -106,12 +106,13 @@ class FixedShapeEvaluator:
 
     def eps(self, tiles: Tensor, sigmas: Tensor) -> Tensor:
         """Predict the noise in (N, C, tile, tile), each tile at its own level of ``sigmas`` (N,)."""
-        predicted = []
-        for chunk, levels in zip(tiles.split(self.batch), sigmas.split(self.batch), strict=True):
+        predicted = torch.empty_like(tiles)
+        chunks = tiles.split(self.batch), sigmas.split(self.batch), predicted.split(self.batch)
+        for chunk, levels, out in zip(*chunks, strict=True):
             missing = self.batch - len(chunk)
             full = F.pad(chunk, (0, 0, 0, 0, 0, 0, 0, missing))
-            predicted.append(self.prior.eps(full, F.pad(levels, (0, missing), value=1.0))[: len(chunk)])
-        return torch.cat(predicted)
+            out.copy_(self.prior.eps(full, F.pad(levels, (0, missing), value=1.0))[: len(chunk)])
+        return predicted
 
 
 def gather_tiles(grids: Sequence[TileGrid], canvases: Sequence[Tensor]) -> tuple[Tensor, list[int]]:

@@ -118,7 +118,7 @@ def _correlations(eps: Tensor) -> Tensor:
     """
     inner = eps[:, 1:, 1:-1]
     neighbours = eps[:, 1:, :-2], eps[:, :-1, 1:-1], eps[:, :-1, :-2], eps[:, :-1, 2:]
-    products = torch.stack([inner * other for other in (*neighbours, inner)]).mean(dim=1)
+    products = torch.stack([(inner * other).mean(dim=0) for other in (*neighbours, inner)])
     patches = F.avg_pool2d(products, PATCH).flatten(1)
     power = patches[-1]
     return (patches[:-1] / (power + 1e-12))[:, power >= power.median()]
