@@ -70,7 +70,7 @@ def test_a_slow_answer_is_waited_for(proxy: FaultyProxy, bucket: str) -> None:
     assert proxy.seen[Fault.SLOW] == 1
 
 
-@pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.THROTTLED, Fault.HALF])
+@pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.HALF])
 def test_a_store_that_stays_away_is_given_up_within_bounds(
     proxy: FaultyProxy, bucket: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
