@@ -74,11 +74,12 @@ def test_a_prior_is_calibrated_in_its_folder(folder: Path, tmp_path: Path) -> No
         Image.fromarray(small).resize((420, 420), Image.Resampling.BICUBIC).save(
             tmp_path / "photos" / f"{name}.png"
         )
+    before = Calibration.load(folder)
     (folder / "calibration.json").write_text("{}")  # as of another version
     assert "i2r priors calibrate" in refused(run("check", folder))
     command = ["calibrate", folder, "--data", tmp_path / "photos", "--side", "32"]
     assert run(*command, "--crops", "13").exit_code == 0
-    assert Calibration.load(folder).gray is not None
+    assert Calibration.load(folder) != before
     assert "crops are too few" in refused(run(*command, "--crops", "5"))
     assert "give 256 or less" in refused(run(*command[:-1], "300"))
     assert "no photograph" in refused(run(*command[:3], tmp_path / "prior" / "unet"))

@@ -70,16 +70,21 @@ def test_a_slow_answer_is_waited_for(proxy: FaultyProxy, bucket: str) -> None:
     assert proxy.seen[Fault.SLOW] == 1
 
 
-def test_a_store_that_stays_away_is_given_up_within_bounds(proxy: FaultyProxy, bucket: str) -> None:
+@pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.THROTTLED, Fault.HALF])
+def test_a_store_that_stays_away_is_given_up_within_bounds(
+    proxy: FaultyProxy, bucket: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault is not Fault.UNAVAILABLE:
+        monkeypatch.setattr(storage, "FIRST_PAUSE", 0.01)
     store = open_store(f"{bucket}/dest")
     store.write("a.bin", b"content" * 100)
-    proxy.plan = first(10**6, Fault.UNAVAILABLE, "GET")
+    proxy.plan = first(10**6, fault, "GET")
     start = time.monotonic()
     with pytest.raises(ItemError, match="given up after") as caught:
         store.read("a.bin")
     assert caught.value.code is ErrorCode.STORAGE
     assert time.monotonic() - start < MOST_SECONDS
-    assert 3 <= proxy.seen[Fault.UNAVAILABLE] <= MOST_REQUESTS
+    assert 3 <= proxy.seen[fault] <= MOST_REQUESTS
 
 
 @pytest.mark.usefixtures("ray_here")
