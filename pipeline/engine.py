@@ -1,13 +1,14 @@
 """Ray: started quietly where there is none, and one pass of images through the stages as rows.
 
 A dead actor costs the batch that it held, once more after one repetition; whatever is lost that way is
-missing from the rows, and the caller tries it again in smaller groups.
+missing from the rows, and the caller tries it again, each image alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import queue
 import re
@@ -42,6 +43,8 @@ SERVING_CPUS = 2
 """Logical CPUs for the stages beside the model, on top of the model's own: they mostly wait."""
 GROWTH = 4
 """Times the models that there are to begin with: what the stages beside them are prepared to serve."""
+SERVED = 64
+"""Images for which one more process beside the models is worth its start."""
 
 _SWITCHES = {
     "RAY_AUTH_MODE": "disabled",  # or it leaves a token in the home, and asks for it later
@@ -71,11 +74,37 @@ class Machines:
     cpus: int
     gpus: int
 
-    @property
-    def serving(self) -> int:
-        """Most processes of each of the stages before and behind the models."""
+    def models(self, batches: int) -> tuple[int, int]:
+        """Models to begin with, and the most, for so many batches."""
+        return min(self.workers, batches), min(self.most or batches, batches)
+
+    def serving(self, images: int) -> int:
+        """Most processes of each of the stages before and behind the models, for so many images."""
         models = self.most or GROWTH * self.workers
-        return 4 * models if self.gpus else min(models, max(SERVING_CPUS, models // 4))
+        room = 4 * models if self.gpus else min(models, max(SERVING_CPUS, models // 4))
+        return min(room, math.ceil(images / SERVED))
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What goes through the stages at once.
+
+    Attributes:
+        parts: keys of pending inputs at the destination.
+        images: how many they hold, at least one.
+        group: most images in one batch.
+        alone: no process is given a batch while it has another: what is lost has killed its process itself.
+    """
+
+    parts: Sequence[str]
+    images: int
+    group: int
+    alone: bool = False
+
+    @property
+    def batches(self) -> int:
+        """How many there are of them, about."""
+        return math.ceil(self.images / self.group)
 
 
 @contextlib.contextmanager
@@ -192,16 +221,15 @@ class ReadPending:
 
 
 def restored_rows(
-    job: Job, parts: Sequence[str], factory: RestorerFactory, machines: Machines, group: int
+    job: Job, work: Pass, factory: RestorerFactory, machines: Machines
 ) -> Iterator[pa.Table | None]:
     """Send inputs through the stages: rows as they come, None when none came for a second.
 
     Args:
         job: what the stages know.
-        parts: keys of pending inputs at the destination.
+        work: the inputs.
         factory: makes the restorer in each actor.
         machines: what there is for the models.
-        group: most images in one batch.
 
     Raises:
         RunError: the pass could not go on.
@@ -210,7 +238,7 @@ def restored_rows(
         with warnings.catch_warnings():
             # there is no other way yet to bound the retries
             warnings.simplefilter("ignore", DeprecationWarning)
-            dataset = _dataset(job, parts, factory, machines, group)
+            dataset = _dataset(job, work, factory, machines)
         tables: queue.Queue[pa.Table | BaseException | None] = queue.Queue(_WAITING_TABLES)
         over = threading.Event()
         thread = threading.Thread(target=_pump, args=(dataset, tables, over), name="rows", daemon=True)
@@ -232,16 +260,19 @@ def restored_rows(
             thread.join(_PATIENCE)
 
 
-def _dataset(job: Job, parts: Sequence[str], factory: RestorerFactory, machines: Machines, group: int) -> Any:
+def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines) -> Any:
     """The plan of one pass. Groups of images are formed before anything is fetched, mixed sizes together."""
     import ray.data
 
+    models, most = machines.models(work.batches)
+    serving = {"min_size": 1, "max_size": machines.serving(work.images)}
+    waiting = {"max_tasks_in_flight_per_actor": 1} if work.alone else {}
     # The stages beside the model ask for no CPU: where models and tenths of stages take all of every node, as
     # on small nodes or after one has died, the regrouping would wait for a whole one for ever.
     grouped = (
-        ray.data.from_items([{"part": part} for part in parts])
+        ray.data.from_items([{"part": part} for part in work.parts])
         .map_batches(ReadPending(job.dest).__call__, batch_size=1, num_cpus=0)
-        .repartition(target_num_rows_per_block=group)
+        .repartition(target_num_rows_per_block=work.group)
     )
     grouped._logical_plan.dag.ray_remote_args["num_cpus"] = 0  # `repartition` has no argument for it
     return (
@@ -250,17 +281,17 @@ def _dataset(job: Job, parts: Sequence[str], factory: RestorerFactory, machines:
             fn_constructor_args=(job,),
             batch_size=None,
             batch_format="numpy",
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=machines.serving),
+            compute=ray.data.ActorPoolStrategy(**serving, **waiting),
             num_cpus=0,
             **_RETRIES,
         )
         .map_batches(
             RestoreItems,
             fn_constructor_args=(factory,),
-            batch_size=group if machines.gpus else None,
+            batch_size=work.group if machines.gpus else None,
             batch_format="numpy",
             compute=ray.data.ActorPoolStrategy(
-                min_size=machines.workers, max_size=machines.most, max_tasks_in_flight_per_actor=2
+                min_size=models, max_size=most, **({"max_tasks_in_flight_per_actor": 2} | waiting)
             ),
             num_cpus=machines.cpus,
             num_gpus=machines.gpus,
@@ -271,7 +302,7 @@ def _dataset(job: Job, parts: Sequence[str], factory: RestorerFactory, machines:
             fn_constructor_args=(job,),
             batch_size=None,
             batch_format="numpy",
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=machines.serving),
+            compute=ray.data.ActorPoolStrategy(**serving, **waiting),
             num_cpus=0,
             **_RETRIES,
         )

@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 
 LOST_TO_WORRY = 64
 """Inputs that must be lost with dead processes before their share can stop the run."""
-SHRINK = 8
-"""By how much the groups of lost inputs shrink from one attempt to the next."""
-
 PRUNABLE_NAMED = 50
 """Objects that a dry run names as prunable; the rest is counted."""
 
@@ -253,22 +250,21 @@ class Run:
         writer: ManifestWriter,
         machines: Machines | None,
     ) -> str | None:
-        """Restore what is pending, then what was lost, in ever smaller groups; why it stopped early."""
-        from pipeline.engine import images_per_batch, ray_session, restored_rows
+        """Restore what is pending, then what was lost, each alone; why it stopped early."""
+        from pipeline.engine import Pass, images_per_batch, ray_session, restored_rows
         from pipeline.telemetry import RunTelemetry
 
         first, total = self._tally, self._tally.pending
         self._tell("starting Ray")
         session = nullcontext(machines) if machines else ray_session(self._settings, self._address)
         with session as machines:
-            group = images_per_batch(self._settings, total, machines)
             telemetry = RunTelemetry(self._id)
             self._started = time.monotonic()
-            attempt = 1
-            while parts:
+            attempt, work = 1, Pass(parts, total, images_per_batch(self._settings, total, machines))
+            while work.parts:
                 job, ended_before = self._job(lease.epoch, attempt), self._handled
                 try:
-                    for table in restored_rows(job, parts, self._factory, machines, group):
+                    for table in restored_rows(job, work, self._factory, machines):
                         if table is not None:
                             self._take(table, writer)
                         writer.flush_if_due()
@@ -281,15 +277,14 @@ class Run:
                     writer.flush()
                     # Nothing waits for this pass any more.
                     telemetry.record(self._handled, self._counts[Status.FAILED], 0)
-                if self._handled >= total:
+                if (left := total - self._handled) <= 0:
                     break
                 self._check_lost(total, attempt)
                 parts = self._lost(listing, lease.epoch, attempt + 1)
-                # What waited in a process that another image killed is lost with it, even when all go alone.
-                if group == 1 and attempt > 1 and self._handled == ended_before:
+                if work.alone and self._handled == ended_before:
                     self._give_up(parts, job, writer)
                     break
-                group, attempt = max(1, group // SHRINK), attempt + 1
+                attempt, work = attempt + 1, Pass(parts, left, group=1, alone=True)
         self._tally = first
         return None
 

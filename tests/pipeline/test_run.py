@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("ray_here")
 
 
 def restore(source: Path | str, dest: Path | str, kind: StandIn | None = None, **settings: Any) -> RunSummary:
-    run_settings = RunSettings.model_validate({"batch": 4, **settings})
+    run_settings = RunSettings.model_validate({"batch": 4, "workers": 1, **settings})
     return restore_dataset(str(source), str(dest), run_settings, restorer_factory=kind or StandIn())
 
 
