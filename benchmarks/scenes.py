@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,10 +27,30 @@ from i2r.degradation import (
 
 SEED = 20250321
 PHOTOGRAPHS = Path(__file__).parent / "photographs"
+SEPIA_LIGHT, SEPIA_DARK = np.float32([1.0, 0.93, 0.78]), np.float32([0.12, 0.07, 0.03])
+"""What white and black have become on an old print."""
 
 
 def leave_alone(image: FloatImage, rng: np.random.Generator) -> FloatImage:
     return image
+
+
+def in_colour(image: FloatImage) -> FloatImage:
+    return image
+
+
+def in_gray(image: FloatImage) -> FloatImage:
+    return image.mean(axis=-1, keepdims=True)
+
+
+def in_sepia(image: FloatImage) -> FloatImage:
+    return SEPIA_DARK + (SEPIA_LIGHT - SEPIA_DARK) * in_gray(image)
+
+
+def sepia_grain(image: FloatImage, rng: np.random.Generator, *, sigma: float) -> FloatImage:
+    """Grain of a print, which is toned as its picture is; ``sigma`` is that of the gray picture."""
+    grain = rng.normal(0, sigma, (*image.shape[:2], 1)).astype(np.float32)
+    return np.clip(image + (SEPIA_LIGHT - SEPIA_DARK) * grain, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -41,13 +61,13 @@ class Row:
         degrade: from the clean to the degraded image.
         forms: what the partially blind setting is told; empty where there is nothing to tell.
         blur: whether the image is convolved with one kernel.
-        gray: whether the mean of the photograph's channels is degraded, and is what to come back to.
+        photographed: how the photograph looks before it is degraded, which is what to come back to.
     """
 
     degrade: Degradation
     forms: str = ""
     blur: bool = False
-    gray: bool = False
+    photographed: Callable[[FloatImage], FloatImage] = in_colour
 
 
 ROWS: Mapping[str, Row] = {
@@ -71,8 +91,10 @@ ROWS: Mapping[str, Row] = {
     "dead pixels 2 %": Row(partial(dead_pixels, fraction=0.02), "mask"),
     "salt and pepper 2 %": Row(partial(salt_and_pepper, fraction=0.02), "mask"),
     "salt and pepper 5 %": Row(partial(salt_and_pepper, fraction=0.05), "mask"),
-    "gray noise 10/255": Row(partial(gaussian_noise, sigma=10 / 255), "noise", gray=True),
-    "gray noise 25/255": Row(partial(gaussian_noise, sigma=25 / 255), "noise", gray=True),
+    "gray noise 10/255": Row(partial(gaussian_noise, sigma=10 / 255), "noise", photographed=in_gray),
+    "gray noise 25/255": Row(partial(gaussian_noise, sigma=25 / 255), "noise", photographed=in_gray),
+    "sepia grain 10/255": Row(partial(sepia_grain, sigma=10 / 255), "noise", photographed=in_sepia),
+    "sepia grain 25/255": Row(partial(sepia_grain, sigma=25 / 255), "noise", photographed=in_sepia),
 }
 
 
@@ -97,7 +119,7 @@ class Case:
     @cached_property
     def clean(self) -> FloatImage:
         """What to come back to, (H, W, C) in [0, 1]."""
-        return rounded(self.colour.mean(axis=-1, keepdims=True)) if self.how.gray else self.colour
+        return rounded(self.how.photographed(self.colour))
 
     @cached_property
     def degraded(self) -> FloatImage:

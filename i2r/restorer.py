@@ -38,6 +38,7 @@ from i2r.rectification import (
 from i2r.sampling import Process, Query, counted, drive
 from i2r.settings import SMALLEST_TILE, TILE_STEP, RestoreSettings
 from i2r.tiling import FixedShapeEvaluator, TileGrid
+from i2r.toning import Toning, find_toning
 from i2r.trace import Look, Screening, Trace
 from i2r.typicality import SMALLEST_SIDE, discoveries, measure, regions
 
@@ -170,28 +171,21 @@ class Restorer:
         """
         nothing = [None] * len(images)
         extras = zip(tables or nothing, protected or nothing, traces or nothing, strict=True)
-        tensors, processes = [], []
-        for image, _, (told, mask, trace) in zip(images, seeds, extras, strict=True):
-            tensors.append(self._to_tensor(image))
-            kept = _checked_mask(mask, image)
-            processes.append(self._restore(image, tensors[-1], self._grid(image), told, kept, trace))
-        results: dict[int, Restoration] = {}
-        for channels in (1, 3):  # what is evaluated together has one shape
-            group = [index for index, tensor in enumerate(tensors) if len(tensor) == channels]
-            canvases = [self.space.grid(self._grid(images[index])) for index in group]
-            restored = drive([processes[index] for index in group], canvases, self.evaluator)
-            results |= zip(group, restored, strict=True)
-        return [results[index] for index in range(len(images))]
+        processes = [
+            self._restore(image, self._grid(image), told, _checked_mask(mask, image), trace)
+            for image, _, (told, mask, trace) in zip(images, seeds, extras, strict=True)
+        ]
+        return drive(processes, [self.space.grid(self._grid(image)) for image in images], self.evaluator)
 
     def _restore(
         self,
         image: NDArray[np.float32],
-        tensor: Tensor,
         pixels: TileGrid,
         tables: JpegTables | None,
         protected: NDArray[np.bool_],
         trace: Trace | None,
     ) -> Process[Restoration]:
+        tensor = self._to_tensor(image)
         if not tensor.isfinite().all():
             return Restoration(Outcome.FAILED, image, message="the image holds values that are not finite")
         y = self.space.encode(pixels.pad(tensor), pixels)
@@ -248,8 +242,9 @@ class Restorer:
         trace: Trace | None,
     ) -> Process[tuple[Correction, Screening, Screening]]:
         """Screen, correct what may be, and screen the outcome."""
+        toning, before = yield from self._look(y, grid, trace)
+        y = toning.luma if toning else y
         calibration = self._calibration_of(y)
-        before = yield from self._screen(y, grid, calibration, trace)
         if self.settings.told:
             x, mask, parameters = yield from self._reconstruct(y, grid, calibration, known)
         else:
@@ -258,7 +253,23 @@ class Restorer:
             kept = grid.pad(torch.from_numpy(protected).to(y.device)[None])[0]
             x, mask = torch.where(kept, y, x), mask & ~kept
         after = (yield from self._screen(x, grid, calibration, trace)) if mask.any() else before
-        return (x, mask, parameters), before, after
+        return (toning.apply(x) if toning else x, mask, parameters), before, after
+
+    def _look(
+        self, y: Tensor, grid: TileGrid, trace: Trace | None
+    ) -> Process[tuple[Toning | None, Screening]]:
+        """Screen an image; where it is a toned one and noisy, as the gray picture that it is.
+
+        Of anything else the colours tell more, though they be equal: the prior knows colour best.
+        """
+        toning = find_toning(y) if self.calibration.gray is not None and len(y) == 3 else None
+        if toning is not None:
+            seen = yield from self._screen(toning.luma, grid, self._calibration_of(toning.luma), trace)
+            if seen.noisy and not seen.where:
+                return toning, seen
+            if trace is not None:
+                trace.looks.clear()
+        return None, (yield from self._screen(y, grid, self._calibration_of(y), trace))
 
     def _reconstruct(
         self, y: Tensor, grid: TileGrid, calibration: Calibration, known: Sequence[Jpeg]
@@ -297,7 +308,7 @@ class Restorer:
         # Noise drowns the other statistics. Low resolution by two looks like a grid, and a strong compression
         # like a blur: a table of steps tells them apart.
         everywhere, filled = seen.atypical - seen.where.keys(), x
-        if everywhere & {"grain", "antilag"}:
+        if seen.noisy:
             x = yield from remove_noise(x, grid, calibration, steps, strength)
         elif everywhere:
             compressed = "period" in everywhere

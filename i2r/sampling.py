@@ -79,7 +79,8 @@ def drive(
     """Run one process per image to its end, sharing network batches between the images.
 
     Every process's open query is evaluated in each round, so that images of different sizes and depths
-    fill batches together. Returns the results in order.
+    fill batches together; gray canvases among themselves, since what is evaluated together has one shape.
+    Returns the results in order.
     """
     results: dict[int, T] = {}
     queries: dict[int, Query] = {}
@@ -94,14 +95,16 @@ def drive(
     for index in range(len(processes)):
         advance(index, None)
     while queries:
-        open_queries = list(queries.items())
-        tiles, counts = gather_tiles(
-            [grids[i] for i, _ in open_queries], [query.x for _, query in open_queries]
-        )
-        sigmas = torch.cat(
-            [tiles.new_full((n,), q.sigma) for (_, q), n in zip(open_queries, counts, strict=True)]
-        )
-        predicted = evaluator.eps(tiles, sigmas).split(counts)
-        for (index, _), part in zip(open_queries, predicted, strict=True):
-            advance(index, grids[index].blend(part))
+        by_channels: dict[int, list[int]] = {}
+        for index, query in queries.items():
+            by_channels.setdefault(len(query.x), []).append(index)
+        for together in by_channels.values():
+            asked = [queries[index] for index in together]
+            tiles, counts = gather_tiles([grids[index] for index in together], [query.x for query in asked])
+            sigmas = torch.cat(
+                [tiles.new_full((n,), query.sigma) for query, n in zip(asked, counts, strict=True)]
+            )
+            predicted = evaluator.eps(tiles, sigmas).split(counts)
+            for index, part in zip(together, predicted, strict=True):
+                advance(index, grids[index].blend(part))
     return [results[index] for index in range(len(processes))]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2r.calibration_file import Calibration
-from i2r.typicality import Region, typicality
+from i2r.typicality import NOISE, Region, typicality
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Screening:
     p_values: Mapping[str, float] = field(default_factory=dict)
     atypical: frozenset[str] = frozenset()
     where: Mapping[str, Sequence[Region]] = field(default_factory=dict)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether there is noise all over it."""
+        return not self.atypical.isdisjoint(NOISE)
 
     @property
     def typicality(self) -> float:

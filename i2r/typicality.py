@@ -37,6 +37,8 @@ from i2r.streaks import find_streaks
 
 Name = TypeVar("Name", bound=Hashable)
 
+NOISE = frozenset({"grain", "antilag"})
+"""The statistics that noise makes atypical."""
 GRID = 8
 PATCH = 16
 """Side of the patches that are looked at one by one, in pixels."""

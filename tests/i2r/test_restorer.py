@@ -257,6 +257,18 @@ def test_noise_in_grey_images_is_removed(restorer: Restorer, channels: int) -> N
     assert psnr(restoration.image[..., :1], clean) > psnr(noisy, clean) + 6
 
 
+def test_noise_in_a_toned_photograph_is_removed_and_the_tones_stay(prior: Prior) -> None:
+    clean = _photograph("dust-bowl")[:96, :96]
+    grain = np.random.default_rng(0).normal(0, 12 / 255, (96, 96, 1)).astype(np.float32)
+    noisy = np.clip(clean + grain, 0, 1)
+    result = _restore(Restorer(prior), noisy)
+    assert result.outcome is Outcome.RESTORED
+    assert psnr(result.image, clean) > psnr(noisy, clean) + 2.5
+    tones = (clean[..., channel] - clean[..., 1] for channel in (0, 2))
+    for channel, tone in zip((0, 2), tones, strict=True):
+        assert np.abs((result.image[..., channel] - result.image[..., 1]).mean() - tone.mean()) < 1 / 255
+
+
 def test_blocks_in_grey_images_do_not_get_worse(restorer: Restorer) -> None:
     clean = _crop(CROPS[0]).mean(axis=2, keepdims=True)
     blocky = jpeg(clean, quality=10)

@@ -1,0 +1,77 @@
+"""Monochrome photographs whose file has colour: sepia, yellowed, or toned otherwise.
+
+All of their channels are one picture, each through a curve of its own. Their grain is equal in the channels
+as well, which a prior of colour takes for texture: it is seen, and removed, in the picture alone, and the
+change goes through the curves into every channel. What the curves do not explain, such as a stain, stays.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_LUMA = 0.299, 0.587, 0.114  # ITU-R BT.601, as JPEG files have it
+_KNOTS = 33
+_MOST_COLOUR = 7 / 255  # of the range [-1, 1], root mean square
+_MOST_COLOUR_SHARE = 0.15  # of the picture's own contrast
+_SMOOTHNESS = 1e-4  # carries the curves over values that the picture does not have
+_RIDGE = 1e-9  # decides the slope at an image of one value
+_ENOUGH = 1 << 16  # pixels to fit the curves to
+
+
+@dataclass(frozen=True)
+class Toning:
+    """An image taken apart into one picture and the curves that tone it.
+
+    Attributes:
+        image: (3, H, W) in [-1, 1].
+        luma: (1, H, W) in [-1, 1], the picture.
+        curves: (3, 33), each channel's value at even steps of luma from -1 to 1, straight in between.
+    """
+
+    image: Tensor
+    luma: Tensor
+    curves: Tensor
+
+    def apply(self, luma: Tensor) -> Tensor:
+        """The image (3, H, W) when the picture has become ``luma``, (1, H, W)."""
+        return self.image + (_evaluate(self.curves, luma) - _evaluate(self.curves, self.luma))
+
+
+def find_toning(image: Tensor) -> Toning | None:
+    """The toning of an image, (3, H, W) in [-1, 1]; None where its colours are more than that."""
+    step = max(1, math.isqrt(image[0].numel() // _ENOUGH))
+    sample = image[:, ::step, ::step]
+    luma = _luma(sample)
+    low, share = _position(luma.flatten().double())
+    weights = torch.zeros(luma.numel(), _KNOTS, dtype=torch.float64, device=image.device)
+    weights.scatter_(1, low[:, None], 1 - share[:, None]).scatter_(1, low[:, None] + 1, share[:, None])
+    unit = torch.eye(_KNOTS, dtype=torch.float64, device=image.device)
+    bend = unit.diff(n=2, dim=0)
+    normal = weights.T @ weights / luma.numel() + _SMOOTHNESS * bend.T @ bend + _RIDGE * unit
+    target = weights.T @ sample.flatten(1).T.double() / luma.numel()
+    curves = torch.linalg.solve(normal, target).T.to(image.dtype)
+    colour = (sample - _evaluate(curves, luma)).square().mean(dim=(1, 2)).sqrt().max()
+    if colour > _MOST_COLOUR or colour > _MOST_COLOUR_SHARE * luma.std(correction=0):
+        return None
+    return Toning(image, _luma(image), curves)
+
+
+def _luma(image: Tensor) -> Tensor:
+    return torch.einsum("c,chw->hw", image.new_tensor(_LUMA), image)[None]
+
+
+def _position(luma: Tensor) -> tuple[Tensor, Tensor]:
+    """The knot below each value, and how far it is on the way to the next one."""
+    position = (luma.clamp(-1, 1) + 1) / 2 * (_KNOTS - 1)
+    low = position.long().clamp_max(_KNOTS - 2)
+    return low, position - low
+
+
+def _evaluate(curves: Tensor, luma: Tensor) -> Tensor:
+    """(3, H, W), what the curves make of (1, H, W)."""
+    low, share = _position(luma[0])
+    return torch.lerp(curves[:, low], curves[:, low + 1], share)
