@@ -16,7 +16,7 @@ from torch import Tensor
 
 from i2r.calibration_file import Calibration
 from i2r.clipping import unclip
-from i2r.forms import GaussianBlur
+from i2r.forms import GaussianBlur, Noise
 from i2r.sampling import Process, Query, denoise, generate, levels
 from i2r.spectrum import blur_width
 from i2r.streaks import Streaks, find_streaks, streak_mask
@@ -32,6 +32,10 @@ _ROUNDS = 2
 
 _BLOCK_LEVELS = (0.01, 0.25)  # the range of entry levels that the line over periods was fitted in
 _MILDEST_PERIOD = 0.25  # that of quality 85, the mildest that it was fitted on: below, entries fall to zero
+
+_ENTRY = 1.05  # times the noise: what noise is left shows more than what detail is lost
+_FAINT, _PLAIN = 0.036, 0.055  # 4 and 7 of 255: photographs have fainter noise and texture of their own
+_SMOOTHER = 1.5  # times white noise, when what the prior sees is more than that
 
 _SHARPEN_LEVELS = levels(0.03, 0.12, 2)
 _CAUTION = 0.85  # on the width: too narrow a kernel leaves some blur, too wide a one rings
@@ -106,8 +110,24 @@ def remove_noise(
     y: Tensor, grid: TileGrid, calibration: Calibration, steps: int, strength: float = 1.0
 ) -> Process[Tensor]:
     """Regenerate ``y``, an image, read as a sample at the level of its own noise, times ``strength``."""
-    level = yield from noise_level(y, grid, calibration)
+    level = yield from entry_level(y, grid, calibration)
     return unclip((yield from regenerate(y, strength * level, steps)), level)
+
+
+def entry_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[float]:
+    """The level of the noise of ``y``, an image.
+
+    White noise shows in the finest differences: what the prior takes for noise holds some texture, or lacks
+    what it takes for texture. Noise that is smoother shows to the prior only. Faint noise may be the
+    photograph's own, and is entered less deep.
+    """
+    known = list(calibration.entry_scale)
+    level = min(max(_ENTRY * Noise.start(grid.crop(y), calibration).level, known[0]), known[-1])
+    higher = next((other for other in known if other > _SMOOTHER * level), None)
+    if higher is not None and (yield from _excess(y, grid, calibration, higher)) > 0:
+        return (yield from noise_level(y, grid, calibration))
+    share = min(max((level - _FAINT) / (_PLAIN - _FAINT), 0.0), 1.0)
+    return known[0] + share * (level - known[0])
 
 
 def noise_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[float]:
@@ -117,20 +137,21 @@ def noise_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[
     read at a low level poses as texture, so that walking up from there would stop at once.)
     """
     known = list(calibration.entry_scale)
-
-    def excess(level: float) -> Process[float]:
-        return log_scale(grid.crop((yield Query(y, level)))) - calibration.entry_scale[level]
-
     index = min(bisect_left(known, calibration.damage_level), len(known) - 1)
-    here = yield from excess(known[index])
+    here = yield from _excess(y, grid, calibration, known[index])
     step = 1 if here >= 0 else -1
     while 0 <= index + step < len(known):
         before, index = here, index + step
-        here = yield from excess(known[index])
+        here = yield from _excess(y, grid, calibration, known[index])
         if (here >= 0) != (step > 0):
             share = before / (before - here)
             return known[index - step] * (known[index] / known[index - step]) ** share
     return known[index]
+
+
+def _excess(y: Tensor, grid: TileGrid, calibration: Calibration, level: float) -> Process[float]:
+    """How much stronger the noise of ``y`` is than noise of a calibrated level, in logarithms."""
+    return log_scale(grid.crop((yield Query(y, level)))) - calibration.entry_scale[level]
 
 
 def remove_blocks(

@@ -7,10 +7,12 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from image_models import GaussianImages
 from torch import Tensor
 
 from i2r.calibration_file import Calibration
+from i2r.forms import Noise
 from i2r.rectification import fill_damage, fill_streaks, regenerate, remove_blocks, remove_noise, sharpen
 from i2r.sampling import Process, counted, generate, levels
 from i2r.spectrum import log_band_power
@@ -123,6 +125,26 @@ def test_noise_beyond_the_calibrated_levels_is_read_at_their_end(
 ) -> None:
     asked = _levels_asked(smooth_images, remove_noise(waves + _noise(level), GRID, own_calibration, steps=3))
     assert asked[-3] == pytest.approx(0.02 if level == 0 else 0.8)
+
+
+def test_noise_as_faint_as_photographs_have_it_is_hardly_entered(
+    smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration
+) -> None:
+    for level, entry in ((0.03, 0.02), (0.06, 0.06)):
+        y = waves + _noise(level)
+        asked = _levels_asked(smooth_images, remove_noise(y, GRID, own_calibration, steps=5))
+        assert asked[-5] == pytest.approx(entry, rel=0.1)
+
+
+def test_smoother_noise_is_read_at_the_level_at_which_the_prior_sees_it(
+    smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration
+) -> None:
+    """Its finest differences tell a third of it."""
+    y = waves + F.avg_pool2d(F.pad(_noise(0.6), (0, 1, 0, 1), mode="reflect"), 2, stride=1)
+    white = Noise.start(y, own_calibration).level
+    asked = _levels_asked(smooth_images, remove_noise(y, GRID, own_calibration, steps=5))
+    assert white < 0.2
+    assert asked[-5] == pytest.approx(0.3, rel=0.2)
 
 
 def test_the_walk_to_the_noise_level_is_short(
