@@ -264,8 +264,8 @@ NOTES = (
     f"total variation the best of {len(TV_WEIGHTS)} weights counts, and of Richardson-Lucy, which is given "
     f"the true kernel, the best of {_or(RICHARDSON_LUCY_STOPS)} iterations: picked for each image with the "
     "original at hand, which nobody could blindly. Their seconds are those of all tries.",
-    "- Gray noise is added to the mean of the channels, and measured against it; the grain of a sepia print to "
-    "that picture before it is toned.",
+    "- Gray noise is added to the mean of the channels, and measured against it; the grain of a sepia print "
+    "to that picture before it is toned.",
     "- BIRD, DIIP and DreamClean have the same prior as ours. BIRD: ten steps, its best of "
     f"{_or(BIRD_STOPS)} iterations with the original at hand, given the true kernel of a blur and told "
     "nothing else. DIIP and DreamClean are written after their papers and not the authors' code: DIIP stops "
