@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from i2r.calibration_file import STATISTICS, Calibration, Spread
+from i2r.calibration_file import STATISTICS, TAIL, TAIL_START, Calibration, Spread
 from i2r.degradation import jpeg
 from i2r.errors import PriorError, SettingsError
 from i2r.photographs import Photographs
@@ -34,7 +34,7 @@ BLOCK_QUALITIES = (10, 20, 35, 60, 85)
 BLOCK_CROPS = 25
 BLOCK_STEPS = 3
 SHORT_SIDES = (256, 384, 512)
-_UPPER = 0.9772498680518208  # the share of a normal distribution below two spreads over its middle
+_NARROWEST = 1e-3
 
 
 def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
@@ -88,7 +88,7 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
     return Calibration(
         level=SCREENING_LEVEL,
         damage_level=DAMAGE_LEVEL,
-        clean={name: _spread([values[name] for values in clean]) for name in STATISTICS},
+        clean={name: spread_of([values[name] for values in clean]) for name in STATISTICS},
         entry_scale={level: statistics.fmean(scales) for level, scales in entry.items()},
         block_entry=blocky,
         spectrum=tuple(torch.stack([log_band_power(canvas) for canvas in canvases]).mean(dim=0).tolist()),
@@ -132,8 +132,10 @@ def in_focus(crops: Tensor) -> Tensor:
     return crops[steps >= steps.median()]
 
 
-def _spread(values: Sequence[float]) -> Spread:
-    """Middle and upper spread: the tests look above, where the tails are the longer ones."""
+def spread_of(values: Sequence[float]) -> Spread:
+    """How some 20 values or more lie, on the upper side: the tests look above."""
     ordered = sorted(values)
-    middle = statistics.median(ordered)
-    return Spread(middle, max((ordered[int(_UPPER * (len(ordered) - 1))] - middle) / 2, 1e-3))
+    middle, last = statistics.median(ordered), int((1 - TAIL) * (len(ordered) - 1))
+    start = ordered[last]
+    spread = max((start - middle) / TAIL_START, _NARROWEST)
+    return Spread(middle, spread, max(statistics.fmean(ordered[last + 1 :]) - start, _NARROWEST))

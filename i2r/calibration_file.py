@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,35 @@ CALIBRATION = "calibration.json"
 LOCAL_STATISTICS = ("tails", "streaks")
 STATISTICS = ("grain", "antilag", "lag", "period", *LOCAL_STATISTICS)
 """What is tested of an image's noise, as a whole and in its regions; see :mod:`i2r.typicality`."""
+TAIL, TAIL_START = 0.05, 1.6448536269514722
+"""The share of a normal distribution that counts as its tail, and the deviation that it starts at."""
 BANDS = 16
 """Bands of the spectrum, of even width from zero to the Nyquist frequency."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The middle and the upper spread of a statistic over clean photographs."""
+    """How a statistic lies over clean photographs.
+
+    Normal up to the last twentieth, and exponential there, as excesses over a threshold are: the tails of
+    photographs are longer than those of a normal distribution (Pickands 1975; the shape is held at zero).
+
+    Attributes:
+        middle: the median.
+        spread: of the upper side, up to the last twentieth, in standard deviations of a normal.
+        tail: mean excess of the last twentieth over its least.
+    """
 
     middle: float
     spread: float
+    tail: float
 
     def p_value(self, value: float) -> float:
-        """The chance of a clean photograph to lie above ``value``, were the upper side normal."""
-        return 0.5 * math.erfc((value - self.middle) / self.spread / math.sqrt(2))
+        """The chance of a clean photograph to lie above ``value``."""
+        deviation = (value - self.middle) / self.spread
+        if deviation <= TAIL_START:
+            return 0.5 * math.erfc(deviation / math.sqrt(2))
+        return TAIL * math.exp((TAIL_START - deviation) * self.spread / self.tail)
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,7 @@ class Calibration:
         _require_finite("level", (self.level, self.damage_level, *levels))
         _require_finite("middle", (spread.middle for spread in self.clean.values()))
         _require_finite("spread", (spread.spread for spread in self.clean.values()))
+        _require_finite("tail", (spread.tail for spread in self.clean.values()))
         _require_finite("entry_scale", self.entry_scale.values())
         _require_finite("block_entry", self.block_entry)
         _require_finite("spectrum", self.spectrum)
@@ -81,6 +97,7 @@ class Calibration:
             "the levels of entry_scale do not increase",
         )
         _require(all(spread.spread > 0 for spread in self.clean.values()), "a spread is not positive")
+        _require(all(spread.tail > 0 for spread in self.clean.values()), "a tail is not positive")
 
     @classmethod
     def load(cls, folder: Path) -> Calibration:
@@ -121,7 +138,7 @@ class Calibration:
         return {
             "level": self.level,
             "damage_level": self.damage_level,
-            "clean": {name: {"middle": s.middle, "spread": s.spread} for name, s in self.clean.items()},
+            "clean": {name: asdict(spread) for name, spread in self.clean.items()},
             "entry_scale": [[level, scale] for level, scale in self.entry_scale.items()],
             "block_entry": self.block_entry,
             "spectrum": self.spectrum,

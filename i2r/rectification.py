@@ -16,12 +16,12 @@ from torch import Tensor
 
 from i2r.calibration_file import Calibration
 from i2r.clipping import unclip
-from i2r.forms import GaussianBlur, Noise
+from i2r.forms import GaussianBlur
 from i2r.sampling import Process, Query, denoise, generate, levels
 from i2r.spectrum import blur_width
 from i2r.streaks import Streaks, find_streaks, streak_mask
 from i2r.tiling import TileGrid
-from i2r.typicality import Region, damaged, log_period, log_scale
+from i2r.typicality import Region, damaged, difference_scale, log_period, log_scale
 
 PATH_DEPTH = 10.0
 """Regeneration ends this far below its entry level; what noise is left there cannot be seen."""
@@ -33,9 +33,10 @@ _ROUNDS = 2
 _BLOCK_LEVELS = (0.01, 0.25)  # the range of entry levels that the line over periods was fitted in
 _MILDEST_PERIOD = 0.25  # that of quality 85, the mildest that it was fitted on: below, entries fall to zero
 
-_ENTRY = 1.05  # times the noise: what noise is left shows more than what detail is lost
+ENTRY = 1.05
+"""Noise is entered at this much of it: what noise is left shows more than what detail is lost."""
 _FAINT, _PLAIN = 0.036, 0.055  # 4 and 7 of 255: photographs have fainter noise and texture of their own
-_SMOOTHER = 1.5  # times white noise, when what the prior sees is more than that
+_SMOOTHER = 1.3  # times as much in wider differences as in the finest: white noise in photographs has less
 
 _SHARPEN_LEVELS = levels(0.03, 0.12, 2)
 _CAUTION = 0.85  # on the width: too narrow a kernel leaves some blur, too wide a one rings
@@ -118,14 +119,15 @@ def entry_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[
     """The level of the noise of ``y``, an image.
 
     White noise shows in the finest differences: what the prior takes for noise holds some texture, or lacks
-    what it takes for texture. Noise that is smoother shows to the prior only. Faint noise may be the
-    photograph's own, and is entered less deep.
+    what it takes for texture. Where wider differences tell of more, the noise is smoother, or there is
+    texture: there the prior is asked. Faint noise may be the photograph's own, and is entered less deep.
     """
     known = list(calibration.entry_scale)
-    level = min(max(_ENTRY * Noise.start(grid.crop(y), calibration).level, known[0]), known[-1])
-    higher = next((other for other in known if other > _SMOOTHER * level), None)
-    if higher is not None and (yield from _excess(y, grid, calibration, higher)) > 0:
-        return (yield from noise_level(y, grid, calibration))
+    fine, wide = (ENTRY * difference_scale(grid.crop(y), reach) for reach in (1, 2))
+    level = min(max(fine, known[0]), known[-1])
+    higher = next((other for other in known if other > level), known[-1])
+    if wide > _SMOOTHER * level and (yield from _excess(y, grid, calibration, higher)) > 0:
+        level = max(level, min(wide, (yield from noise_level(y, grid, calibration))))
     share = min(max((level - _FAINT) / (_PLAIN - _FAINT), 0.0), 1.0)
     return known[0] + share * (level - known[0])
 

@@ -42,7 +42,7 @@ from i2r.toning import Toning, find_toning
 from i2r.trace import Look, Screening, Trace
 from i2r.typicality import SMALLEST_SIDE, discoveries, measure, regions
 
-_IMPLAUSIBLE = 1e-20
+_IMPLAUSIBLE = 1e-5
 """Typicality below which an image is not what undoing its blur would leave: blurs leave 1e-16 and more."""
 
 
@@ -307,7 +307,7 @@ class Restorer:
             mask = mask | filled
         # Noise drowns the other statistics. Low resolution by two looks like a grid, and a strong compression
         # like a blur: a table of steps tells them apart.
-        everywhere, filled = seen.atypical - seen.where.keys(), x
+        everywhere, filled = seen.atypical.difference(LOCAL_STATISTICS), x
         if seen.noisy:
             x = yield from remove_noise(x, grid, calibration, steps, strength)
         elif everywhere:
@@ -367,8 +367,9 @@ class Restorer:
         atypical = discoveries(p_values, rate)
         parts = regions(grid.height, grid.width)
         where = {
-            name: [parts[index] for index in sorted(measured.atypical_regions(calibration, name, rate))]
+            name: [parts[index] for index in sorted(found)]
             for name in atypical.intersection(LOCAL_STATISTICS)
+            if (found := measured.atypical_regions(calibration, name, rate))
         }
         screening = Screening(p_values, atypical, where)
         if trace is not None:

@@ -26,7 +26,7 @@ class RestoreSettings(BaseModel):
     # moves the last bits of its result.
     tiles_per_batch: int = Field(1, ge=1, le=256, description="tiles in one evaluation of the network")
     false_discovery_rate: float = Field(
-        0.02, gt=0, lt=1, description="share of wrong alarms among the statistics that are called atypical"
+        0.05, gt=0, lt=1, description="share of wrong alarms among the statistics that are called atypical"
     )
     strength: float = Field(
         1.0, gt=0, le=2, description="depth of the corrections: 1 as measured, less keeps more of the input"

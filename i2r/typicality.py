@@ -7,7 +7,7 @@ noise of a known kind; whatever degraded an image shows as noise of another kind
 ============ ================================================== ==================================
 statistic    what it is                                         what makes it atypical
 ============ ================================================== ==================================
-grain        log robust standard deviation, plus the antilag    added noise
+grain        log robust standard deviation, where it is white   added noise
 lag          correlation of neighbouring pixels, where sharpest blur, low resolution
 antilag      opposition of neighbouring pixels, where least     noise so strong that it poses as texture
 period       steps at one phase of an 8-pixel grid              JPEG blocks
@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i2r.calibration_file import LOCAL_STATISTICS, Calibration
+from i2r.calibration_file import LOCAL_STATISTICS, STATISTICS, Calibration
 from i2r.streaks import find_streaks
 
 Name = TypeVar("Name", bound=Hashable)
@@ -54,12 +54,25 @@ _SHARPEST = 0.2  # quantile over patches: a photograph in focus is sharp somewhe
 _SMOOTHEST = 0.8
 _FAINTEST_POWER = 3e-5  # streaks below this are nothing
 _SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3
-_TAIL = 0.98  # quantile over pixels: damage of a fiftieth of them shows, a few glints do not
+_DAMAGE = 0.99  # quantile over pixels: damage of a hundredth of them shows, a few glints do not
+# Streaks are faint among the lines of a scene, and blur among soft scenes; the others stand out by far.
+_WEIGHTS = dict.fromkeys(STATISTICS, 0.625) | {"streaks": 2.0, "lag": 1.5}  # their mean is one
 
 
 def robust_scale(eps: Tensor) -> float:
     """Standard deviation of (C, H, W) noise from its median magnitude; edges and damage hardly move it."""
     return eps.abs().median().item() / _MAD_TO_STD
+
+
+def difference_scale(image: Tensor, reach: int = 1) -> float:
+    """Standard deviation of the noise in (C, H, W), from the median magnitude of its diagonal differences.
+
+    At a reach of one pixel (Donoho and Johnstone 1994) white noise shows and little of the picture; a longer
+    reach tells smoother noise whole, and more of the picture. Zero where the image is no larger than that.
+    """
+    steps = image[:, reach:] - image[:, :-reach]
+    steps = (steps[:, :, reach:] - steps[:, :, :-reach]) / 2
+    return robust_scale(steps) if steps.numel() else 0.0
 
 
 def outlier_ratio(magnitude: Tensor) -> Tensor:
@@ -143,6 +156,11 @@ def log_scale(eps: Tensor) -> float:
     return math.log(robust_scale(eps) + 1e-6)
 
 
+def log_fineness(eps: Tensor) -> float:
+    """How much stronger the finest differences are than wider ones: none for white noise, negative else."""
+    return math.log((difference_scale(eps) + 1e-3) / (difference_scale(eps, reach=2) + 1e-3))
+
+
 def log_period(eps: Tensor) -> float:
     return math.log(grid_period(eps))
 
@@ -175,15 +193,24 @@ class Measurement:
     local: Sequence[Mapping[str, float]]
 
     def p_values(self, calibration: Calibration) -> dict[str, float]:
-        """One p-value a statistic; of the local ones, of the hypothesis that no region is atypical."""
+        """One p-value a statistic; of the local ones, of the hypothesis that no region is atypical.
+
+        Weighted, so that what is hard to see is looked for harder and the false discovery rate is still held
+        (Genovese, Roeder and Wasserman 2006).
+        """
         clean = calibration.clean
         whole = {name: clean[name].p_value(value) for name, value in self.whole.items()}
         local = {name: simes(self._by_region(calibration, name)) for name in LOCAL_STATISTICS}
-        return whole | local
+        return {name: min(1.0, p / _WEIGHTS[name]) for name, p in (whole | local).items()}
 
     def atypical_regions(self, calibration: Calibration, name: str, rate: float) -> frozenset[int]:
-        """The regions in which a local statistic is atypical, at a false discovery rate of ``rate``."""
-        return discoveries(dict(enumerate(self._by_region(calibration, name))), rate)
+        """The regions in which a local statistic is atypical, at its share of a false discovery rate.
+
+        On its own: that the image is noisy, say, makes no line of it more of a streak, and to fill what is no
+        damage costs most.
+        """
+        share = rate * _WEIGHTS[name] / len(STATISTICS)
+        return discoveries(dict(enumerate(self._by_region(calibration, name))), share)
 
     def _by_region(self, calibration: Calibration, name: str) -> list[float]:
         return [calibration.clean[name].p_value(values[name]) for values in self.local]
@@ -200,8 +227,8 @@ def measure(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
     antilag = lag_opposition(eps)
     return Measurement(
         whole={
-            # Textures are strong as well, but their neighbours agree.
-            "grain": log_scale(eps) + antilag,
+            # Textures are strong as well, but their neighbours agree, and so they are coarser.
+            "grain": log_scale(eps) + 2 * antilag + log_fineness(eps),
             "lag": lag_correlation(eps),
             "antilag": antilag,
             "period": log_period(eps),
@@ -215,7 +242,7 @@ def measure(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
 
 def _measure_region(image: Tensor, noise: Tensor) -> dict[str, float]:
     outliers = outlier_ratio(noise.square().mean(dim=0).sqrt()).flatten()
-    rank = max(1, math.ceil(_TAIL * outliers.numel()))
+    rank = max(1, math.ceil(_DAMAGE * outliers.numel()))
     return {
         "tails": math.log(outliers.kthvalue(rank).values.item() + 1e-6),
         "streaks": math.log(find_streaks(image, noise).power + _FAINTEST_POWER),

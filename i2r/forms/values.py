@@ -13,10 +13,9 @@ from i2r.calibration_file import Calibration
 from i2r.forms.form import Record
 from i2r.spectrum import ROUNDING
 from i2r.streaks import find_streaks, streak_mask
-from i2r.typicality import SMALLEST_SIDE, damaged, regions
+from i2r.typicality import SMALLEST_SIDE, damaged, difference_scale, regions
 
 _VISIBLE_STREAKS = 1.5e-4  # their power: that of specks reaches 1.4e-4
-_MAD_TO_STD = 0.6744897501960817  # the median of |n| for n of N(0, 1)
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,8 @@ class Noise(Record):
 
     @classmethod
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
-        """From the median magnitude of the finest diagonal differences (Donoho and Johnstone 1994)."""
-        fine = y.diff(dim=-1).diff(dim=-2) / 2
-        return cls(fine.abs().median().item() / _MAD_TO_STD if fine.numel() else 0.0)
+        """From the finest differences."""
+        return cls(difference_scale(y))
 
     def forward(self, x: Tensor) -> Tensor:
         """The mean over all noise."""

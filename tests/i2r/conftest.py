@@ -23,7 +23,7 @@ def calibration() -> Calibration:
     return Calibration(
         level=0.06,
         damage_level=0.3,
-        clean={name: Spread(0.1 * index, 0.05) for index, name in enumerate(STATISTICS)},
+        clean={name: Spread(0.1 * index, 0.05, 0.02) for index, name in enumerate(STATISTICS)},
         entry_scale={0.02: -0.3, 0.1: -0.2, 0.8: 0.0},
         block_entry=(-4.0, 1.5),
         spectrum=tuple(4.0 - 0.5 * band for band in range(16)),

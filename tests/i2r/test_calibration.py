@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from i2r.calibration import calibrate, in_focus
-from i2r.calibration_file import BANDS, STATISTICS, Calibration
+from i2r.calibration import calibrate, in_focus, spread_of
+from i2r.calibration_file import BANDS, STATISTICS, Calibration, Spread
 from i2r.errors import PriorError, SettingsError
 from i2r.prior import Prior
 
@@ -41,6 +41,19 @@ def test_gray_images_have_a_calibration_of_their_own(measured: Calibration) -> N
     assert measured.gray is not None
     assert measured.gray.gray is None
     assert measured.gray.clean != measured.clean
+
+
+@pytest.mark.parametrize("freedom", [4, 100])
+def test_few_clean_photographs_are_alarmed_at_though_tails_are_long(freedom: int) -> None:
+    values = np.random.default_rng(0).standard_t(freedom, size=4000).tolist()
+    spread = spread_of(values[:1000])
+    for share in (0.05, 0.02, 0.01):
+        alarms = np.mean([spread.p_value(value) < share for value in values[1000:]])
+        assert alarms == pytest.approx(share, abs=0.01)
+
+
+def test_what_is_the_same_in_all_photographs_has_a_spread() -> None:
+    assert spread_of([1.0] * 20) == Spread(1.0, 1e-3, 1e-3)
 
 
 def test_calibration_repeats(tiny: Prior, crops: Tensor, measured: Calibration) -> None:

@@ -18,12 +18,13 @@ from i2r.errors import PriorError
 
 figures = st.floats(-1e3, 1e3)
 levels = st.floats(1e-4, 1e3)
+widths = st.floats(1e-6, 10)
 of_one_kind = st.builds(
     Calibration,
     level=levels,
     damage_level=levels,
     clean=st.fixed_dictionaries(
-        {name: st.builds(Spread, middle=figures, spread=st.floats(1e-6, 10)) for name in STATISTICS}
+        dict.fromkeys(STATISTICS, st.builds(Spread, middle=figures, spread=widths, tail=widths))
     ),
     entry_scale=st.dictionaries(levels, figures, min_size=2).map(lambda scales: dict(sorted(scales.items()))),
     block_entry=st.tuples(figures, figures),
@@ -66,7 +67,7 @@ def test_every_part_of_a_calibration_is_needed(calibration: Calibration, tmp_pat
 
 
 def _clean(**changes: float) -> dict[str, Any]:
-    spread = {"middle": 0.0, "spread": 0.1}
+    spread = {"middle": 0.0, "spread": 0.1, "tail": 0.05}
     return {"clean": dict.fromkeys(STATISTICS, spread) | {"lag": spread | changes}}
 
 
@@ -78,6 +79,8 @@ def _clean(**changes: float) -> dict[str, Any]:
         (_clean(spread=0.0), "spread is not positive"),
         (_clean(spread=-0.1), "spread is not positive"),
         (_clean(spread=float("nan")), "spread is not finite"),
+        (_clean(tail=0.0), "tail is not positive"),
+        (_clean(tail=float("nan")), "tail is not finite"),
         (_clean(middle=float("inf")), "middle is not finite"),
         (_clean(width=1.0), "width"),
         ({"entry_scale": []}, "fewer than two levels"),

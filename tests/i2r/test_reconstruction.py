@@ -102,6 +102,18 @@ def test_noise_is_measured_and_removed(
     assert _psnr(found.x, photograph) > _psnr(y, photograph) + 4
 
 
+def test_black_that_clipped_noise_made_gray_is_black_again(
+    photographs: GaussianImages, calibrated: Calibration
+) -> None:
+    clean = torch.zeros(3, 64, 64)
+    clean[..., :24] = -0.85
+    y = (clean + 0.4 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))).clamp(-1, 1)
+    found = photographs.answer(reconstruct(y, ("noise",), GRID, calibrated))
+    dark = slice(4, 20)
+    assert y[..., dark].mean() > -0.77
+    assert found.x[..., dark].mean().item() == pytest.approx(-0.85, abs=0.05)
+
+
 def test_lost_pixels_are_found_and_filled(
     smooth_images: GaussianImages, waves: Tensor, calibrated: Calibration
 ) -> None:

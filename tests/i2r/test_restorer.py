@@ -175,10 +175,10 @@ def test_what_took_the_detail_is_undone_though_nobody_tells_it(
 
 
 def test_a_soft_scene_is_not_sharpened(prior: Prior) -> None:
-    """What a blur narrower than half a pixel leaves is a scene like others."""
+    """What a blur narrower than three quarters of a pixel leaves is a scene like others."""
     soft = _photograph("ladybird")
     assert _restore(Restorer(prior), soft).outcome is Outcome.UNCHANGED
-    restoration = _restore(Restorer(prior), gaussian_blur(soft, sigma=0.4))
+    restoration = _restore(Restorer(prior), gaussian_blur(soft, sigma=0.5))
     assert "lag" in restoration.atypical
     assert restoration.outcome is Outcome.UNCHANGED
 

@@ -69,7 +69,7 @@ def latent_folder(
     DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False).save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "LDMPipeline"}))
     # To it every image is atypical, in all ways.
-    clean = dict.fromkeys(STATISTICS, Spread(-100.0, 0.1))
+    clean = dict.fromkeys(STATISTICS, Spread(-100.0, 0.1, 0.05))
     dataclasses.replace(calibration, clean=clean).save(folder)
     return folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import pytest
 import torch
@@ -11,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from i2r.calibration_file import LOCAL_STATISTICS, STATISTICS, Calibration, Spread
+from i2r.calibration_file import LOCAL_STATISTICS, STATISTICS, TAIL, TAIL_START, Calibration, Spread
 from i2r.typicality import (
     Measurement,
+    difference_scale,
     discoveries,
     grid_period,
     lag_correlation,
     lag_opposition,
+    log_fineness,
     measure,
     outlier_ratio,
     regions,
@@ -52,10 +55,29 @@ def test_white_noise_is_neutral(seed: int) -> None:
     assert lag_correlation(eps) == pytest.approx(0, abs=0.1)
     assert lag_opposition(eps) == pytest.approx(0, abs=0.15)
     assert grid_period(eps) == pytest.approx(1, abs=0.05)
+    assert log_fineness(eps) == pytest.approx(0, abs=0.05)
     ratio = outlier_ratio(_magnitude(eps))
     assert ratio.shape == (128, 128)
     assert ratio.median().item() == pytest.approx(1, abs=0.2)
     assert ratio.max() < 4
+
+
+@given(st.floats(0.01, 0.5), st.integers(1, 2), st.integers(0, 10**6))
+def test_differences_tell_the_noise_and_no_slope(scale: float, reach: int, seed: int) -> None:
+    slope = torch.linspace(-1, 1, 128) + torch.linspace(0, 0.5, 128)[:, None]
+    assert difference_scale(slope + scale * _white(seed), reach) == pytest.approx(scale, rel=0.05)
+
+
+@pytest.mark.parametrize("reach", [1, 2])
+def test_an_image_too_small_for_a_difference_has_none(reach: int) -> None:
+    assert difference_scale(_white(side=reach), reach) == 0
+
+
+def test_smoother_noise_hides_from_the_finest_differences() -> None:
+    smoother = F.avg_pool2d(_white(), 2, stride=1)
+    assert difference_scale(smoother) == pytest.approx(0.25, rel=0.1)
+    assert difference_scale(smoother, reach=2) == pytest.approx(0.5, rel=0.1)
+    assert log_fineness(smoother) == pytest.approx(math.log(0.5), abs=0.1)
 
 
 @pytest.mark.parametrize("factor", [1.5, 4.0])
@@ -68,7 +90,7 @@ def test_stronger_noise_moves_the_grain_alone(factor: float) -> None:
 
 
 def test_specks_move_the_tails() -> None:
-    hit = torch.rand(128, 128, generator=torch.Generator().manual_seed(1)) < 0.04
+    hit = torch.rand(128, 128, generator=torch.Generator().manual_seed(1)) < 0.015
     white, specked = _measure(_white()), _measure(torch.where(hit, 10.0, _white()))
     assert specked["tails"] > white["tails"] + 1
     assert specked["grain"] == pytest.approx(white["grain"], abs=0.1)
@@ -88,7 +110,7 @@ def test_smoothing_moves_the_lag() -> None:
     white, lagged = _measure(_white()), _measure(smooth / smooth.std())
     # A box of three pixels: neighbours share two of them.
     assert lagged["lag"] == pytest.approx(2 / 3, abs=0.1)
-    assert lagged["grain"] - lagged["antilag"] == pytest.approx(white["grain"] - white["antilag"], abs=0.1)
+    assert lagged["grain"] < white["grain"] - 1  # as strong, and no grain
     assert lagged["period"] == pytest.approx(white["period"], abs=0.15)
 
 
@@ -139,11 +161,22 @@ def test_typicality_is_a_share_and_agrees_with_the_discoveries(
         assert discoveries(p_values, rate)
 
 
-@given(middle=st.floats(-5, 5), spread=st.floats(0.01, 3), deviation=st.floats(-6, 6))
-def test_p_values_are_those_of_a_normal(middle: float, spread: float, deviation: float) -> None:
-    p = Spread(middle, spread).p_value(middle + deviation * spread)
+@given(
+    middle=st.floats(-5, 5),
+    spread=st.floats(0.01, 3),
+    tail=st.floats(0.01, 3),
+    deviation=st.floats(-6, TAIL_START),
+    excess=st.floats(0, 20),
+)
+def test_p_values_are_normal_up_to_an_exponential_tail(
+    middle: float, spread: float, tail: float, deviation: float, excess: float
+) -> None:
+    known = Spread(middle, spread, tail)
     normal = torch.distributions.Normal(torch.tensor(0.0, dtype=torch.float64), 1.0)
-    assert p == pytest.approx(1 - normal.cdf(torch.tensor(deviation, dtype=torch.float64)).item(), abs=1e-9)
+    expected = 1 - normal.cdf(torch.tensor(deviation, dtype=torch.float64)).item()
+    assert known.p_value(middle + deviation * spread) == pytest.approx(expected, abs=1e-9)
+    beyond = middle + TAIL_START * spread + excess * tail
+    assert known.p_value(beyond) == pytest.approx(TAIL * math.exp(-excess), rel=1e-6)
 
 
 @given(height=st.integers(1, 3000), width=st.integers(1, 3000))
@@ -177,7 +210,9 @@ def _typical(calibration: Calibration, count: int = 1) -> Measurement:
 
 def test_each_statistic_is_tested_on_its_own_spread(calibration: Calibration) -> None:
     typical = _typical(calibration)
-    assert typical.p_values(calibration) == dict.fromkeys(STATISTICS, 0.5)
+    weighted = typical.p_values(calibration)
+    assert weighted["streaks"] < 0.5 < weighted["grain"]
+    assert statistics.fmean(0.5 / p for p in weighted.values()) == pytest.approx(1)  # holds the rate
     for name in STATISTICS:
         raised = {name: calibration.clean[name].middle + 10 * calibration.clean[name].spread}
         if name in LOCAL_STATISTICS:
@@ -196,3 +231,15 @@ def test_damage_is_told_where_it_is(calibration: Calibration) -> None:
     assert discoveries(measured.p_values(calibration), 0.01) == {"tails"}
     assert measured.atypical_regions(calibration, "tails", 0.01) == {5}
     assert measured.atypical_regions(calibration, "streaks", 0.01) == frozenset()
+
+
+def test_noise_makes_no_line_a_streak(calibration: Calibration) -> None:
+    """What is found beside something else may be weaker; what is filled may not."""
+    typical, clean = _typical(calibration), calibration.clean
+    faint = (
+        clean["streaks"].middle + TAIL_START * clean["streaks"].spread + math.log(2) * clean["streaks"].tail
+    )
+    noisy = typical.whole | {"grain": clean["grain"].middle + 20 * clean["grain"].spread}
+    measured = Measurement(noisy, [typical.local[0] | {"streaks": faint}])
+    assert discoveries(measured.p_values(calibration), 0.05) == {"grain", "streaks"}
+    assert measured.atypical_regions(calibration, "streaks", 0.05) == frozenset()

@@ -19,7 +19,7 @@ from pipeline.settings import RunSettings
 CALIBRATION = Calibration(
     level=0.06,
     damage_level=0.3,
-    clean={name: Spread(0.0, 1.0) for name in STATISTICS},
+    clean={name: Spread(0.0, 1.0, 0.5) for name in STATISTICS},
     entry_scale={0.1: -0.2, 0.8: 0.0},
     block_entry=(-4.0, 1.5),
     spectrum=(0.0,) * 16,
