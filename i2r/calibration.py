@@ -34,7 +34,7 @@ BLOCK_QUALITIES = (10, 20, 35, 60, 85)
 BLOCK_CROPS = 25
 BLOCK_STEPS = 3
 SHORT_SIDES = (256, 384, 512)
-_NARROWEST = 1e-3
+_NARROWEST = 1e-3  # spread or tail: a statistic may be the same on all crops
 
 
 def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
