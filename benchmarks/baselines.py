@@ -21,7 +21,7 @@ from i2r.degradation import FloatImage
 
 TV_WEIGHTS = (0.03, 0.06, 0.1, 0.15, 0.25)
 RICHARDSON_LUCY_STOPS = (10, 30, 100)
-BIRD_STOPS = (25, 50, 100)
+BIRD_STOPS = (20, 40, 60)
 UNTRAINED_STOPS = (100, 200, 400)
 
 
