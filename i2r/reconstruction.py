@@ -16,8 +16,8 @@ from torch import Tensor
 
 from i2r.calibration_file import Calibration
 from i2r.clipping import unclip
-from i2r.forms import Chain, Downsampling, Form, GaussianBlur, Noise, likelier_blur
-from i2r.rectification import ENTRY
+from i2r.forms import Chain, Downsampling, Form, GaussianBlur, Mask, Noise, likelier_blur
+from i2r.rectification import ENTRY, fill_lost
 from i2r.sampling import Process, counted, denoise, levels
 from i2r.spectrum import ROUNDING
 from i2r.tiling import TileGrid
@@ -68,10 +68,8 @@ def reconstruct(
     Raises:
         FormError: the image does not show a form.
     """
-    image = grid.crop(y)
-    chain = Chain.start(names, image, calibration, known)
-    (x, chain), nfe = yield from counted(_descend(image, chain, grid))
-    return Reconstruction(grid.pad(x), chain.parameters(), nfe)
+    (x, chain), nfe = yield from counted(_explain(y, names, grid, calibration, known))
+    return Reconstruction(x, chain.parameters(), nfe)
 
 
 def likeliest_forms(y: Tensor, calibration: Calibration) -> list[Form]:
@@ -88,6 +86,22 @@ def likeliest_forms(y: Tensor, calibration: Calibration) -> list[Form]:
     if isinstance(blur, GaussianBlur) and blur.width < _VISIBLE_WIDTH:
         return []
     return [blur, noise] if noisy else [blur]
+
+
+def _explain(
+    y: Tensor, names: Sequence[str], grid: TileGrid, calibration: Calibration, known: Sequence[Form]
+) -> Process[tuple[Tensor, Chain]]:
+    """The canvas and the chain; what is lost is found before the other forms are read off."""
+    if Mask.name not in names:
+        chain = Chain.start(names, grid.crop(y), calibration, known)
+    else:
+        filled, lost = yield from fill_lost(y, grid, calibration)
+        mask = Mask(grid.crop(lost[None])[0])
+        chain = Chain.start(names, grid.crop(filled), calibration, [*known, mask])
+        if chain.records == (mask,) and not chain.operators:
+            return filled, chain
+    x, chain = yield from _descend(grid.crop(y), chain, grid)
+    return grid.pad(x), chain
 
 
 def _descend(y: Tensor, chain: Chain, grid: TileGrid) -> Process[tuple[Tensor, Chain]]:

@@ -14,14 +14,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i2r.calibration_file import Calibration
+from i2r.calibration_file import LOCAL_STATISTICS, Calibration
 from i2r.clipping import unclip
 from i2r.forms import GaussianBlur
 from i2r.sampling import Process, Query, denoise, generate, levels
 from i2r.spectrum import blur_width
 from i2r.streaks import Streaks, find_streaks, streak_mask
 from i2r.tiling import TileGrid
-from i2r.typicality import Region, damaged, difference_scale, log_period, log_scale
+from i2r.typicality import (
+    SMALLEST_SIDE,
+    Measurement,
+    Region,
+    damaged,
+    difference_scale,
+    log_period,
+    log_scale,
+    measure_regions,
+    regions,
+)
 
 PATH_DEPTH = 10.0
 """Regeneration ends this far below its entry level; what noise is left there cannot be seen."""
@@ -29,6 +39,8 @@ PATH_DEPTH = 10.0
 _FILL_LEVELS = levels(0.04, 0.6, 5)
 _SMALLEST_CHANGE = 0.25  # of the range [-1, 1]
 _ROUNDS = 2
+# How boldly lost pixels are looked for where some are known to be lost: as false discovery rates.
+_BOLD, _USUAL = 0.6, 0.05
 
 _BLOCK_LEVELS = (0.01, 0.25)  # the range of entry levels that the line over periods was fitted in
 _MILDEST_PERIOD = 0.25  # that of quality 85, the mildest that it was fitted on: below, entries fall to zero
@@ -55,7 +67,8 @@ def fill_damage(
     x, mask = y, torch.zeros_like(searched)
     for _ in range(_ROUNDS):
         expected = yield from denoise(x, calibration.damage_level)
-        mask = damaged((y - expected).square().mean(dim=0).sqrt()) & searched
+        # What was found first stays found: its own fill would hide some of it from the next search.
+        mask = mask | damaged((y - expected).square().mean(dim=0).sqrt()) & searched
         x = yield from _fill(y, mask)
     return _keep_changes(y, x, mask)
 
@@ -81,6 +94,30 @@ def fill_streaks(
         mask = mask | grid.pad(lines[None])[0]
         x = yield from _fill(y, mask)
     return _keep_changes(y, x, mask)
+
+
+def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tuple[Tensor, Tensor]]:
+    """Find and fill the lost pixels of an image that is known to have some, be they specks or streaks.
+
+    As :func:`fill_damage` and then :func:`fill_streaks`, where clean photographs would seldom be atypical:
+    the likelier of the two is looked for at a rate that would fill too much of an image that lost nothing.
+
+    Returns the canvas and the mask (H, W) of what was replaced.
+    """
+    parts = regions(grid.height, grid.width)
+    if min(grid.height, grid.width) < SMALLEST_SIDE:
+        return (yield from fill_damage(y, grid, calibration, parts))
+    x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
+    noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
+    seen = Measurement({}, measure_regions(grid.crop(y), noise))
+    p_values = seen.p_values(calibration)
+    likelier = min(LOCAL_STATISTICS, key=lambda name: p_values[name])
+    for name, fill in (("tails", fill_damage), ("streaks", fill_streaks)):
+        found = seen.atypical_regions(calibration, name, _BOLD if name == likelier else _USUAL)
+        if found:
+            x, filled = yield from fill(x, grid, calibration, [parts[index] for index in sorted(found)])
+            mask = mask | filled
+    return x, mask
 
 
 def _mask_of(regions: Sequence[Region], grid: TileGrid, canvas: Tensor) -> Tensor:

@@ -279,7 +279,7 @@ class Restorer:
         found = yield from reconstruct(y, self.settings.forms, grid, calibration, told)
         if not found.x.isfinite().all():
             raise FloatingPointError("the prior diverged on this image")
-        return found.x, torch.ones(y.shape[1:], dtype=torch.bool, device=y.device), found.parameters
+        return found.x, (found.x != y).any(dim=0), found.parameters
 
     def _rectify(
         self,

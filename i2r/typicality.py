@@ -233,11 +233,20 @@ def measure(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
             "antilag": antilag,
             "period": log_period(eps),
         },
-        local=[
-            _measure_region(image[:, rows, columns], noise[:, rows, columns])
-            for rows, columns in regions(*image.shape[1:])
-        ],
+        local=measure_regions(image, noise),
     )
+
+
+def measure_regions(image: Tensor, noise: Tensor) -> list[Mapping[str, float]]:
+    """Tails and streaks of every region of an image, in the order of :func:`regions`.
+
+    Args:
+        image, noise: as in :func:`measure`.
+    """
+    return [
+        _measure_region(image[:, rows, columns], noise[:, rows, columns])
+        for rows, columns in regions(*image.shape[1:])
+    ]
 
 
 def _measure_region(image: Tensor, noise: Tensor) -> dict[str, float]:

@@ -78,15 +78,13 @@ class Chain:
         return x
 
     def fit(self, x: Tensor, y: Tensor, level: float) -> Self:
-        """Fit the parameters to a clean estimate, made at a noise level.
+        """Fit the parameters of a lone operator to a clean estimate, made at a noise level.
 
-        Several operators keep those that they started with: one would take the other's part.
+        Several keep those that they started with: one would take the other's part.
         """
-        operators = self.operators
-        if len(operators) == 1:
-            operators = (operators[0].fit(x, y, level),)
-        expected = type(self)(operators, ())._operate(x)
-        return type(self)(operators, tuple(record.fit(expected, y, level) for record in self.records))
+        if len(self.operators) != 1:
+            return self
+        return type(self)((self.operators[0].fit(x, y, level),), self.records)
 
     def solve(self, y: Tensor, estimate: Tensor, level: float) -> Tensor:
         """The image that explains ``y`` and is as near to ``estimate`` as an error of ``level`` has it.

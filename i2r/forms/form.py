@@ -44,6 +44,14 @@ class Form(ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Degrade (C, H, W); differentiable in ``x`` and in the parameters that are tensors."""
 
+    @abstractmethod
+    def parameters(self) -> Mapping[str, Any]:
+        """The parameters as plain JSON, for manifests."""
+
+
+class Operator(Form):
+    """A linear form."""
+
     def fit(self, x: Tensor, y: Tensor, level: float) -> Self:
         """Parameters with which ``forward(x)`` is nearer to ``y``, or those that ``start`` read better.
 
@@ -53,14 +61,6 @@ class Form(ABC):
             level: noise level at which ``x`` was estimated: the higher, the smoother it is.
         """
         return self
-
-    @abstractmethod
-    def parameters(self) -> Mapping[str, Any]:
-        """The parameters as plain JSON, for manifests."""
-
-
-class Operator(Form):
-    """A linear form."""
 
     def adjoint(self, y: Tensor) -> Tensor:
         """The ``H^T y`` with ``<H x, y> = <x, H^T y>`` for all ``x``."""

@@ -12,10 +12,7 @@ from torch import Tensor
 from i2r.calibration_file import Calibration
 from i2r.forms.form import Record
 from i2r.spectrum import ROUNDING
-from i2r.streaks import find_streaks, streak_mask
-from i2r.typicality import SMALLEST_SIDE, damaged, difference_scale, regions
-
-_VISIBLE_STREAKS = 1.5e-4  # their power: that of specks reaches 1.4e-4
+from i2r.typicality import difference_scale
 
 
 @dataclass(frozen=True)
@@ -59,30 +56,12 @@ class Mask(Record):
 
     @classmethod
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
-        """None: which pixels are lost shows beside an estimate of the clean image."""
+        """None: which pixels are lost is for :func:`i2r.rectification.fill_lost` to find."""
         return cls(torch.zeros(y.shape[1:], dtype=torch.bool, device=y.device))
 
     def forward(self, x: Tensor) -> Tensor:
         """Lost pixels are gray."""
         return torch.where(self.lost, 0.0, x)
-
-    def fit(self, x: Tensor, y: Tensor, level: float) -> Self:
-        """Lost are streaks, and pixels that stand out of their neighbourhood in the distance to the estimate.
-
-        The estimate nears what is kept of the image as the levels fall, so that less and less stands out:
-        what was found first is kept.
-        """
-        if self.lost.any():
-            return self
-        noise = y - x
-        lost = damaged(noise.square().mean(dim=0).sqrt())
-        searched = regions(*lost.shape) if min(lost.shape) >= SMALLEST_SIDE else []
-        for rows, columns in searched:
-            part = y[:, rows, columns], noise[:, rows, columns]
-            streaks = find_streaks(*part)
-            if streaks.power > _VISIBLE_STREAKS:
-                lost[rows, columns] |= streak_mask(*part, streaks)
-        return type(self)(lost)
 
     def reveal(self, y: Tensor, expected: Tensor) -> Tensor:
         return torch.where(self.lost, expected, y)

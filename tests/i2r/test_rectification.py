@@ -13,7 +13,15 @@ from torch import Tensor
 
 from i2r.calibration_file import Calibration
 from i2r.forms import Noise
-from i2r.rectification import fill_damage, fill_streaks, regenerate, remove_blocks, remove_noise, sharpen
+from i2r.rectification import (
+    fill_damage,
+    fill_lost,
+    fill_streaks,
+    regenerate,
+    remove_blocks,
+    remove_noise,
+    sharpen,
+)
 from i2r.sampling import Process, counted, generate, levels
 from i2r.spectrum import log_band_power
 from i2r.tiling import TileGrid
@@ -58,6 +66,46 @@ def test_damage_is_filled_where_it_was_found_only(
     assert mask[:, :32].any()
     assert not mask[:, 32:].any()
     assert torch.equal(x[:, :, 32:], y[:, :, 32:])
+
+
+def test_what_was_found_first_stays_found(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specks = torch.zeros(64, 64, dtype=torch.bool)
+    specks[8::16, 8::16] = True
+    y = torch.where(specks, 1.0, waves)
+    looks = iter([specks, torch.zeros_like(specks)])
+    monkeypatch.setattr("i2r.rectification.damaged", lambda magnitude: next(looks))
+    _, mask = smooth_images.answer(fill_damage(y, GRID, calibration, EVERYWHERE))
+    visible = specks & ((y - waves).square().mean(dim=0).sqrt() > 0.4)
+    assert mask[visible].all()
+
+
+@pytest.mark.parametrize("streaked", [False, True])
+def test_what_is_known_to_be_lost_is_found_be_it_specks_or_streaks(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, streaked: bool
+) -> None:
+    lost = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) < 0.015
+    if streaked:
+        lost[:], rows = False, torch.arange(64)
+        lost[rows, 22 + rows // 8] = True
+    y = torch.where(lost, 1.0, waves)
+    x, mask = smooth_images.answer(fill_lost(y, GRID, calibration))
+    visible = lost & ((y - waves).square().mean(dim=0).sqrt() > 0.4)
+    assert torch.equal(x[:, ~mask], y[:, ~mask])
+    assert mask[visible].float().mean() > 0.9
+    assert _psnr(x, waves) > _psnr(y, waves) + 5
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 30), (31, 64)])
+def test_lost_pixels_of_small_images_are_looked_for_without_regions(
+    smooth_images: GaussianImages, calibration: Calibration, shape: tuple[int, int]
+) -> None:
+    grid = TileGrid(*shape, 64, 0)
+    y = grid.pad(torch.zeros(3, *shape))
+    x, mask = smooth_images.answer(fill_lost(y, grid, calibration))
+    assert torch.equal(x, y)
+    assert not mask.any()
 
 
 @pytest.mark.parametrize("transposed", [False, True])

@@ -23,27 +23,6 @@ def test_no_size_is_too_small(calibration: Calibration, shape: tuple[int, int]) 
     assert Noise.start(torch.zeros(3, *shape), calibration).level == 0
 
 
-def test_lost_pixels_are_found_once(waves: Tensor, calibration: Calibration) -> None:
-    lost = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) < 0.02
-    y = torch.where(lost, 1.0, waves)
-    found = Mask.start(y, calibration)
-    assert not found.lost.any()
-    found = found.fit(waves, y, 0.5)
-    visible = lost & ((y - waves).square().mean(dim=0).sqrt() > 0.3)
-    assert found.lost[visible].float().mean() > 0.95
-    assert found.lost.float().mean() < 0.05
-    assert found.fit(y, y, 0.1) is found
-    assert found.parameters()["fraction"] == pytest.approx(found.lost.float().mean().item(), abs=1e-4)
-
-
-def test_a_lost_line_is_found_whole(waves: Tensor, calibration: Calibration) -> None:
-    y = waves.clone()
-    y[:, 8:56, 30:32] = 1.0
-    found = Mask.start(y, calibration).fit(waves, y, 0.5)
-    assert found.lost[10:54, 30:32].float().mean() > 0.9
-    assert found.lost.float().mean() < 0.1
-
-
 @given(seed=st.integers(0, 100))
 def test_known_pixels_are_kept(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
