@@ -42,9 +42,10 @@ from i2r import Outcome, Restoration, Restorer, RestoreSettings, load_prior
 from i2r.degradation import gaussian_noise
 from pipeline import PriorIdentity, RunSettings, restore_dataset
 from pipeline.codec import decode, encode
+from pipeline.depth import to_float
 from pipeline.inspection import newest_rows
 from pipeline.manifest import SCHEMA, folder_of, to_parquet
-from pipeline.restoring import seed_of, to_float
+from pipeline.restoring import seed_of
 from pipeline.sources import open_source
 from pipeline.storage import open_store
 

@@ -18,10 +18,11 @@ from i2r.errors import I2RError
 from i2r.trace import Look, Trace
 from jobs.contact_sheet import Panel, Strip, contact_sheet
 from pipeline.codec import Picture
+from pipeline.depth import to_float
 from pipeline.errors import ItemError, SettingsError
 from pipeline.masks import protected_pixels
 from pipeline.priors import local_prior
-from pipeline.restoring import seed_of, to_float
+from pipeline.restoring import seed_of
 from pipeline.sandbox import Decoder
 from pipeline.settings import RunSettings
 from pipeline.sources import open_source

@@ -22,10 +22,10 @@ from PIL import Image
 
 from jobs.progress import duration
 from pipeline.containers import Fetcher
+from pipeline.depth import from_float, to_float
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.inspection import open_dataset
 from pipeline.manifest import STAGES, Status, manifest_files, read_batches
-from pipeline.restoring import from_float, to_float
 from pipeline.sandbox import Decoder
 from pipeline.sources import open_source
 from pipeline.storage import PRIVATE, Store

@@ -22,6 +22,7 @@ from pipeline.codecs import avif, bmp, colour, heif, ifd, jpeg, jpeg2000, png, p
 from pipeline.codecs.memory import address_space
 from pipeline.codecs.picture import Encoded, Format, Loss, Metadata, Picture, SizeLimit, unsupported
 from pipeline.codecs.sniff import identify
+from pipeline.depth import from_float, to_float
 from pipeline.errors import CodecError, ErrorCode
 
 __all__ = ["SUPPORTED_EXTENSIONS", "Encoded", "Loss", "Metadata", "Picture", "decode", "encode"]
@@ -111,18 +112,14 @@ def encode(picture: Picture, image: np.ndarray, *, format: str | None = None) ->
     losses = list(picture.losses)
     alpha = picture.alpha
     if alpha is not None and Loss.ALPHA not in kept:
-        image = _on_white(_floats(image), alpha)
+        image = _on_white(to_float(image), alpha)
         alpha = None
         losses.append(Loss.ALPHA)
     depth = picture.pixels.dtype
     if depth == np.uint16 and Loss.BIT_DEPTH not in kept:
         depth, alpha = np.dtype(np.uint8), alpha if alpha is None else _eight_bits(alpha)
         losses.append(Loss.BIT_DEPTH)
-    pixels = (
-        image
-        if image.dtype == depth
-        else np.rint(np.clip(_floats(image), 0, 1) * np.iinfo(depth).max).astype(depth)
-    )
+    pixels = image if image.dtype == depth else from_float(to_float(image), depth)
     metadata, gone = picture.metadata.keep(kept)
     losses += gone
     if picture.mode == "CMYK":
@@ -177,13 +174,6 @@ def _oriented(samples: np.ndarray, turn: int) -> np.ndarray:
     if turn in (2, 3, 6, 7):
         samples = samples[:, ::-1]
     return np.ascontiguousarray(samples)
-
-
-def _floats(image: np.ndarray) -> np.ndarray:
-    """Samples of any type as they are in [0, 1]."""
-    if np.issubdtype(image.dtype, np.floating):
-        return image
-    return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
 
 
 def _on_white(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:

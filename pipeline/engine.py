@@ -289,7 +289,7 @@ def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines)
             RestoreItems,
             fn_constructor_args=(factory,),
             batch_size=work.group if machines.gpus else None,
-            batch_format="numpy",
+            batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(
                 min_size=models, max_size=most, **({"max_tasks_in_flight_per_actor": 2} | waiting)
             ),
@@ -301,7 +301,7 @@ def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines)
             EncodeAndStore,
             fn_constructor_args=(job,),
             batch_size=None,
-            batch_format="numpy",
+            batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(**serving, **waiting),
             num_cpus=0,
             **_RETRIES,

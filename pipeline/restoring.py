@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.depth import from_float, to_float
 from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError, bounded_text
 from pipeline.priors import local_prior
 
@@ -279,21 +280,6 @@ def _columns(inputs: Sequence[_Input]) -> Any:
 def seed_of(content: bytes) -> int:
     """The seed of an image, from its bytes alone: the same in every batch, on every node, on every retry."""
     return int.from_bytes(hashlib.sha256(content).digest()[:8]) >> 1
-
-
-def to_float(image: np.ndarray) -> NDArray[np.float32]:
-    """Pixels of any depth as float32 in [0, 1]."""
-    if np.issubdtype(image.dtype, np.integer):
-        return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
-    return image.astype(np.float32, copy=False)
-
-
-def from_float(image: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """Float pixels in [0, 1] at another depth, rounded."""
-    if np.issubdtype(dtype, np.integer):
-        limit = np.iinfo(dtype).max
-        return np.rint(np.clip(image, 0, 1) * np.float32(limit)).astype(dtype)
-    return image.astype(dtype, copy=False)
 
 
 def set_threads() -> None:

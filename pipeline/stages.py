@@ -8,10 +8,9 @@ from __future__ import annotations
 import hashlib
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,23 +20,22 @@ import pyarrow as pa
 from pipeline import manifest
 from pipeline.codec import Picture, encode
 from pipeline.containers import Fetcher
-from pipeline.errors import CodecError, ErrorCode, ItemError, RunError, bounded_text
+from pipeline.errors import CodecError, ErrorCode, ItemError, RunError
 from pipeline.intents import announce, announced
+from pipeline.item import Item, as_table, items_of
 from pipeline.keys import output_key
 from pipeline.listing import SOURCE_COLUMNS
 from pipeline.manifest import Status
 from pipeline.masks import has_mask, protected_pixels
-from pipeline.restoring import RestoreActor, Restored, RestorerFactory, describe, seed_of, to_float
+from pipeline.restoring import RestoreActor, Restored, RestorerFactory, describe, seed_of
 from pipeline.sandbox import Decoder
+from pipeline.scores import scores
 from pipeline.settings import RunSettings
 from pipeline.storage import Store
 from pipeline.telemetry import DeviceTelemetry, RowTelemetry
 
 FETCHES = 8
 """Objects that one stage fetches or stores at once: object stores answer late but many at a time."""
-
-SCORED = 1024
-"""Most pixels along a side that are measured."""
 
 ROWS = manifest.SCHEMA.append(pa.field("fatal", pa.string())).append(pa.field("intent", pa.string()))
 """What the last stage hands on: rows, each with the note to withdraw once it is recorded, or in `fatal` why
@@ -66,66 +64,6 @@ class Job:
     extension: str | None
     reference: Store | None = None
     masks: Store | None = None
-
-
-@dataclass
-class Item:
-    """One image on its way.
-
-    Attributes:
-        row: its row of the manifest, as far as it is known.
-        owned: an object of ours lies at its output's key.
-        data: the source's bytes.
-        picture: the decoded source.
-        reference: pixels of its better version, of the same shape, where there is one.
-        protected: (H, W), the pixels that stay as they are, where it has a mask.
-        image: the restored pixels, (H, W, C) of the source's type, where they are to be stored.
-        losses: what its restoration had to do without.
-        fatal: why the whole run must stop.
-        timings: seconds per stage.
-    """
-
-    row: dict[str, Any]
-    owned: bool
-    data: bytes = b""
-    picture: Picture | None = None
-    reference: np.ndarray | None = None
-    protected: np.ndarray | None = None
-    image: np.ndarray | None = None
-    losses: tuple[str, ...] = ()
-    fatal: str | None = None
-    timings: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def failed(self) -> bool:
-        """Whether it has ended without a result."""
-        return self.fatal is not None or self.row.get("status") == Status.FAILED
-
-    def fail(self, error: BaseException) -> None:
-        """End it as a failure; what it held is let go."""
-        code, text = ErrorCode.INTERNAL, f"{type(error).__name__}: {error}"
-        if isinstance(error, ItemError):
-            code, text = error.code, error.message
-        self.row |= {
-            "status": Status.FAILED.value,
-            "error_code": code.value,
-            "error_message": bounded_text(text),
-        }
-        self.data = b""
-        self.picture = self.reference = self.protected = self.image = None
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Measure a stage; an error in it ends the item, or the run, but not the batch."""
-        start = time.perf_counter()
-        try:
-            yield
-        except RunError as error:
-            self.fatal = str(error)
-        except Exception as error:
-            self.fail(error)
-        finally:
-            self.timings[stage] = time.perf_counter() - start
 
 
 class FetchAndDecode:
@@ -173,6 +111,7 @@ class FetchAndDecode:
                 item.reference = self._decode_reference(self._job.reference, item)
             if self._job.masks is not None and has_mask(item.row["source_version"]):
                 item.protected = self._decode_mask(self._job.masks, item.row["source_key"], item.picture)
+            item.before = scores(item.picture.pixels, item.reference)
         return item
 
     def _decode_mask(self, store: Store, key: str, picture: Picture) -> np.ndarray:
@@ -201,9 +140,9 @@ class RestoreItems:
         self._actor = RestoreActor(factory)
         self._telemetry = DeviceTelemetry(self._actor.device)
 
-    def __call__(self, batch: Batch) -> pa.Table:
+    def __call__(self, batch: pa.Table) -> pa.Table:
         """Restore the items of a batch that have not failed."""
-        items: list[Item] = list(batch["item"])
+        items = items_of(batch)
         whole = [(item, item.picture) for item in items if not item.failed and item.picture is not None]
         start = time.perf_counter()
         results = self._actor.restore(
@@ -213,7 +152,7 @@ class RestoreItems:
             [item.protected for item, _ in whole],
         )
         seconds = (time.perf_counter() - start) / max(len(whole), 1)
-        for (item, _), result in zip(whole, results, strict=True):
+        for (item, picture), result in zip(whole, results, strict=True):
             item.timings["restore"] = seconds
             item.row |= {**describe(result), "device": self._actor.device}
             item.losses = result.fallbacks if isinstance(result, Restored) else ()
@@ -222,7 +161,7 @@ class RestoreItems:
                     ItemError(ErrorCode(item.row["error_code"]), item.row["error_message"] or "no result")
                 )
             elif item.row["status"] == Status.RESTORED:
-                item.image = result.image
+                item.picture = replace(picture, pixels=result.image)
         self._telemetry.record()
         return as_table(items)
 
@@ -236,9 +175,9 @@ class EncodeAndStore:
         self._node = socket.gethostname()
         self._telemetry = RowTelemetry()
 
-    def __call__(self, batch: Batch) -> pa.Table:
+    def __call__(self, batch: pa.Table) -> pa.Table:
         """Store the items of a batch; rows of `ROWS`. One is encoded while others are on their way."""
-        items: list[Item] = list(batch["item"])
+        items = items_of(batch)
         intent, ended = self._announce(items), []
         for item in items:
             if not item.failed:
@@ -279,16 +218,17 @@ class EncodeAndStore:
             picture = item.picture
             if picture is None:
                 raise ItemError(ErrorCode.INTERNAL, "an image without pixels came to be stored")
-            before = after = picture.pixels
-            losses = item.losses
-            if item.image is not None:
-                after = item.image
-                encoded = encode(picture, after, format=self._job.settings.format)
+            losses, after = item.losses, item.before
+            if item.row["status"] == Status.RESTORED:
+                encoded = encode(picture, picture.pixels, format=self._job.settings.format)
                 item.data, losses = encoded.data, encoded.losses + item.losses
+                after = scores(picture.pixels, item.reference)
             elif self._job.extension and picture.format != self._job.settings.format:
-                encoded = encode(picture, before, format=self._job.settings.format)
+                encoded = encode(picture, picture.pixels, format=self._job.settings.format)
                 item.data, losses = encoded.data, encoded.losses
-            item.row |= {"losses": list(losses), "metrics": measure(before, after, item.reference)}
+            measured = (("before", item.before), ("after", after))
+            metrics = {f"{name}_{when}": value for when, found in measured for name, value in found.items()}
+            item.row |= {"losses": list(losses), "metrics": metrics}
 
     def _put(self, item: Item) -> None:
         with item.timed("store"):
@@ -312,41 +252,3 @@ class EncodeAndStore:
         if ours := any(key in keys for keys in announced(self._job.dest, self._job.common["run_id"])):
             self._job.dest.write(key, data)
         return ours
-
-
-def measure(before: np.ndarray, after: np.ndarray, reference: np.ndarray | None = None) -> dict[str, float]:
-    """Scores of an image before and after, of any type, by the manifest's names.
-
-    Those without a reference are those of the middle of the green channel: a fraction of the cost, and as
-    telling.
-    """
-    from i2r import metrics
-
-    scores: dict[str, float] = {}
-    if reference is not None:
-        better = to_float(reference)
-        for when, image in (("before", before), ("after", after)):
-            scores |= {
-                f"psnr_{when}": metrics.psnr(to_float(image), better),
-                f"ssim_{when}": metrics.ssim(to_float(image), better),
-            }
-    first = metrics.no_reference(_middle(before))
-    second = first if after is before else metrics.no_reference(_middle(after))
-    for name, value in first.items():
-        scores |= {f"{name}_before": value, f"{name}_after": second[name]}
-    return scores
-
-
-def _middle(image: np.ndarray) -> np.ndarray:
-    """At most `SCORED` x `SCORED` floats of one channel, whose corner lies on the grid of JPEG's blocks."""
-    top, left = ((side - min(side, SCORED)) // 16 * 8 for side in image.shape[:2])
-    channel = image.shape[2] // 2
-    part = image[top : top + SCORED, left : left + SCORED, channel : channel + 1]
-    return to_float(np.ascontiguousarray(part))
-
-
-def as_table(items: list[Item]) -> pa.Table:
-    """Items as a table of one column. Ray itself would first try to make arrays of them, and log why not."""
-    from ray.data.extensions import ArrowPythonObjectArray
-
-    return pa.table({"item": ArrowPythonObjectArray.from_objects(items)})
