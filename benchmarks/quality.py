@@ -5,9 +5,10 @@
 
 degrades the photographs of ``benchmarks/photographs`` (no training saw them) in every way of ``scenes.py``,
 restores them with one setting, and writes ``quality.md``, ``quality.json`` and ``quality.png`` beside this
-script. The seed is fixed. Every cell is written to ``quality.jsonl`` when it is measured, and not measured
-again unless what it depends on (seed, prior, settings) has changed, or ``--anew`` is given, as a change of
-the method itself asks for. ``--columns input`` writes the tables of what there is.
+script. The seed is fixed. Every cell is written to ``quality.jsonl`` when it is measured (what takes hours is
+checked in), and not measured again unless what it depends on (seed, prior, settings) has changed, or
+``--anew`` is given, as a change of the method itself asks for. ``--columns input`` writes the tables of what
+there is.
 """
 
 from __future__ import annotations

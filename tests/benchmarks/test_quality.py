@@ -138,6 +138,19 @@ def test_a_fit_stops_where_it_lingers() -> None:
     assert count < 50
 
 
+def test_an_optimiser_is_compared_on_the_photographs_that_it_was_measured_on(tmp_path: Path) -> None:
+    row = "noise 25/255"
+    cells = Cells(tmp_path / "quality.jsonl", dict.fromkeys((report.BLIND, "BIRD", "DIIP"), "here"))
+    rest = dict.fromkeys(report.AVERAGED, 0.0)
+    for photograph, ours in (("astronaut", 30.0), ("fig", 20.0)):
+        cells.add((row, photograph, report.BLIND), rest | {"psnr": ours})
+    cells.add((row, "astronaut", "BIRD"), rest | {"psnr": 28.0})
+    cells.add((row, "mountains", "DIIP"), rest | {"psnr": 28.0})
+    few = report.summary(cells, [report.BLIND, "BIRD", "DIIP"], [row], quality.FEW)
+    assert few["rows"][row]["columns"][report.BLIND]["psnr"] == 25
+    assert report.against_optimisers({"few": few}) == [("BIRD", row, 1, 2.0)]
+
+
 def test_an_auroc_counts_ties_half() -> None:
     assert report.auroc([0.1, 0.2], [0.3, 0.4]) == 1
     assert report.auroc([0.1, 0.5], [0.3, 0.3]) == 0.5
