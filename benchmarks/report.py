@@ -55,9 +55,10 @@ def _averages(cells: Cells, row: str, column: str, photographs: Collection[str])
     ]
     if gains:
         found |= {"gain": statistics.fmean(gains), "lowest_gain": min(gains)}
-    ours = [cell["psnr"] for name in measured if (cell := cells.get((row, name, BLIND)))]
-    if column in ON_PRIOR and len(ours) == len(measured):
-        found["psnr_of_ours"] = statistics.fmean(ours)
+    if column in ON_PRIOR:
+        ours = [cell["psnr"] for name in measured if (cell := cells.get((row, name, BLIND)))]
+        if len(ours) == len(measured):
+            found["psnr_of_ours"] = statistics.fmean(ours)
     if outcomes := Counter(cell["outcome"] for cell in measured.values() if "outcome" in cell):
         found["outcomes"] = dict(sorted(outcomes.items()))
     return found

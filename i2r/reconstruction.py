@@ -92,14 +92,13 @@ def _explain(
     y: Tensor, names: Sequence[str], grid: TileGrid, calibration: Calibration, known: Sequence[Form]
 ) -> Process[tuple[Tensor, Chain]]:
     """The canvas and the chain; what is lost is found before the other forms are read off."""
-    if Mask.name not in names:
-        chain = Chain.start(names, grid.crop(y), calibration, known)
-    else:
+    filled = y
+    if Mask.name in names:
         filled, lost = yield from fill_lost(y, grid, calibration)
-        mask = Mask(grid.crop(lost[None])[0])
-        chain = Chain.start(names, grid.crop(filled), calibration, [*known, mask])
-        if chain.records == (mask,) and not chain.operators:
-            return filled, chain
+        known = [*known, Mask(grid.crop(lost[None])[0])]
+    chain = Chain.start(names, grid.crop(filled), calibration, known)
+    if tuple(names) == (Mask.name,):
+        return filled, chain
     x, chain = yield from _descend(grid.crop(y), chain, grid)
     return grid.pad(x), chain
 

@@ -99,8 +99,8 @@ def fill_streaks(
 def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tuple[Tensor, Tensor]]:
     """Find and fill the lost pixels of an image that is known to have some, be they specks or streaks.
 
-    As :func:`fill_damage` and then :func:`fill_streaks`, where clean photographs would seldom be atypical:
-    the likelier of the two is looked for at a rate that would fill too much of an image that lost nothing.
+    By :func:`fill_damage` and then :func:`fill_streaks`, in the regions that look damaged: the likelier of
+    the two is looked for at a rate at which an image that lost nothing would be filled too often.
 
     Returns the canvas and the mask (H, W) of what was replaced.
     """
