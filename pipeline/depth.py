@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 def to_float(image: np.ndarray) -> NDArray[np.float32]:
     """Pixels of any depth as float32 in [0, 1]."""
     if np.issubdtype(image.dtype, np.integer):
-        return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+        floats = image.astype(np.float32)
+        floats /= np.float32(np.iinfo(image.dtype).max)
+        return floats
     return image.astype(np.float32, copy=False)
 
 

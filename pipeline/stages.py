@@ -21,6 +21,7 @@ from pipeline import manifest
 from pipeline.codec import Picture, encode
 from pipeline.containers import Fetcher
 from pipeline.errors import CodecError, ErrorCode, ItemError, RunError
+from pipeline.heap import keep_freed_memory
 from pipeline.intents import announce, announced
 from pipeline.item import Item, as_table, items_of
 from pipeline.keys import output_key
@@ -70,6 +71,7 @@ class FetchAndDecode:
     """From rows of the listing to items with pixels."""
 
     def __init__(self, job: Job) -> None:
+        keep_freed_memory()
         self._job = job
         self._threads = ThreadPoolExecutor(FETCHES)
         self._fetcher = Fetcher(job.source, job.settings.decode_memory_mib << 20)
@@ -137,6 +139,7 @@ class RestoreItems:
     """From items with pixels to items with restored pixels."""
 
     def __init__(self, factory: RestorerFactory) -> None:
+        keep_freed_memory()
         self._actor = RestoreActor(factory)
         self._telemetry = DeviceTelemetry(self._actor.device)
 
@@ -170,6 +173,7 @@ class EncodeAndStore:
     """From items with restored pixels to objects, and then to rows."""
 
     def __init__(self, job: Job) -> None:
+        keep_freed_memory()
         self._job = job
         self._threads = ThreadPoolExecutor(FETCHES)
         self._node = socket.gethostname()
