@@ -6,13 +6,14 @@ What happens to an image stays with it: every stage takes an `Item` and hands it
 from __future__ import annotations
 
 import hashlib
+import math
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +44,7 @@ ROWS = manifest.SCHEMA.append(pa.field("fatal", pa.string())).append(pa.field("i
 the run must stop."""
 
 Batch = dict[str, np.ndarray]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,14 @@ class Job:
     masks: Store | None = None
 
 
+def shared(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    """A batch's things in order, one share for each thread: threads that take small images one by one mostly
+    wait for each other."""
+    size = math.ceil(len(things) / FETCHES)
+    for start in range(0, len(things), size or 1):
+        yield things[start : start + size]
+
+
 class FetchAndDecode:
     """From rows of the listing to items with pixels."""
 
@@ -80,7 +90,11 @@ class FetchAndDecode:
     def __call__(self, batch: Batch) -> pa.Table:
         """Fetch and decode a batch of rows with the listing's columns, `owned` and `collides`."""
         rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-        return as_table([self._decode(item) for item in self._threads.map(self._fetch, rows)])
+        shares = self._threads.map(self._fetch_all, shared(rows))
+        return as_table([self._decode(item) for share in shares for item in share])
+
+    def _fetch_all(self, rows: Sequence[dict[str, Any]]) -> list[Item]:
+        return [self._fetch(row) for row in rows]
 
     def _fetch(self, listed: dict[str, Any]) -> Item:
         row = self._job.common | {name: listed[name] for name in SOURCE_COLUMNS}
@@ -180,14 +194,15 @@ class EncodeAndStore:
         self._telemetry = RowTelemetry()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Store the items of a batch; rows of `ROWS`. One is encoded while others are on their way."""
+        """Store the items of a batch; rows of `ROWS`. Some are encoded while others are on their way."""
         items = items_of(batch)
         intent, ended = self._announce(items), []
-        for item in items:
-            if not item.failed:
-                self._encode(item)
-            ended.append(self._threads.submit(self._finish, item))
-        rows = [row.result() | {"intent": intent} for row in ended]
+        for share in shared(items):
+            for item in share:
+                if not item.failed:
+                    self._encode(item)
+            ended.append(self._threads.submit(self._finish_all, share))
+        rows = [row | {"intent": intent} for share in ended for row in share.result()]
         return pa.Table.from_pylist(rows, schema=ROWS)
 
     def _announce(self, items: Sequence[Item]) -> str | None:
@@ -195,11 +210,7 @@ class EncodeAndStore:
         new = [item for item in items if not item.failed and not item.owned]
         keys = [output_key(item.row["source_key"], self._job.extension) for item in new]
         try:
-            absent = [
-                key
-                for key, there in zip(keys, self._threads.map(self._job.dest.exists, keys), strict=True)
-                if not there
-            ]
+            absent = [key for share in self._threads.map(self._absent, shared(keys)) for key in share]
             return announce(self._job.dest, self._job.common["run_id"], absent) if absent else None
         except RunError as error:
             new[0].fatal = str(error)
@@ -207,6 +218,12 @@ class EncodeAndStore:
             for item in new:
                 item.fail(error)
         return None
+
+    def _absent(self, keys: Sequence[str]) -> list[str]:
+        return [key for key in keys if not self._job.dest.exists(key)]
+
+    def _finish_all(self, items: Sequence[Item]) -> list[dict[str, Any]]:
+        return [self._finish(item) for item in items]
 
     def _finish(self, item: Item) -> dict[str, Any]:
         if not item.failed:

@@ -13,8 +13,9 @@ import os
 import random
 import re
 import secrets
+import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -77,9 +78,9 @@ def version_of(info: Mapping[str, Any]) -> str:
     return f"{info.get('size')}-{stamp}"
 
 
-def local_version(stat: os.stat_result) -> tuple[int, str]:
+def local_version(found: os.stat_result) -> tuple[int, str]:
     """Size and version of a file on this machine."""
-    return stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}"
+    return found.st_size, f"{found.st_size}-{found.st_mtime_ns}"
 
 
 def open_store(address: str, **options: Any) -> Store:
@@ -193,8 +194,14 @@ class Store:
 
     def exists(self, key: str) -> bool:
         """Whether there is an object of that key. Raises ItemError where the store does not say."""
+
+        def look() -> bool:
+            if self.is_local:
+                return stat.S_ISREG(os.stat(self.path(key)).st_mode)
+            return bool(self.fs.info(self.path(key))["type"] == "file")
+
         try:
-            return retried(lambda: bool(self.fs.info(self.path(key))["type"] == "file"))
+            return retried(look)
         except (FileNotFoundError, NotADirectoryError):
             return False
         except Exception as error:
@@ -252,38 +259,50 @@ class Store:
 
     def _replace(self, key: str, data: bytes) -> None:
         if self.is_local:
-            with self._temporary(key, data) as name:
-                os.replace(name, self.path(key))
+            self._place(key, data, os.replace)
         else:
             self.fs.pipe_file(self.path(key), data)
 
     def _create(self, key: str, data: bytes) -> bool:
         try:
             if self.is_local:
-                with self._temporary(key, data) as name:
-                    os.link(name, self.path(key))
+                self._place(key, data, os.link)
             else:
                 self.fs.pipe_file(self.path(key), data, mode="create")
         except FileExistsError:
             return False
         return True
 
-    @contextlib.contextmanager
-    def _temporary(self, key: str, data: bytes) -> Iterator[str]:
-        """A file with `data` in it, on the disk of `key`, whose folder exists; gone afterwards."""
-        folder = f"{self.root}/{PRIVATE}/tmp"
+    def _place(self, key: str, data: bytes, put: Callable[[str, str], None]) -> None:
+        """Write a file on the disk of `key`, and `put` it there once it is whole.
+
+        Few system calls, each of which a thread may have to wait behind others for, and folders are made only
+        where they turn out to be missing.
+        """
+        folder, path = f"{self.root}/{PRIVATE}/tmp", self.path(key)
         name = f"{folder}/{os.getpid()}-{secrets.token_hex(8)}"
-        os.makedirs(folder, exist_ok=True)
-        os.makedirs(os.path.dirname(self.path(key)), exist_ok=True)
         try:
-            with open(name, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            yield name
+            file = _in_folder(folder, lambda: os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            try:
+                written = os.write(file, data)
+                while written < len(data):
+                    written += os.write(file, memoryview(data)[written:])
+                os.fsync(file)
+            finally:
+                os.close(file)
+            _in_folder(os.path.dirname(path), lambda: put(name, path))
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
+
+
+def _in_folder(folder: str, action: Callable[[], Result]) -> Result:
+    """`action()`, once more with its folder made where that was missing."""
+    try:
+        return action()
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+        return action()
 
 
 def item_error(error: BaseException, uri: str) -> ItemError:
