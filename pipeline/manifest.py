@@ -25,8 +25,8 @@ MERGED = "rows"
 """Name of the parts that compaction leaves; parts of a run under way are called `part`."""
 ROWS_PER_FILE = 200_000
 ROWS_PER_BATCH = 16_384
-ROWS_PER_GROUP = 16_384
-"""Rows that a merged file compresses together."""
+ROWS_PER_GROUP = 4_096
+"""Rows that a merged file compresses together, and what merging holds of them: more make no smaller files."""
 FOOTERS = 16
 """Objects that are asked at once for how many rows they have."""
 FANOUT = 64
@@ -168,7 +168,7 @@ class ManifestWriter:
             return
         keys = [part.key(self._run_id) for part in parts]
         merged = _Part(parts[0].first, parts[-1].last, rows)
-        batches = (batch for key in keys for batch in read_batches(self._store, key))
+        batches = (batch for key in keys for batch in read_batches(self._store, key, rows=ROWS_PER_GROUP))
         self._store.write(merged.key(self._run_id), _merged_file(batches, rows))
         for key in self._covered:  # not yet its own parts: somebody may just be reading them
             self._store.delete(key)
@@ -228,12 +228,14 @@ def manifest_files(store: Store, run_id: str | None = None) -> list[ManifestFile
     return found
 
 
-def read_batches(store: Store, key: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """A Parquet object in batches, with a flat memory."""
+def read_batches(
+    store: Store, key: str, columns: Sequence[str] | None = None, *, rows: int = ROWS_PER_BATCH
+) -> Iterator[pa.RecordBatch]:
+    """A Parquet object in batches of at most so many rows, with a flat memory."""
     with store.fs.open(store.path(key), "rb") as file, pq.ParquetFile(file) as parquet:
         known = set(parquet.schema_arrow.names)
         wanted = None if columns is None else [name for name in columns if name in known]
-        yield from parquet.iter_batches(batch_size=ROWS_PER_BATCH, columns=wanted)
+        yield from parquet.iter_batches(batch_size=rows, columns=wanted)
 
 
 def compact(store: Store, run_id: str) -> None:
@@ -246,7 +248,7 @@ def compact(store: Store, run_id: str) -> None:
         return
     rows = total_rows(store, parts)
     total = -(-rows // ROWS_PER_FILE)
-    batches = (batch for part in parts for batch in read_batches(store, part))
+    batches = (batch for part in parts for batch in read_batches(store, part, rows=ROWS_PER_GROUP))
     for number in range(total):
         name = f"{folder_of(run_id)}/{MERGED}-{number:05d}-of-{total:05d}.parquet"
         store.write(name, _merged_file(batches, ROWS_PER_FILE))
