@@ -269,12 +269,16 @@ def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines)
     waiting = {"max_tasks_in_flight_per_actor": 1} if work.alone else {}
     # The stages beside the model ask for no CPU: where models and tenths of stages take all of every node, as
     # on small nodes or after one has died, the regrouping would wait for a whole one for ever.
+    # Reading is fast: one process is enough for it, and its memory, however many parts there are.
+    one_at_a_time = ray.data.TaskPoolStrategy(size=1)
     grouped = (
         ray.data.from_items([{"part": part} for part in work.parts])
-        .map_batches(ReadPending(job.dest).__call__, batch_size=1, num_cpus=0)
+        .map_batches(ReadPending(job.dest).__call__, batch_size=1, num_cpus=0, compute=one_at_a_time)
         .repartition(target_num_rows_per_block=work.group)
     )
-    grouped._logical_plan.dag.ray_remote_args["num_cpus"] = 0  # `repartition` has no argument for it
+    regrouping = grouped._logical_plan.dag  # `repartition` has no arguments for these
+    regrouping.ray_remote_args["num_cpus"] = 0
+    regrouping.compute.size = one_at_a_time.size
     return (
         grouped.map_batches(
             FetchAndDecode,
