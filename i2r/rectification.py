@@ -37,7 +37,8 @@ PATH_DEPTH = 10.0
 """Regeneration ends this far below its entry level; what noise is left there cannot be seen."""
 
 _FILL_LEVELS = levels(0.04, 0.6, 5)
-_SMALLEST_CHANGE = 0.25  # of the range [-1, 1]
+_SMALLEST_CHANGE = 0.25  # of the range [-1, 1], of a pixel that stood out
+_SMALLEST_OF_STREAKS = 0.1  # at their edges the background shines through
 _ROUNDS = 2
 # How boldly lost pixels are looked for where some are known to be lost: as false discovery rates.
 _BOLD, _USUAL = 0.6, 0.05
@@ -70,7 +71,7 @@ def fill_damage(
         # What was found first stays found: its own fill would hide some of it from the next search.
         mask = mask | damaged((y - expected).square().mean(dim=0).sqrt()) & searched
         x = yield from _fill(y, mask)
-    return _keep_changes(y, x, mask)
+    return _keep_changes(y, x, mask, _SMALLEST_CHANGE)
 
 
 def fill_streaks(
@@ -93,7 +94,7 @@ def fill_streaks(
             lines[rows, columns] = streak_mask(*part, streaks)
         mask = mask | grid.pad(lines[None])[0]
         x = yield from _fill(y, mask)
-    return _keep_changes(y, x, mask)
+    return _keep_changes(y, x, mask, _SMALLEST_OF_STREAKS)
 
 
 def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tuple[Tensor, Tensor]]:
@@ -128,9 +129,9 @@ def _mask_of(regions: Sequence[Region], grid: TileGrid, canvas: Tensor) -> Tenso
     return grid.pad(mask[None])[0]
 
 
-def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor, smallest: float) -> tuple[Tensor, Tensor]:
     """The canvas with what the fill changed, and the mask of that: what it gives back was not damaged."""
-    mask = mask & ((y - filled).square().mean(dim=0).sqrt() > _SMALLEST_CHANGE)
+    mask = mask & ((y - filled).square().mean(dim=0).sqrt() > smallest)
     return torch.where(mask, filled, y), mask
 
 

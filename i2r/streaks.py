@@ -1,9 +1,10 @@
-"""Streaks: bright thin lines of one direction, such as rain and scratches, that the prior calls noise.
+"""Streaks: thin lines of one direction that were laid over a scene, such as rain and scratches.
 
-Photographs are full of thin lines, but a scene draws them bright and dark, in many directions, and the prior
-expects them. What was laid over a scene is brighter than its surroundings, runs one way, and stands in the
-predicted noise with one sign. So: the noise along the ridges of each direction, dark ridges counting against
-bright ones. (Dark lines of one direction are no sign of damage: scenes are full of gaps and shadows.)
+Photographs are full of thin lines, but a scene draws them in colours of its own, in many directions, and the
+prior expects them. What was laid over a scene is nearly white, whatever lies below it, runs one way, and
+stands in the predicted noise with one sign. So lines are told by their opacity: how far a ridge lies on the
+way from its sides to white. A scene's lines are far from opaque, whatever their contrast. Dark lines, whose
+noise is negative, count against bright ones of the same contrast: where there are both, it is a texture.
 """
 
 from __future__ import annotations
@@ -17,26 +18,29 @@ from torch import Tensor
 
 DIRECTIONS = 24
 LENGTH = 21
-"""Pixels along a line over which it must stand out: longer than most of what a texture is made of."""
-SHORT_LENGTH = 9
+"""Pixels along a line over which streaks are found: longer than most of what a texture is made of."""
+SURE_LENGTH = 15
+"""The same for what surely is part of a streak: short ones count as well once it is known how they run."""
+SHORT_LENGTH = 7
 """The same for the pixels of a line that was found, so that its ends are not cut off."""
-CONTRAST = 0.12
-"""By how much a ridge stands out of both its sides, in units of the range [-1, 1]."""
-FAINT = 0.06
-"""The same for the pixels beside what surely is a ridge."""
+OPACITY = 0.35
+"""Of what surely is a streak; see :func:`_opacities`."""
+FAINT = 0.2
+"""The same for the pixels beside what surely is one."""
+_ASIDE = 0.5  # of a step between two directions: how far the streaks of an image spread around theirs
+_NOISE = 0.05  # of the range [-1, 1], along what surely is a streak: what the prior expects is the scene's
 _REACH = 2.0  # pixels from a ridge to its sides: what is thicker is an object
-
-_TOLERANCE = 0.02  # of the range: darker than expected, as the pixels beside a line may be
+_GLARE = 0.15  # of the range: near white, where anything would be opaque, ridges are held to be fainter
 
 
 @dataclass(frozen=True)
 class Streaks:
-    """The direction along which the noise lies on ridges.
+    """The direction along which the noise lies on opaque ridges.
 
     Attributes:
         slope: columns a row; of the transposed image if ``transposed``.
         transposed: whether the lines are nearer to rows than to columns.
-        power: mean over the image of the noise times the squared contrast of the ridge that it lies on, in
+        power: mean over the image of the noise times the squared opacity of the ridge that it lies on, in
             units of the range; at least zero.
     """
 
@@ -52,44 +56,46 @@ def find_streaks(image: Tensor, noise: Tensor) -> Streaks:
         image: (C, H, W) in [-1, 1].
         noise: (C, H, W), the noise that the prior predicts in it, in units of the range.
     """
-    stack = torch.cat([image, noise.mean(dim=0, keepdim=True)])
+    stack = _stacked(image, noise)
     best = Streaks(0.0, False, 0.0)
     for transposed in (False, True):
         upright = stack.transpose(1, 2) if transposed else stack
         for step in range(-DIRECTIONS // 4, DIRECTIONS // 4):
-            slope = _slope(step)
+            slope = math.tan(math.pi * step / DIRECTIONS)
             sheared = _shear(upright, slope)
-            bright, dark = _ridges(sheared[:-1], slope, LENGTH)
-            contrast = torch.maximum(bright, dark).clamp_min(0)
-            power = (sheared[-1] * contrast.square()).mean().item()  # faint ridges are everywhere
+            opacity = torch.maximum(*_opacities(sheared[:-1], slope, LENGTH)).clamp_min(0)
+            power = (sheared[-1] * opacity.square()).mean().item()  # faint ridges are everywhere
             if power > best.power:
                 best = Streaks(slope, transposed, power)
     return best
 
 
 def streak_mask(image: Tensor, noise: Tensor, streaks: Streaks) -> Tensor:
-    """The pixels (H, W) that streaks cover, with a margin of two; lines a step aside count as well.
+    """The pixels (H, W) that streaks cover, with a margin of one, where the background shines through.
 
     Args:
         image, noise: as in :func:`find_streaks`.
     """
-    upright = image.transpose(1, 2) if streaks.transposed else image
+    stack = _stacked(image, noise)
+    upright = stack.transpose(1, 2) if streaks.transposed else stack
     mask = torch.zeros(upright.shape[1:], dtype=torch.bool, device=image.device)
-    middle = math.atan(streaks.slope)
-    for aside in (-1, 0, 1):
-        slope = math.tan(middle + aside * math.pi / DIRECTIONS)
+    for aside in (-_ASIDE, 0, _ASIDE):
+        slope = math.tan(math.atan(streaks.slope) + aside * math.pi / DIRECTIONS)
         sheared = _shear(upright, slope)
-        sure = _ridges(sheared, slope, LENGTH)[0] > CONTRAST
-        along = F.max_pool2d(sure[None].float(), (LENGTH, 3), stride=1, padding=(LENGTH // 2, 1)) > 0
-        likely = _ridges(sheared, slope, SHORT_LENGTH)[0] > FAINT
-        mask |= _shear((along & likely).float(), -slope)[0] > 0.5
+        sure = _opacities(sheared[:-1], slope, SURE_LENGTH)[0] > OPACITY
+        sure &= _along(sheared[-1:], SURE_LENGTH)[0] > _NOISE
+        half = SURE_LENGTH // 2
+        near = F.max_pool2d(sure[None].float(), (SURE_LENGTH, 3), stride=1, padding=(half, 1)) > 0
+        likely = _opacities(sheared[:-1], slope, SHORT_LENGTH)[0] > FAINT
+        likely &= _along(sheared[-1:], SHORT_LENGTH)[0] > 0
+        mask |= _shear((near & likely).float(), -slope)[0] > 0.5
     mask = F.max_pool2d(mask[None].float(), 3, stride=1, padding=1)[0] > 0
-    mask = mask.T if streaks.transposed else mask
-    return mask & (noise.mean(dim=0) > -_TOLERANCE)
+    return mask.T if streaks.transposed else mask
 
 
-def _slope(step: int) -> float:
-    return math.tan(math.pi * step / DIRECTIONS)
+def _stacked(image: Tensor, noise: Tensor) -> Tensor:
+    """The channels of the image and, last, the mean noise."""
+    return torch.cat([image, noise.mean(dim=0, keepdim=True)])
 
 
 def _shear(x: Tensor, slope: float) -> Tensor:
@@ -101,16 +107,24 @@ def _shear(x: Tensor, slope: float) -> Tensor:
     return F.grid_sample(x[None], grid, padding_mode="reflection", align_corners=False)[0]
 
 
-def _ridges(sheared: Tensor, slope: float, length: int) -> tuple[Tensor, Tensor]:
-    """By how much upright lines are brighter, and darker, than both their sides; each (H, W).
-
-    Over ``length`` pixels, in the channel that shows it least: overlays are seldom of a pure colour.
-    """
+def _along(sheared: Tensor, length: int) -> Tensor:
+    """The means of (C, H, W) over ``length`` pixels of every upright line."""
     half = length // 2
-    lines = F.avg_pool2d(F.pad(sheared[None], (0, 0, half, half), mode="reflect"), (length, 1), stride=1)[0]
+    return F.avg_pool2d(F.pad(sheared[None], (0, 0, half, half), mode="reflect"), (length, 1), stride=1)[0]
+
+
+def _opacities(sheared: Tensor, slope: float, length: int) -> tuple[Tensor, Tensor]:
+    """How opaque a white overlay on upright lines would be, and how far dark lines lie below it; each (H, W).
+
+    By the overlay's mixture ``line = (1 - opacity) side + opacity white``, over ``length`` pixels, from the
+    brighter side, and in the channel that shows it least: the lines of a scene are seldom white. Zero or
+    below where there is no line. Of dark lines, the contrast to the darker side in the same measure.
+    """
+    lines = _along(sheared, length)
     reach = round(_REACH * math.hypot(1, slope))
     padded = F.pad(lines[None], (reach, reach, 0, 0), mode="replicate")[0]
     left, right = padded[..., : -2 * reach], padded[..., 2 * reach :]
-    bright = (lines - torch.maximum(left, right)).amin(dim=0)
-    dark = (torch.minimum(left, right) - lines).amin(dim=0)
-    return bright, dark
+    brighter, darker = torch.maximum(left, right), torch.minimum(left, right)
+    bright = (lines - brighter) / (1 - brighter + _GLARE)
+    dark = (darker - lines) / (1 - darker + _GLARE)
+    return bright.amin(dim=0), dark.amin(dim=0)
