@@ -45,6 +45,12 @@ _FINAL = (
     NotADirectoryError,
     RunError,
 )
+_FINAL_STATUS: Mapping[int, type[OSError]] = {
+    401: PermissionError,
+    403: PermissionError,
+    404: FileNotFoundError,
+    410: FileNotFoundError,
+}
 _QUERY = re.compile(r"(https?://[^\s'\"?#]+)[?#][^\s'\"]*", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]*@")
 _SIGNED = re.compile(r"\b(X-Amz-[\w-]+|sig|signature|token|AWSAccessKeyId)=[^\s&'\"]+", re.IGNORECASE)
@@ -299,6 +305,15 @@ def item_error(error: BaseException, uri: str) -> ItemError:
     return ItemError(ErrorCode.STORAGE, f"{uri}: {reason}{notes}")
 
 
+def translated(error: Exception) -> Exception:
+    """An answer that no repetition changes, as Python's own error, which only S3's client makes of it."""
+    names = ("status", "status_code", "code")  # of aiohttp, of Azure's client and of Google's
+    status = next((value for name in names if isinstance(value := getattr(error, name, None), int)), 0)
+    if isinstance(error, OSError) and str(error).startswith("Forbidden:"):  # Google's, without its status
+        status = 403
+    return _FINAL_STATUS[status](str(error)) if status in _FINAL_STATUS else error
+
+
 def retried(action: Callable[[], Result]) -> Result:
     """`action()`, repeated with growing pauses while it fails in a way that may pass."""
     for attempt in range(ATTEMPTS):
@@ -307,6 +322,8 @@ def retried(action: Callable[[], Result]) -> Result:
         except _FINAL:
             raise
         except Exception as error:
+            if isinstance(known := translated(error), _FINAL):
+                raise known from error
             if isinstance(error, OSError) and error.errno in _NO_SPACE:
                 raise
             if attempt == ATTEMPTS - 1:
