@@ -32,7 +32,7 @@ from pipeline.pruning import Pruning, check_prunable, tombstone
 from pipeline.restoring import PriorIdentity, PriorRestorerFactory, RestorerFactory
 from pipeline.settings import RunSettings
 from pipeline.sources import Source, open_source, overlap
-from pipeline.storage import PRIVATE, Store, open_store
+from pipeline.storage import PRIVATE, Store, open_store, public_uri
 from pipeline.summary import Progress, RunSummary, run_folder
 
 if TYPE_CHECKING:
@@ -442,7 +442,7 @@ class Run:
                 "source": self.checked.source,
                 "prior": self._prior.name,
                 "prior_sha256": self._prior.sha256,
-                "settings": self._settings.model_dump(mode="json"),
+                "settings": _public(self._settings),
                 "stage_seconds": {name: round(value, 3) for name, value in self._stage_seconds.items()},
                 "submission": os.environ.get(SUBMISSION_VARIABLE),
                 "started_at": self._started_at.isoformat(),
@@ -482,6 +482,12 @@ class _first_write:
 
     def __exit__(self, *exception: Any) -> None:
         self._lease.__exit__(*exception)
+
+
+def _public(settings: RunSettings) -> dict[str, Any]:
+    """Settings for a record: an address among them may be signed."""
+    values = settings.model_dump(mode="json")
+    return {name: public_uri(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def extension_of(format: str) -> str:

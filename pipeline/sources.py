@@ -68,17 +68,18 @@ class Source:
             return not containers
         return any(matches_whole(place, self.pattern) for place in containers or [key])
 
-    def inputs(self) -> Iterator[Found]:
+    def inputs(self, *, strict: bool = False) -> Iterator[Found]:
         """Every object, and, in place of a container that the address names, what is in it.
 
-        A prefix does not name the containers under it: a zip archive among photographs is left alone.
+        A prefix does not name the containers under it: a zip archive among photographs is left alone. Of many
+        containers, one that cannot be read is an input that fails; `strict` makes an error of it.
 
         Raises:
             RunError: it cannot be listed.
         """
         for found in self.objects():
             if self.pattern is not None and container_kind(found.key) is not None:
-                yield from members(self.store, found)
+                yield from members(self.store, found, strict=strict or self.single)
             else:
                 yield found
 

@@ -51,9 +51,14 @@ _FINAL_STATUS: Mapping[int, type[OSError]] = {
     404: FileNotFoundError,
     410: FileNotFoundError,
 }
-_QUERY = re.compile(r"(https?://[^\s'\"?#]+)[?#][^\s'\"]*", re.IGNORECASE)
-_USER = re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]*@")
-_SIGNED = re.compile(r"\b(X-Amz-[\w-]+|sig|signature|token|AWSAccessKeyId)=[^\s&'\"]+", re.IGNORECASE)
+_WEB = re.compile(r"https?://[^?#]*", re.IGNORECASE)
+_QUERY = re.compile(r"(https?://[^\s\"?#]+)[?#][^\s'\"]*", re.IGNORECASE)
+_USER = re.compile(r"(?<=://)[^/@\s:]*:[^/\s]*@|((?<=https://)|(?<=http://))[^/\s'\"]*@", re.IGNORECASE)
+_SIGNED = re.compile(
+    r"\b(X-(?:Amz|Goog)-[\w-]+|sig|[\w-]*(?:signature|token|secret|password|accountkey|accesskeyid|accessid"
+    r"|api_?key))=[^\s&;'\"]+",
+    re.IGNORECASE,
+)
 
 Result = TypeVar("Result")
 
@@ -65,7 +70,8 @@ def without_secrets(text: str) -> str:
 
 def public_uri(uri: str) -> str:
     """An address without a query, signature or user: fit for a row, a log and an error text."""
-    return _USER.sub("", _QUERY.sub(r"\1", uri))
+    web = _WEB.match(uri)  # alone, it may have blanks in it
+    return _USER.sub("", web[0] if web else _QUERY.sub(r"\1", uri))
 
 
 _TIMES = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "created")
@@ -235,8 +241,12 @@ class Store:
 
     def delete_folder(self, folder: str) -> None:
         """Remove everything under a folder; one that is not there is no error."""
-        with contextlib.suppress(FileNotFoundError):
-            self.fs.rm(self.path(folder), recursive=True)
+        try:
+            retried(lambda: self.fs.rm(self.path(folder), recursive=True))
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise item_error(error, self.uri(folder)) from error
 
     def _store(self, key: str, action: Callable[[], Result]) -> Result:
         try:

@@ -310,6 +310,15 @@ def test_only_our_superfluous_objects_are_cleaned(source: Path, tmp_path: Path) 
     assert verify_dataset(str(dest)).faults == []
 
 
+def test_an_address_among_the_settings_is_recorded_without_its_signature(
+    source: Path, tmp_path: Path
+) -> None:
+    restore(source, tmp_path / "dest", prior="https://u:secret@host/p?sig=secret", limit=1)
+    record = next((tmp_path / "dest/_i2r/runs").glob("*.json")).read_text()
+    assert "https://host/p" in record
+    assert "secret" not in record
+
+
 def test_a_reference_is_measured_against(source: Path, tmp_path: Path) -> None:
     reference = tmp_path / "reference"
     (reference / "album-0").mkdir(parents=True)
