@@ -88,7 +88,8 @@ class FetchAndDecode:
             if listed["collides"]:
                 raise ItemError(
                     ErrorCode.BAD_KEY,
-                    f"another source has the output {row['source_key']!r} too: rename one of them",
+                    f"another source has the output {row['source_key']!r} too: "
+                    "rename one of them, or choose another DEST",
                 )
             item.data = self._fetcher.fetch(listed)
             row["content_sha256"] = hashlib.sha256(item.data).hexdigest()

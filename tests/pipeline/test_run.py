@@ -25,6 +25,7 @@ from pipeline.lease import FOLDER, identity
 from pipeline.manifest import SCHEMA, STAGES
 from pipeline.repair import repair_dataset
 from pipeline.run import restore_dataset
+from pipeline.scatter import scattered
 from pipeline.settings import RunSettings
 from pipeline.storage import open_store
 from pipeline.summary import Progress, RunSummary
@@ -98,6 +99,7 @@ def test_a_folder_with_broken_files_is_restored_in_full(source: Path, tmp_path: 
     record = json.loads((dest / f"_i2r/runs/{summary.run_id}.json").read_text())
     assert record["counts"] == summary.counts
     assert record["details"]["settings"]["prior"] == "photo-64"
+    assert 0 < record["details"]["seconds_to_first_row"] <= summary.seconds
     assert told[-1].stage == "recording"
     assert told[-1].done == told[-1].total == told[-2].total == 12
     assert told[-1].rate > 0
@@ -143,10 +145,18 @@ def test_a_large_manifest_is_joined_on_the_cluster(
 ) -> None:
     dest = tmp_path / "dest"
     restore(source, dest, limit=4)
+    places = []
+
+    def spied(*arguments: Any, on_cluster: bool) -> Any:
+        places.append(on_cluster)
+        return scattered(*arguments, on_cluster=on_cluster)
+
     monkeypatch.setattr(checkpoint, "LARGE", 3)
+    monkeypatch.setattr(checkpoint, "scattered", spied)
     write_image(source / "new.png", 98)
     summary = restore(source, dest, batch=1)
     assert (summary.counts["restored"], summary.counts["carried"]) == (3, 4)
+    assert places == [True, True]
 
 
 def test_only_what_changed_or_came_is_done(source: Path, tmp_path: Path) -> None:
