@@ -36,7 +36,7 @@ LARGE = 2_000_000
 
 _KIND = 0x07
 _OWNED = 0x08  # an object of ours lies at its output's key
-_COLLIDES = 0x10  # another input of the listing has the same output key, and more right to it
+_COLLIDES = 0x10  # another input has the same output key, and more right to it
 _REPEATED = 0x20  # an earlier input of the listing is the same object
 _SAMPLED = 0x40
 _LAST_FAILED = 0x80  # the newest row is a failure, of whatever version and settings
@@ -50,6 +50,8 @@ _ENTRY = np.dtype(
         ("epoch", "<i8"),
         ("attempts", "<i4"),
         ("finished", "<i8"),
+        ("output_hi", "<u8"),
+        ("output_lo", "<u8"),
     ]
 )
 _INPUT = np.dtype([*DIGEST, ("version", "<u8"), ("index", "<i8")])
@@ -138,8 +140,8 @@ def pending_batches(
 ) -> Iterator[pa.RecordBatch]:
     """The inputs that are still to be done: rows of the listing, with two columns more.
 
-    `owned`: an object of ours lies at the output's key. `collides`: another input has the same output
-    key; the one whose object lies there keeps it.
+    `owned`: an object of ours lies at the output's key. `collides`: another input, of this listing or of an
+    earlier one, has the same output key; the one whose object lies there keeps it.
 
     Args:
         store: the destination.
@@ -209,6 +211,7 @@ class _Join:
         self._outputs = Buckets(folder / "outputs", _OUTPUT, count)
         self._inputs = Buckets(folder / "inputs", _INPUT, count)
         self._places = Buckets(folder / "places", _PLACE, count)
+        self._current = Buckets(folder / "current", _OUTPUT, count)  # that newest rows mention
         self._flags = np.memmap(folder / "flags", dtype=np.uint8, mode="w+", shape=max(listing.count, 1))
 
     def flags(self) -> NDArray[np.uint8]:
@@ -218,8 +221,8 @@ class _Join:
         self._spill_listing()
         for entries, inputs in zip(self._entries, self._inputs, strict=True):
             self._mark_kinds(entries, inputs)
-        for outputs, places in zip(self._outputs, self._places, strict=True):
-            self._mark_places(outputs, places)
+        for outputs, current, places in zip(self._outputs, self._current, self._places, strict=True):
+            self._mark_places(outputs, current, places)
         return self._flags
 
     def _spill_intents(self) -> None:
@@ -250,9 +253,17 @@ class _Join:
                 self._flags[inputs["index"]] = np.where(inputs["hi"] / 2.0**64 < share, _SAMPLED, 0)
 
     def _mark_kinds(self, entries: NDArray[np.void], inputs: NDArray[np.void]) -> None:
+        entries = entries[newest(entries)]
+        stored = entries[(entries["output_hi"] != 0) | (entries["output_lo"] != 0)]
+        current = np.zeros(len(stored), _OUTPUT)
+        current["hi"], current["lo"], current["source"] = (
+            stored["output_hi"],
+            stored["output_lo"],
+            stored["hi"],
+        )
+        self._current.add(current)
         if not len(inputs):
             return
-        entries = entries[newest(entries)]
         entry_groups, input_groups = group_ids(entries, inputs)
         where = np.full(int(max(entry_groups.max(initial=-1), input_groups.max())) + 1, -1)
         where[entry_groups] = np.arange(len(entries))
@@ -277,16 +288,21 @@ class _Join:
         kind[_repeats(input_groups, inputs["index"])] |= _REPEATED
         self._flags[inputs["index"]] |= kind
 
-    def _mark_places(self, outputs: NDArray[np.void], places: NDArray[np.void]) -> None:
+    def _mark_places(
+        self, outputs: NDArray[np.void], current: NDArray[np.void], places: NDArray[np.void]
+    ) -> None:
         if not len(places):
             return
-        output_groups, place_groups = group_ids(outputs, places)
+        output_groups, current_groups, place_groups = group_ids(outputs, current, places)
         owned = np.isin(place_groups, output_groups)
         marks = np.where(owned, _OWNED, 0).astype(np.uint8)
         lies_there = np.isin(_mix(place_groups, places["source"]), _mix(output_groups, outputs["source"]))
         order = np.lexsort((places["index"], places["source"], ~lies_there, place_groups))
         later = order[1:][place_groups[order][1:] == place_groups[order][:-1]]
         marks[later] |= _COLLIDES
+        # Also of one that is not listed now: what was made from it is not written over.
+        its_own = np.isin(_mix(place_groups, places["source"]), _mix(current_groups, current["source"]))
+        marks[np.isin(place_groups, current_groups) & ~its_own] |= _COLLIDES
         self._flags[places["index"]] |= marks
 
 
@@ -304,6 +320,7 @@ def _manifest_records(store: Store, key: str) -> Iterator[tuple[NDArray[np.void]
         outputs = np.zeros(int(stored.sum()), _OUTPUT)
         _put_digests(outputs, batch["output_uri"].drop_null().to_pylist())
         outputs["source"] = entries["hi"][stored]
+        entries["output_hi"][stored], entries["output_lo"][stored] = outputs["hi"], outputs["lo"]
         yield entries, outputs
 
 

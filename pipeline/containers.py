@@ -55,6 +55,8 @@ class Kind(StrEnum):
     TABLE = "table"
     ADDRESS = "address"
     SIGNED = "signed"
+    BROKEN = "broken"
+    """A container that cannot be read: an input that fails, in place of what would be in it."""
 
 
 EXTENSIONS = {".tar": Kind.TAR, ".tgz": Kind.TAR_GZ, ".zip": Kind.ZIP, ".parquet": Kind.TABLE}
@@ -105,23 +107,44 @@ _UNREADABLE = (
 )
 
 
-def members(store: Store, container: Found) -> Iterator[Found]:
+def members(store: Store, container: Found, *, strict: bool = True) -> Iterator[Found]:
     """What lies in a container.
 
     Args:
         store: of the source.
         container: an object whose `container_kind` is not None.
+        strict: one that cannot be read is an error; or it is an input itself, which fails later.
 
     Raises:
-        RunError: it cannot be read as what its extension says it is.
+        RunError: it cannot be read, or not as what its extension says it is.
     """
     kind = container_kind(container.key)
     walks = {Kind.TAR: _tar, Kind.TAR_GZ: _tar_gz, Kind.ZIP: _zip, Kind.TABLE: _table}
     walk = walks.get(kind, _text_list) if kind else _text_list
     try:
-        yield from walk(store, container)
-    except _UNREADABLE as error:
-        raise RunError(f"{container.uri} cannot be read as its extension says: {error}") from error
+        yield from _told_apart(walk(store, container), container)
+    except Exception as error:
+        if not strict:
+            yield container._replace(kind=Kind.BROKEN, size=-1, container=container.key)
+        elif isinstance(error, _UNREADABLE):
+            raise RunError(f"{container.uri} cannot be read as its extension says: {error}") from error
+        elif isinstance(error, RunError):
+            raise
+        else:
+            raise RunError(str(item_error(error, container.uri))) from error
+
+
+def _told_apart(found: Iterator[Found], container: Found) -> Iterator[Found]:
+    """Members of one name: the second and later ones have their offset before it. Lists name objects."""
+    seen: set[int] = set()
+    for member in found:
+        if member.kind not in (Kind.ADDRESS, Kind.SIGNED):
+            name = member.key.removeprefix(f"{container.key}/")
+            if (mark := hash(name)) in seen:
+                name = f"{member.offset}/{name}"
+                member = member._replace(key=f"{container.key}/{name}", uri=f"{container.uri}/{name}")
+            seen.add(mark)
+        yield member
 
 
 def _member(container: Found, name: str, size: int, offset: int, kind: Kind) -> Found:
@@ -228,7 +251,7 @@ def is_csv(key: str) -> bool:
 
 def _csv_column(header: str) -> int:
     """The number of the column of addresses."""
-    names = next(csv.reader([header.strip()]), [])
+    names = next(csv.reader([header.removeprefix("\ufeff").strip()]), [])
     return next((names.index(name) for name in _ADDRESS_COLUMNS if name in names), 0)
 
 
@@ -242,7 +265,7 @@ def _lines(file: IO[bytes], column: int | None) -> Iterator[tuple[int, str]]:
 
 
 def _address_in(line: str, column: int | None) -> str | None:
-    text = line.strip()
+    text = line.removeprefix("\ufeff").strip()
     if not text or text.startswith("#"):
         return None
     values = [text] if column is None else next(csv.reader([text]))
@@ -257,14 +280,19 @@ def _addresses(store: Store, container: Found, lines: Iterator[tuple[int, str]])
 
 
 def _ask(store: Store, container: Found, offset: int, address: str) -> Found:
-    place = address_store(store, container.key, address)
-    uri = place.uri()
-    key = uri.partition("://")[2].strip("/") if "://" in address else address.strip("/")
-    kind = Kind.SIGNED if public_uri(address) != address else Kind.ADDRESS
+    uri = public_uri(address)
+    kind = Kind.ADDRESS if uri == address else Kind.SIGNED
+    size, version = -1, ""
     try:
+        place = address_store(store, container.key, address)
+        uri = place.uri()
         size, version = place.describe(place.path())
+    except SettingsError as error:
+        if isinstance(error.__cause__, ImportError):  # no image is to blame
+            raise
     except Exception:  # whatever it is, fetching it will say so
-        size, version = -1, ""
+        pass
+    key = uri.partition("://")[2].strip("/") if "://" in address else address.strip("/")
     return Found(key, uri, size, version, uri, kind, container.key, offset)
 
 
@@ -299,15 +327,20 @@ class Fetcher:
                 return self._source.read(row["source_key"])
             case Kind.TAR:
                 return self._source.read_path(self._source.path(row["container"]), offset, offset + size)
-            case Kind.ADDRESS:
-                return open_store(row["source_uri"]).read("")
-            case Kind.SIGNED:
-                return self._read_signed(row["container"], offset)
+            case Kind.BROKEN:
+                self._source.read_path(self._source.path(row["container"]), 0, 1)  # or it says why not
+                raise ItemError(ErrorCode.UNREADABLE, f"{row['source_uri']} is not what its extension says")
         try:
+            if kind is Kind.ADDRESS:
+                return open_store(row["source_uri"]).read("")
+            if kind is Kind.SIGNED:
+                return self._read_signed(row["container"], offset)
             with self._lock:
                 return self._opened(kind, row["container"]).read(offset, size)
         except ItemError:
             raise
+        except SettingsError as error:
+            raise ItemError(ErrorCode.UNSUPPORTED, str(error)) from error
         except (*_UNREADABLE, pa.ArrowException, KeyError, NotImplementedError) as error:
             raise ItemError(
                 ErrorCode.UNREADABLE, f"{row['source_uri']} cannot be unpacked: {error}"

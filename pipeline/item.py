@@ -21,6 +21,7 @@ import pyarrow as pa
 from pipeline.codec import Picture
 from pipeline.errors import ErrorCode, ItemError, RunError, bounded_text
 from pipeline.manifest import Status
+from pipeline.storage import without_secrets
 
 _OUT_OF_BAND = 5  # the first protocol of pickle with buffers beside it
 
@@ -66,7 +67,7 @@ class Item:
         self.row |= {
             "status": Status.FAILED.value,
             "error_code": code.value,
-            "error_message": bounded_text(text),
+            "error_message": bounded_text(without_secrets(text)),
         }
         self.data = b""
         self.picture = self.reference = self.protected = None

@@ -38,7 +38,9 @@ def output_key(key: str, extension: str | None = None) -> str:
     suffix = PurePosixPath(key).suffix.lower()
     if extension is None or SUPPORTED_EXTENSIONS.get(suffix) == SUPPORTED_EXTENSIONS[extension]:
         return key
-    return str(PurePosixPath(key).with_suffix(extension))
+    changed = str(PurePosixPath(key).with_suffix(extension))
+    check_key(changed)
+    return changed
 
 
 def _fault(key: str) -> str | None:

@@ -25,6 +25,9 @@ OTHER = "other"
 SOURCE_COLUMNS = ("source_uri", "source_key", "source_size", "source_version")
 """Columns that a row of the manifest takes over from the listing."""
 
+NAMED = {Kind.TABLE, Kind.ADDRESS, Kind.SIGNED, Kind.BROKEN}
+"""Kinds of inputs that are so whatever their extension."""
+
 SCHEMA = pa.schema(
     [
         ("source_uri", pa.string()),
@@ -76,10 +79,12 @@ class Listing:
         """
         rows: list[Found] = []
         batches: list[pa.RecordBatch] = []
-        for number, found in enumerate(with_masks(source.inputs(), masks) if masks else source.inputs()):
+        # What cannot be read must not pass for deleted.
+        inputs = source.inputs(strict=settings.prune)
+        for number, found in enumerate(with_masks(inputs, masks) if masks else inputs):
             if number % ROWS_PER_BATCH == 0 and must_stop():
                 break
-            named = source.pattern == found.key or found.kind in (Kind.TABLE, Kind.ADDRESS, Kind.SIGNED)
+            named = source.pattern == found.key or found.kind in NAMED
             if not is_input(found.key, settings.include, settings.exclude, named=named):
                 self._ignore(found.key)
                 continue

@@ -32,7 +32,7 @@ from pipeline.pruning import Pruning, check_prunable, tombstone
 from pipeline.restoring import PriorIdentity, PriorRestorerFactory, RestorerFactory
 from pipeline.settings import RunSettings
 from pipeline.sources import Source, open_source, overlap
-from pipeline.storage import PRIVATE, Store, open_store
+from pipeline.storage import PRIVATE, Store, open_store, public_uri
 from pipeline.summary import Progress, RunSummary, run_folder
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ class Run:
         self._stage_seconds: Counter[str] = Counter()
         self._handled = 0
         self._started: float | None = None  # when the first image could start
+        self._first_row: float | None = None  # seconds to it from before Ray and the models started
         self._pruned = 0
         self._notes: set[str] = set()
         self._failures = FailureLog(self._id)
@@ -256,6 +257,7 @@ class Run:
 
         first, total = self._tally, self._tally.pending
         self._tell("starting Ray")
+        begun = time.monotonic()
         session = nullcontext(machines) if machines else ray_session(self._settings, self._address)
         with session as machines:
             telemetry = RunTelemetry(self._id)
@@ -267,6 +269,7 @@ class Run:
                     for table in restored_rows(job, work, self._factory, machines):
                         if table is not None:
                             self._take(table, writer)
+                            self._first_row = self._first_row or time.monotonic() - begun
                         writer.flush_if_due()
                         lease.check()
                         self._tell("restoring", total)
@@ -442,8 +445,9 @@ class Run:
                 "source": self.checked.source,
                 "prior": self._prior.name,
                 "prior_sha256": self._prior.sha256,
-                "settings": self._settings.model_dump(mode="json"),
+                "settings": _public(self._settings),
                 "stage_seconds": {name: round(value, 3) for name, value in self._stage_seconds.items()},
+                "seconds_to_first_row": self._first_row and round(self._first_row, 3),
                 "submission": os.environ.get(SUBMISSION_VARIABLE),
                 "started_at": self._started_at.isoformat(),
                 "finished_at": datetime.now(UTC).isoformat(),
@@ -482,6 +486,12 @@ class _first_write:
 
     def __exit__(self, *exception: Any) -> None:
         self._lease.__exit__(*exception)
+
+
+def _public(settings: RunSettings) -> dict[str, Any]:
+    """Settings for a record: an address among them may be signed."""
+    values = settings.model_dump(mode="json")
+    return {name: public_uri(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def extension_of(format: str) -> str:

@@ -16,7 +16,15 @@ from fsspec.core import has_magic
 
 from pipeline.containers import HEADS, Found, container_kind, members
 from pipeline.errors import PipelineError, RunError, SettingsError, bounded_text
-from pipeline.storage import Store, local_version, open_store, retried, version_of, without_secrets
+from pipeline.storage import (
+    Store,
+    local_version,
+    open_store,
+    retried,
+    translated,
+    version_of,
+    without_secrets,
+)
 
 PAGE = 1000
 """Keys that one request to an object store lists."""
@@ -60,17 +68,18 @@ class Source:
             return not containers
         return any(matches_whole(place, self.pattern) for place in containers or [key])
 
-    def inputs(self) -> Iterator[Found]:
+    def inputs(self, *, strict: bool = False) -> Iterator[Found]:
         """Every object, and, in place of a container that the address names, what is in it.
 
-        A prefix does not name the containers under it: a zip archive among photographs is left alone.
+        A prefix does not name the containers under it: a zip archive among photographs is left alone. Of many
+        containers, one that cannot be read is an input that fails; `strict` makes an error of it.
 
         Raises:
             RunError: it cannot be listed.
         """
         for found in self.objects():
             if self.pattern is not None and container_kind(found.key) is not None:
-                yield from members(self.store, found)
+                yield from members(self.store, found, strict=strict or self.single)
             else:
                 yield found
 
@@ -122,15 +131,15 @@ def _require(store: Store, address: str) -> str:
         if store.is_web:
             return _kind_of_page(store)
         return str(store.fs.info(store.root)["type"])
-    except FileNotFoundError as error:
-        raise SettingsError(f"SOURCE {store.uri()} does not exist: check the address") from error
-    except PermissionError as error:
-        raise SettingsError(
-            f"SOURCE {store.uri()} may not be read: check the credentials and rights"
-        ) from error
     except Exception as error:
-        reason = bounded_text(without_secrets(str(error))) or type(error).__name__
-        raise SettingsError(f"SOURCE {store.uri()} cannot be read: {reason}") from error
+        match translated(error):
+            case FileNotFoundError():
+                what = "does not exist: check the address"
+            case PermissionError():
+                what = "may not be read: check the credentials and rights"
+            case _:
+                what = f"cannot be read: {bounded_text(without_secrets(str(error))) or type(error).__name__}"
+        raise SettingsError(f"SOURCE {store.uri()} {what}") from error
 
 
 def _kind_of_page(store: Store) -> str:

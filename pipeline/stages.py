@@ -104,7 +104,8 @@ class FetchAndDecode:
             if listed["collides"]:
                 raise ItemError(
                     ErrorCode.BAD_KEY,
-                    f"another source has the output {row['source_key']!r} too: rename one of them",
+                    f"another source has the output {row['source_key']!r} too: "
+                    "rename one of them, or choose another DEST",
                 )
             item.data = self._fetcher.fetch(listed)
             row["content_sha256"] = hashlib.sha256(item.data).hexdigest()
@@ -240,13 +241,12 @@ class EncodeAndStore:
             if picture is None:
                 raise ItemError(ErrorCode.INTERNAL, "an image without pixels came to be stored")
             losses, after = item.losses, item.before
-            if item.row["status"] == Status.RESTORED:
+            restored = item.row["status"] == Status.RESTORED
+            if restored or (self._job.extension and picture.format != self._job.settings.format):
                 encoded = encode(picture, picture.pixels, format=self._job.settings.format)
                 item.data, losses = encoded.data, encoded.losses + item.losses
+            if restored:
                 after = scores(picture.pixels, item.reference)
-            elif self._job.extension and picture.format != self._job.settings.format:
-                encoded = encode(picture, picture.pixels, format=self._job.settings.format)
-                item.data, losses = encoded.data, encoded.losses
             measured = (("before", item.before), ("after", after))
             metrics = {f"{name}_{when}": value for when, found in measured for name, value in found.items()}
             item.row |= {"losses": list(losses), "metrics": metrics}

@@ -46,9 +46,20 @@ _FINAL = (
     NotADirectoryError,
     RunError,
 )
-_QUERY = re.compile(r"(https?://[^\s'\"?#]+)[?#][^\s'\"]*", re.IGNORECASE)
-_USER = re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]*@")
-_SIGNED = re.compile(r"\b(X-Amz-[\w-]+|sig|signature|token|AWSAccessKeyId)=[^\s&'\"]+", re.IGNORECASE)
+_FINAL_STATUS: Mapping[int, type[OSError]] = {
+    401: PermissionError,
+    403: PermissionError,
+    404: FileNotFoundError,
+    410: FileNotFoundError,
+}
+_WEB = re.compile(r"https?://[^?#]*", re.IGNORECASE)
+_QUERY = re.compile(r"(https?://[^\s\"?#]+)[?#][^\s'\"]*", re.IGNORECASE)
+_USER = re.compile(r"(?<=://)[^/@\s:]*:[^/\s]*@|((?<=https://)|(?<=http://))[^/\s'\"]*@", re.IGNORECASE)
+_SIGNED = re.compile(
+    r"\b(X-(?:Amz|Goog)-[\w-]+|sig|[\w-]*(?:signature|token|secret|password|accountkey|accesskeyid|accessid"
+    r"|api_?key))=[^\s&;'\"]+",
+    re.IGNORECASE,
+)
 
 Result = TypeVar("Result")
 
@@ -60,7 +71,8 @@ def without_secrets(text: str) -> str:
 
 def public_uri(uri: str) -> str:
     """An address without a query, signature or user: fit for a row, a log and an error text."""
-    return _USER.sub("", _QUERY.sub(r"\1", uri))
+    web = _WEB.match(uri)  # alone, it may have blanks in it
+    return _USER.sub("", web[0] if web else _QUERY.sub(r"\1", uri))
 
 
 _TIMES = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "created")
@@ -236,8 +248,12 @@ class Store:
 
     def delete_folder(self, folder: str) -> None:
         """Remove everything under a folder; one that is not there is no error."""
-        with contextlib.suppress(FileNotFoundError):
-            self.fs.rm(self.path(folder), recursive=True)
+        try:
+            retried(lambda: self.fs.rm(self.path(folder), recursive=True))
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise item_error(error, self.uri(folder)) from error
 
     def _store(self, key: str, action: Callable[[], Result]) -> Result:
         try:
@@ -318,6 +334,15 @@ def item_error(error: BaseException, uri: str) -> ItemError:
     return ItemError(ErrorCode.STORAGE, f"{uri}: {reason}{notes}")
 
 
+def translated(error: Exception) -> Exception:
+    """An answer that no repetition changes, as Python's own error, which only S3's client makes of it."""
+    names = ("status", "status_code", "code")  # of aiohttp, of Azure's client and of Google's
+    status = next((value for name in names if isinstance(value := getattr(error, name, None), int)), 0)
+    if isinstance(error, OSError) and str(error).startswith("Forbidden:"):  # Google's, without its status
+        status = 403
+    return _FINAL_STATUS[status](str(error)) if status in _FINAL_STATUS else error
+
+
 def retried(action: Callable[[], Result]) -> Result:
     """`action()`, repeated with growing pauses while it fails in a way that may pass."""
     for attempt in range(ATTEMPTS):
@@ -326,6 +351,8 @@ def retried(action: Callable[[], Result]) -> Result:
         except _FINAL:
             raise
         except Exception as error:
+            if isinstance(known := translated(error), _FINAL):
+                raise known from error
             if isinstance(error, OSError) and error.errno in _NO_SPACE:
                 raise
             if attempt == ATTEMPTS - 1:

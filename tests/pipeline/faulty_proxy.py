@@ -29,6 +29,7 @@ class Fault(StrEnum):
     SLOW = "slow"
     HALF = "half a body"
     DROPPED = "dropped"
+    LOST = "done, and the answer lost"
 
 
 Plan = Callable[[str, str], Fault]
@@ -99,7 +100,7 @@ class FaultyProxy:
             case _:
                 if fault is Fault.SLOW:
                     time.sleep(self.seconds)
-                self._hand_on(request, body, half=fault is Fault.HALF)
+                self._hand_on(request, body, fault)
 
     def _refuse(self, request: http.server.BaseHTTPRequestHandler, status: int, code: bytes) -> None:
         body = b"" if request.command == "HEAD" else _BODY % code
@@ -109,7 +110,7 @@ class FaultyProxy:
         request.end_headers()
         request.wfile.write(body)
 
-    def _hand_on(self, request: http.server.BaseHTTPRequestHandler, body: bytes, *, half: bool) -> None:
+    def _hand_on(self, request: http.server.BaseHTTPRequestHandler, body: bytes, fault: Fault) -> None:
         upstream = http.client.HTTPConnection(self._upstream, timeout=60)
         upstream.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
         for name, value in request.headers.items():
@@ -120,6 +121,9 @@ class FaultyProxy:
         reply = upstream.getresponse()
         content = reply.read()
         upstream.close()
+        if fault is Fault.LOST:
+            request.close_connection = True
+            return
         request.send_response(reply.status)
         for name, value in reply.getheaders():
             if name.lower() not in _HOP_BY_HOP:
@@ -127,6 +131,7 @@ class FaultyProxy:
         head = request.command == "HEAD"
         request.send_header("Content-Length", reply.headers["Content-Length"] if head else str(len(content)))
         request.end_headers()
+        half = fault is Fault.HALF
         request.wfile.write(content[: len(content) // 2] if half else content)
         request.close_connection = half
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import secrets
@@ -17,7 +18,7 @@ import fsspec
 import pytest
 from test_run import restore, rows
 
-from pipeline.errors import ErrorCode, ItemError
+from pipeline.errors import ErrorCode, ItemError, RunError
 from pipeline.inspection import verify_dataset
 from pipeline.storage import Store, open_store
 
@@ -104,6 +105,22 @@ def test_objects_on_azure(container: str) -> None:
     store.delete("a/b.bin")
     store.delete_folder("a")
     assert store.names("a") == []
+
+
+def test_what_azure_denies_is_told_at_once(azurite: str, container: str) -> None:
+    wrong = azurite.replace(KEY, base64.b64encode(bytes(64)).decode())
+    store = open_store(f"{container}/dest", connection_string=wrong)
+    start = time.monotonic()
+    with pytest.raises(ItemError) as caught:
+        store.read("a.png")
+    assert caught.value.code is ErrorCode.FORBIDDEN
+    for write in (store.write, store.create):
+        with pytest.raises(RunError, match="denies writing"):
+            write("a.png", b"content")
+    with pytest.raises(ItemError) as caught:
+        store.names("")
+    assert caught.value.code is ErrorCode.FORBIDDEN
+    assert time.monotonic() - start < 20
 
 
 @pytest.mark.usefixtures("ray_here")

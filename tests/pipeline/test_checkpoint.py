@@ -145,6 +145,23 @@ def test_a_sample_is_always_the_same_and_of_its_share(tmp_path: Path) -> None:
     assert pending(dest, listing, Wanted("A", sample=0.0)) == []
 
 
+@pytest.mark.parametrize("freed", [False, True])
+@pytest.mark.parametrize("rows_per_bucket", [500_000, 1])
+def test_the_output_of_a_source_that_is_not_listed_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_per_bucket: int, freed: bool
+) -> None:
+    monkeypatch.setattr(buckets, "ROWS_PER_BUCKET", rows_per_bucket)
+    source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))
+    times = {"attempts": 1, "finished_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    other = {"source_uri": "s3://elsewhere/a.png", "source_version": "1", "settings_sha256": "A"}
+    rows = [other | times | {"epoch": 1, "status": "restored", "output_uri": dest.uri("a.png")}]
+    if freed:
+        rows.append(other | times | {"epoch": 2, "status": "failed"})
+    record(dest, "first", rows)
+    (found,) = pending(dest, listed(dest, source, [("a.png", "1")]), Wanted("A"))
+    assert (found["owned"], found["collides"]) == (True, not freed)
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
 def test_of_two_sources_of_one_output_the_one_that_has_it_keeps_it(tmp_path: Path, name: str) -> None:
     source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))

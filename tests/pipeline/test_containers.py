@@ -219,6 +219,65 @@ def test_a_container_that_is_none_is_an_error(tmp_path: Path, name: str) -> None
         listed(str(tmp_path / name))
 
 
+def test_a_broken_container_among_many_is_one_failure(tmp_path: Path) -> None:
+    write_tar(tmp_path / "cut.tar")
+    write_zip(tmp_path / "good.zip")
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "cut.tar").read_bytes()[:600])
+    (tmp_path / "no.parquet").write_bytes(b"nonsense")
+    pq.write_table(pa.table({"label": [1]}), tmp_path / "labels.parquet")
+    rows, fetcher = listed(f"{tmp_path}/*"), Fetcher(open_store(str(tmp_path)), 1 << 20)
+    broken = {key for key, row in rows.items() if row["kind"] == "broken"}
+    assert broken == {"cut.tar", "no.parquet", "labels.parquet"}
+    assert {f"good.zip/{name}" for name in IMAGES} <= set(rows)
+    for key in broken:
+        with pytest.raises(ItemError) as caught:
+            fetcher.fetch(rows[key])
+        assert caught.value.code is ErrorCode.UNREADABLE
+    with pytest.raises(RunError):  # what it held would pass for deleted
+        Listing(open_store("memory://strict"), "listing").fill(
+            open_source(f"{tmp_path}/*"), RunSettings(prune=True)
+        )
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip", "parquet"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_of_one_name_are_told_apart(tmp_path: Path, kind: str) -> None:
+    contents = [b"first", b"second", b"third"]
+    path = tmp_path / f"shard.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.table({"image": [{"bytes": data, "path": "a.jpg"} for data in contents]}), path)
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for data in contents:
+                archive.writestr("a.jpg", data)
+    else:
+        with tarfile.open(path, "w:gz" if kind == "tar.gz" else "w") as shard:
+            for data in contents:
+                info = tarfile.TarInfo("a.jpg")
+                info.size = len(data)
+                shard.addfile(info, io.BytesIO(data))
+    found = fetched(str(path))
+    assert sorted(found.values()) == contents
+    assert found[f"shard.{kind}/a.jpg"] == b"first"
+    assert all(key.startswith(f"shard.{kind}/") and key.endswith("a.jpg") for key in found)
+    assert len({row["source_uri"] for row in listed(str(path)).values()}) == 3
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv"])
+def test_a_line_that_is_no_address_is_one_failure(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "a.png").write_bytes(b"a")
+    (tmp_path / f"list.{kind}").write_text(
+        "\ufeff" + ("url\n" if kind == "csv" else "") + f"{tmp_path}/a.png\nnonsense://x/b.png\n"
+    )
+    rows, fetcher = listed(f"{tmp_path}/list.{kind}"), Fetcher(open_store(str(tmp_path)), 100)
+    key = f"{tmp_path}/a.png".strip("/")
+    assert set(rows) == {key, "x/b.png"}
+    assert fetcher.fetch(rows[key]) == b"a"
+    with pytest.raises(ItemError, match="cannot open nonsense") as caught:
+        fetcher.fetch(rows["x/b.png"])
+    assert caught.value.code is ErrorCode.UNSUPPORTED
+
+
 def test_a_table_without_images_is_an_error(tmp_path: Path) -> None:
     pq.write_table(pa.table({"label": [1]}), tmp_path / "data.parquet")
     with pytest.raises(SettingsError, match="no column of encoded images"):

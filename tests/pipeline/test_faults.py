@@ -22,6 +22,7 @@ from test_run import images, restore, rows
 from pipeline import storage
 from pipeline.errors import ErrorCode, ItemError, RunError
 from pipeline.inspection import verify_dataset
+from pipeline.lease import Lease
 from pipeline.storage import open_store
 
 MOST_REQUESTS = 40
@@ -61,6 +62,16 @@ def test_a_request_that_failed_is_repeated(
     assert store.read("a.bin") == content
     proxy.plan = first(1, fault, "GET")
     assert store.names("") == ["a.bin"] if fault is Fault.HALF else ["a.bin", "b.bin"]
+
+
+def test_a_lease_whose_answer_was_lost_is_held(proxy: FaultyProxy, bucket: str) -> None:
+    store = open_store(f"{bucket}/dest")
+    proxy.plan = first(1, Fault.LOST, "PUT")
+    with Lease(store, "first", 60) as lease:
+        assert (lease.epoch, proxy.seen[Fault.LOST]) == (1, 1)
+    proxy.plan = first(1, Fault.UNAVAILABLE, "POST")
+    store.delete_folder("_i2r")
+    assert (store.names("_i2r"), proxy.seen[Fault.UNAVAILABLE]) == ([], 1)
 
 
 def test_a_slow_answer_is_waited_for(proxy: FaultyProxy, bucket: str) -> None:

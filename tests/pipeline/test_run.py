@@ -25,6 +25,7 @@ from pipeline.lease import FOLDER, identity
 from pipeline.manifest import SCHEMA, STAGES
 from pipeline.repair import repair_dataset
 from pipeline.run import restore_dataset
+from pipeline.scatter import scattered
 from pipeline.settings import RunSettings
 from pipeline.storage import open_store
 from pipeline.summary import Progress, RunSummary
@@ -98,6 +99,7 @@ def test_a_folder_with_broken_files_is_restored_in_full(source: Path, tmp_path: 
     record = json.loads((dest / f"_i2r/runs/{summary.run_id}.json").read_text())
     assert record["counts"] == summary.counts
     assert record["details"]["settings"]["prior"] == "photo-64"
+    assert 0 < record["details"]["seconds_to_first_row"] <= summary.seconds
     assert told[-1].stage == "recording"
     assert told[-1].done == told[-1].total == told[-2].total == 12
     assert told[-1].rate > 0
@@ -143,10 +145,18 @@ def test_a_large_manifest_is_joined_on_the_cluster(
 ) -> None:
     dest = tmp_path / "dest"
     restore(source, dest, limit=4)
+    places = []
+
+    def spied(*arguments: Any, on_cluster: bool) -> Any:
+        places.append(on_cluster)
+        return scattered(*arguments, on_cluster=on_cluster)
+
     monkeypatch.setattr(checkpoint, "LARGE", 3)
+    monkeypatch.setattr(checkpoint, "scattered", spied)
     write_image(source / "new.png", 98)
     summary = restore(source, dest, batch=1)
     assert (summary.counts["restored"], summary.counts["carried"]) == (3, 4)
+    assert places == [True, True]
 
 
 def test_only_what_changed_or_came_is_done(source: Path, tmp_path: Path) -> None:
@@ -308,6 +318,15 @@ def test_only_our_superfluous_objects_are_cleaned(source: Path, tmp_path: Path) 
     assert set(clean_dataset(str(dest), delete=True)) == superfluous
     assert images(dest) & (before | {"mine.png"}) == {foreign, "mine.png"}
     assert verify_dataset(str(dest)).faults == []
+
+
+def test_an_address_among_the_settings_is_recorded_without_its_signature(
+    source: Path, tmp_path: Path
+) -> None:
+    restore(source, tmp_path / "dest", prior="https://u:secret@host/p?sig=secret", limit=1)
+    record = next((tmp_path / "dest/_i2r/runs").glob("*.json")).read_text()
+    assert "https://host/p" in record
+    assert "secret" not in record
 
 
 def test_a_reference_is_measured_against(source: Path, tmp_path: Path) -> None:

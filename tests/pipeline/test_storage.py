@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -43,6 +45,29 @@ def test_a_missing_object_is_not_found(store: Store) -> None:
     with pytest.raises(ItemError) as caught:
         store.read("nothing.bin")
     assert caught.value.code is ErrorCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, "forbidden"), (403, "forbidden"), (404, "not_found"), (410, "not_found")]
+)
+def test_what_the_web_refuses_is_not_asked_for_again(status: int, code: str) -> None:
+    asked = []
+
+    class Refusal(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(status)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as server:
+        Thread(target=server.serve_forever).start()
+        with pytest.raises(ItemError) as caught:
+            open_store(f"http://127.0.0.1:{server.server_port}/a.png?sig=secret").read("")
+        server.shutdown()
+    assert (caught.value.code, len(asked)) == (code, 1)
+    assert "secret" not in str(caught.value)
 
 
 def test_the_time_of_an_object_is_the_stores(store: Store) -> None:
@@ -85,6 +110,9 @@ def test_a_protocol_that_is_not_known_is_an_error() -> None:
     ("text", "clean"),
     [
         ("https://u:p@host/a.jpg?X-Amz-Signature=abc", "https://host/a.jpg"),
+        ("https://token@host/it's here.jpg?sig=abc", "https://host/it's here.jpg"),
+        ("HTTP://u:p@ss@host/a.jpg#abc", "HTTP://host/a.jpg"),
+        ("zip://a.png::https://token@host/a.zip?sig=abc", "zip://a.png::https://host/a.zip"),
         ("s3://bucket/what?.jpg", "s3://bucket/what?.jpg"),
         (
             "abfs://container@account.dfs.core.windows.net/a.jpg",
@@ -97,7 +125,12 @@ def test_a_public_address_has_no_secret_and_nothing_else_missing(text: str, clea
 
 
 def test_a_text_has_no_secrets() -> None:
-    text = without_secrets("GET https://u:p@host/a?sig=abc failed: X-Amz-Security-Token=xyz")
+    text = without_secrets(
+        "GET https://u:p@host/a?sig=abc failed: X-Amz-Security-Token=xyz "
+        "X-Goog-Signature=xyz AccountKey=xyz==; "
+        "GET https://token@host/it's here?access_token=xyz of https://host/it's?a=xyz"
+    )
     assert "abc" not in text
     assert "xyz" not in text
-    assert "p@" not in text
+    assert "@" not in text
+    assert "sigma=0.3" in without_secrets("sigma=0.3")

@@ -1,0 +1,138 @@
+"""The same on Google's storage, against an emulator over HTTP; skipped where it or gcsfs is missing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import fsspec
+import pytest
+from test_run import restore, rows
+
+from pipeline.cleaning import clean_dataset
+from pipeline.errors import ErrorCode, ItemError, LeaseHeldError, RunError, SettingsError
+from pipeline.inspection import verify_dataset
+from pipeline.lease import Lease
+from pipeline.sources import open_source
+from pipeline.storage import open_store
+
+# Read when gcsfs is imported, here and in Ray's workers: it would ask by gRPC what kind of bucket it has.
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
+pytest.importorskip("gcsfs")
+pytest.importorskip("gcp_storage_emulator")
+
+SERVER = Path(__file__).with_name("gcs_server.py")
+PATIENCE = 30.0
+"""Seconds in which the emulator may start."""
+
+
+@pytest.fixture(scope="module")
+def gcs_endpoint() -> Iterator[str]:
+    """The address of a store that runs for these tests."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, str(SERVER), str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + PATIENCE
+    try:
+        while True:
+            with socket.socket() as attempt:
+                if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture
+def gcs_bucket(gcs_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a fresh bucket."""
+    # part of a client's own arguments, so that it goes with it into Ray's workers
+    options = {"endpoint_url": gcs_endpoint, "token": "anon", "project": "tests"}
+    monkeypatch.setitem(fsspec.config.conf, "gs", options)
+    fs = fsspec.filesystem("gs")
+    name = f"bucket-{secrets.token_hex(8)}"
+    fs.mkdir(name)
+    yield f"gs://{name}"
+    fs.clear_instance_cache()
+
+
+def test_objects_on_gcs(gcs_bucket: str) -> None:
+    store = open_store(f"{gcs_bucket}/dest")
+    store.write("a/b.bin", b"first")
+    store.write("a/b.bin", b"second")
+    assert store.create("a/ü ?#%20.bin", b"third")
+    assert not store.create("a/ü ?#%20.bin", b"fourth")
+    assert (store.read("a/b.bin"), store.read("a/ü ?#%20.bin")) == (b"second", b"third")
+    assert store.read_path(store.path("a/b.bin"), 1, 4) == b"eco"
+    assert (store.exists("a/b.bin"), store.exists("a"), store.exists("x")) == (True, False, False)
+    assert store.names("a") == ["b.bin", "ü ?#%20.bin"]
+    assert abs(store.modified("a/b.bin") - time.time()) < 60
+    with pytest.raises(ItemError) as caught:
+        store.read("nothing.bin")
+    assert caught.value.code is ErrorCode.NOT_FOUND
+    store.delete("a/b.bin")
+    store.delete("a/b.bin")
+    store.delete_folder("a")
+    assert store.names("a") == []
+
+
+def test_one_of_many_creates_an_object_on_gcs(gcs_bucket: str) -> None:
+    store = open_store(f"{gcs_bucket}/dest")
+    with ThreadPoolExecutor(8) as threads:
+        created = list(threads.map(lambda number: store.create("one", bytes([number])), range(8)))
+    assert created.count(True) == 1
+    assert store.read("one") == bytes([created.index(True)])
+
+
+def test_a_second_run_on_gcs_is_refused(gcs_bucket: str) -> None:
+    store = open_store(f"{gcs_bucket}/dest")
+    with Lease(store, "first", 60), pytest.raises(LeaseHeldError, match="run first"):
+        Lease(store, "second", 60).__enter__()
+    with Lease(store, "second", 60) as lease:
+        assert lease.epoch == 2
+
+
+def test_what_gcs_denies_is_told_at_once(gcs_bucket: str) -> None:
+    store = open_store(f"{gcs_bucket}/dest")
+    start = time.monotonic()
+    with pytest.raises(ItemError) as caught:
+        store.read("denied.png")
+    assert caught.value.code is ErrorCode.FORBIDDEN
+    for write in (store.write, store.create):
+        with pytest.raises(RunError, match="denies writing"):
+            write("denied.png", b"content")
+    with pytest.raises(SettingsError, match="may not be read"):
+        open_source(f"{gcs_bucket}/denied")
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_run_from_gcs_to_gcs(source: Path, gcs_bucket: str) -> None:
+    from_store, dest = open_store(f"{gcs_bucket}/source"), f"{gcs_bucket}/dest"
+    for path in source.rglob("*.png"):
+        from_store.write(path.relative_to(source).as_posix(), path.read_bytes())
+    assert restore(f"{gcs_bucket}/source", dest, limit=4).counts["left"] == 2
+    resumed = restore(f"{gcs_bucket}/source", dest)
+    assert (resumed.counts["restored"], resumed.counts["carried"]) == (2, 4)
+    assert restore(f"{gcs_bucket}/source", dest, format="webp").counts["restored"] == 6
+    open_store(dest).write("mine.png", b"not of a run")
+    superfluous = {f"{dest}/{path.relative_to(source)}" for path in source.rglob("*.png")}
+    assert set(clean_dataset(dest, delete=True)) == superfluous
+    assert open_store(dest).names("") == ["_i2r", "album-0", "album-1", "mine.png"]
+    checked = verify_dataset(dest)
+    assert (checked.checked, checked.faults) == (6, [])
+    assert {row["output_uri"].rpartition(".")[2] for row in rows(dest).values()} == {"webp"}
