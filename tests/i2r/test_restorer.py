@@ -204,7 +204,7 @@ def test_rain_is_filled(prior: Prior) -> None:
     restoration = _restore(Restorer(prior), rainy)
     assert "streaks" in restoration.atypical
     assert 0 < restoration.rectified_fraction < 0.2
-    assert psnr(restoration.image, clean) > psnr(rainy, clean) + 1
+    assert psnr(restoration.image, clean) > psnr(rainy, clean) + 2
 
 
 def test_what_is_protected_comes_back_as_it_was(restorer: Restorer) -> None:
