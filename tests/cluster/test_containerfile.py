@@ -8,10 +8,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 FILES = ["Containerfile.cpu", "Containerfile.cuda"]
@@ -62,6 +65,40 @@ def test_installs_are_pinned_by_the_locks(file: str) -> None:
     for install in installs:
         (lock,) = re.findall(r"--(?:requirement|constraint) (\S+)", install)
         assert (ROOT / lock).is_file()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_lock_holds_every_package_that_the_image_takes(file: str) -> None:
+    installs = [
+        shlex.split(rest)[-1] for word, rest in steps(file) if word == "RUN" and "pip install" in rest
+    ]
+    extras = re.findall(r"\w+", installs[-1])
+    assert set(extras) == {"s3", "gcs", "azure", "heif"}  # archives lie anywhere, and hold what phones make
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"]]
+    for extra in extras:
+        wanted += project["optional-dependencies"][extra]
+    lock = (ROOT / "requirements" / "image.txt").read_text()
+    pinned = {
+        name: Version(version) for name, version in re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE)
+    }
+    for requirement in map(Requirement, wanted):
+        assert pinned[requirement.name] in requirement.specifier
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_login_shell_finds_the_program_too(file: str, tmp_path: Path) -> None:
+    (line,) = (rest for word, rest in steps(file) if word == "RUN" and "/etc/profile.d/" in rest)
+    script = tmp_path / "i2r.sh"
+    subprocess.run(["sh", "-c", re.sub(r"/etc/profile\.d/\S+", shlex.quote(str(script)), line)], check=True)
+    done = subprocess.run(
+        ["sh", "-c", f'PATH=/usr/local/bin:/usr/bin:/bin; . {shlex.quote(str(script))}; echo "$PATH"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (path,) = (re.findall(r"PATH=(\S+):", rest)[0] for word, rest in steps(file) if word == "ENV")
+    assert done.stdout == f"{path}:/usr/local/bin:/usr/bin:/bin\n"
 
 
 def test_what_is_copied_is_enough_to_build_and_start_the_program(tmp_path: Path) -> None:
