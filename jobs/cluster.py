@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ _LOGGERS = (
     "ray.dashboard.modules.job.sdk",
     "ray._private.runtime_env",
 )
+
+_OF_THE_SYSTEM = re.compile(r"\[Errno -?\d+\] [\w ]+")
 
 Result = TypeVar("Result")
 
@@ -90,7 +93,8 @@ class Cluster:
             self._require_versions()
         except (OSError, RuntimeError, KeyError) as error:
             raise SettingsError(
-                f"{self.address} is not the Jobs API of a Ray that fits: {_reason(error)}"
+                f"{self.address} is not the Jobs API of a Ray ({_reason(error).rstrip('.')}): "
+                "give the address of its dashboard, whose port is 8265 by default"
             ) from error
 
     def require_gpus(self, count: int) -> None:
@@ -176,7 +180,7 @@ class Cluster:
     def _require_versions(self) -> None:
         there = self._ask("/api/v0/cluster_metadata")
         if problem := misfit(there["rayVersion"], there["pythonVersion"]):
-            raise RuntimeError(problem)
+            raise SettingsError(f"{self.address} is not the Jobs API of a Ray that fits: {problem}")
 
     def _ask(self, path: str) -> dict[str, Any]:
         """What the cluster answers to a question that Ray's client has no name for."""
@@ -192,7 +196,10 @@ class Cluster:
             raise self._lost(error) from error
 
     def _lost(self, error: Exception) -> RunError:
-        return RunError(f"the cluster at {self.address} does not answer as it should: {_reason(error)}")
+        return RunError(
+            f"the cluster at {self.address} does not answer as it should ({_reason(error)}): "
+            "if its head has died, start it again and submit the same work, which goes on where it was"
+        )
 
 
 def misfit(ray: str, python: str) -> str | None:
@@ -224,4 +231,6 @@ def _job(details: Any) -> SubmittedJob:
 
 
 def _reason(error: Exception) -> str:
-    return bounded_text(without_secrets(str(error))) or type(error).__name__
+    """What is wrong, in one line: of what the libraries on the way say, what the system said."""
+    text = without_secrets(str(error))
+    return bounded_text(found[0] if (found := _OF_THE_SYSTEM.search(text)) else text) or type(error).__name__

@@ -9,6 +9,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ from jobs.cluster import PYTHONS, RAYS, Cluster, SubmittedJob, misfit
 from jobs.commands import split_pairs
 from jobs.package import PACKAGES, stage
 from jobs.submission import describe_work, entrypoint, refuse_twice
-from pipeline.errors import SettingsError
+from pipeline.errors import RunError, SettingsError
 from pipeline.settings import RunSettings, load_settings
 
 SETTINGS = RunSettings.model_validate(
     {"include": ["*.png", "a b/*"], "method": {"steps": 7}, "only": "new", "sample": 0.25, "format": "webp"}
 )
+
+RAY = "2.60.0"
 
 
 @pytest.fixture
@@ -169,20 +172,61 @@ class _OldCluster(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
-def old_cluster() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), _OldCluster) as server:
-        thread = threading.Thread(target=server.serve_forever)
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of something that answers over HTTP."""
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
-def test_a_cluster_that_does_not_fit_gets_nothing(old_cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_does_not_fit_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
-    with pytest.raises(SettingsError, match=r"it runs Ray 2\.9\.3, and >=2\.60.* is needed"):
-        Cluster(old_cluster)
+    wanted = r"it runs Ray 2\.9\.3, and >=2\.60.* is needed"
+    with serving(_OldCluster) as address, pytest.raises(SettingsError, match=wanted):
+        Cluster(address)
+
+
+class _Stranger(_OldCluster):
+    """Answers as a web server does that knows nothing of Ray."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+
+def test_what_is_no_cluster_is_told_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
+    with serving(_Stranger) as address, pytest.raises(SettingsError) as caught:
+        Cluster(address)
+    assert "give the address of its dashboard, whose port is 8265" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+class _Dying(_OldCluster):
+    """Answers who it is, and then nobody listens any more."""
+
+    def do_GET(self) -> None:
+        data = {"rayVersion": RAY, "pythonVersion": "3.11.7"}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"version": "4", "ray_version": RAY, "data": data}).encode())
+
+
+def test_a_cluster_that_goes_away_is_told_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
+    with serving(_Dying) as address:
+        cluster = Cluster(address)
+    with pytest.raises(RunError) as caught:
+        cluster.job("work")
+    assert str(caught.value).endswith(
+        "([Errno 111] Connection refused): if its head has died, start it again and submit the same work, "
+        "which goes on where it was"
+    )
 
 
 @pytest.mark.parametrize(
