@@ -184,6 +184,57 @@ def test_names_have_the_length_that_kubernetes_takes(kind: str, longest: int) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("source", "dest"),
+    [("s3://a/in", "s3://a/in/out"), ("s3://a/in/*.png", "s3://a/in/"), ("s3://a/in/x", "s3://a/in")],
+)
+def test_what_every_night_would_refuse_is_refused_at_once(kind: str, source: str, dest: str) -> None:
+    result = run(source, dest, "--cron", "0 2 * * *", "--kind", kind)
+    assert result.exit_code == ExitStatus.BAD_SETTINGS
+    assert f"SOURCE {source} and DEST {dest} overlap" in result.stderr
+    assert run("s3://a/in", "s3://a/in-2", "--cron", "0 2 * * *", "--kind", kind).exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["raycronjob", "cronjob"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["--gpus", "1"], "add --device gpu"),
+        (["--gpus", "3", "--device", "gpu", "--max-nodes", "2"], "raise --max-nodes"),
+        (["--namespace", "A"], "--namespace 'A'"),
+        (["--service-account", "a b"], "--service-account 'a b'"),
+        (["--image", "a b"], "--image 'a b'"),
+    ],
+)
+def test_nodes_that_cannot_be_had_are_refused(kind: str, change: list[str], words: str) -> None:
+    result = run("s3://in", "s3://out", "--cron", "0 2 * * *", "--kind", kind, *change)
+    assert (result.exit_code, result.stdout) == (ExitStatus.BAD_SETTINGS, "")
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["crontab", "systemd", "airflow"])
+def test_a_device_of_kubernetes_is_refused_elsewhere(kind: str) -> None:
+    result = run("s3://in", "s3://out", "--cron", "0 2 * * *", "--kind", kind, "--device", "gpu")
+    assert result.exit_code == ExitStatus.BAD_SETTINGS
+    assert "--device is for Kubernetes" in result.stderr
+
+
+def test_as_many_nodes_are_there_at_the_start_as_a_run_insists_on() -> None:
+    (item,) = check_objects(written("raycronjob", "--device", "gpu", "--gpus", 3))
+    (workers,) = cluster_spec(item)["workerGroupSpecs"]
+    assert (workers["minReplicas"], workers["replicas"], workers["maxReplicas"]) == (3, 3, 8)
+    assert "--set gpus=3" in item["spec"]["jobTemplate"]["entrypoint"]
+
+
+@pytest.mark.parametrize(
+    "image", ["a", "a/b:1", "r.org:5000/a/b", "r.org:5000/a/b:1", "a@sha256:" + "0" * 64]
+)
+def test_any_image_can_be_named(image: str) -> None:
+    assert f"image: {image}\n" in written("raycronjob", "--image", image)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_address_cannot_break_the_lines_of_a_file(kind: str) -> None:
     result = run("s3://in\n* * * * * rm", "s3://out", "--cron", "0 2 * * *", "--kind", kind)
     assert result.exit_code == ExitStatus.BAD_SETTINGS
