@@ -89,7 +89,9 @@ def restore_dataset(
         return run.execute()
     from pipeline.engine import ray_session
 
-    with ray_session(settings, address):  # what is asked for must be there before anything is written
+    with ray_session(
+        settings, address, run.keep_waiting
+    ):  # what is asked for must be there before anything is written
         return run.execute()
 
 
@@ -163,6 +165,11 @@ class Run:
     def checked(self) -> CheckedRun:
         """What this run is, for those who only wanted it checked."""
         return CheckedRun(self._source.store.uri(self._source.pattern or ""), self._dest.uri(), self._digest)
+
+    def keep_waiting(self) -> bool:
+        """Tell that GPUs are awaited; whether to go on, or to end as a run does that is told to stop."""
+        self._tell("waiting for GPUs")
+        return self._must_stop() is None
 
     def preview(self) -> RunSummary:
         """What the run would do. Writes nothing to the destination."""

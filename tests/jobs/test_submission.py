@@ -22,7 +22,7 @@ from jobs.cli import main
 from jobs.cluster import PYTHONS, RAYS, Cluster, SubmittedJob, misfit
 from jobs.commands import split_pairs
 from jobs.package import PACKAGES, stage
-from jobs.submission import describe_work, entrypoint, refuse_twice
+from jobs.submission import describe_work, entrypoint, refuse_twice, submit_work
 from pipeline.errors import RunError, SettingsError
 from pipeline.settings import RunSettings, load_settings
 
@@ -62,6 +62,33 @@ def test_work_is_told_apart_by_what_it_is(source: Path, tmp_path: Path) -> None:
     }
     assert len(names) == 4
     assert name_of(source, tmp_path / "out", SETTINGS) in names
+
+
+class _WithoutGpus:
+    """A cluster that cannot tell whether nodes with GPUs will come."""
+
+    address = "http://head:8265"
+
+    def require_gpus(self, count: int) -> None:
+        raise SettingsError(f"0 GPUs, {count} were asked for")
+
+    def jobs(self) -> list[SubmittedJob]:
+        return []
+
+    def submit(self, command: str, *_: object) -> None:
+        self.command = command
+
+
+def test_a_job_that_waits_for_gpus_is_sent_to_where_none_are_yet(source: Path, tmp_path: Path) -> None:
+    cluster: Any = _WithoutGpus()
+    at_once = describe_work(str(source), f"{tmp_path}/out", RunSettings(gpus=1), None, check=False)
+    with pytest.raises(SettingsError, match="0 GPUs"):
+        submit_work(cluster, at_once, again=False)
+    patient = RunSettings(gpus=1, gpu_minutes=20)
+    submit_work(
+        cluster, describe_work(str(source), f"{tmp_path}/out", patient, None, check=False), again=False
+    )
+    assert "--set=gpus=1 --set=gpu_minutes=20.0" in cluster.command
 
 
 def test_paths_do_not_depend_on_where_they_were_given(
