@@ -35,6 +35,12 @@ def copied(file: str) -> list[str]:
     return [source for each in arguments for source in each[:-1]]
 
 
+def environment(file: str) -> dict[str, str]:
+    """The variables that a file sets."""
+    (rest,) = (rest for word, rest in steps(file) if word == "ENV")
+    return dict(each.split("=", 1) for each in shlex.split(rest))
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_two_stages_on_a_pinned_base_end_without_root(file: str) -> None:
     instructions = steps(file)
@@ -73,7 +79,8 @@ def test_the_lock_holds_every_package_that_the_image_takes(file: str) -> None:
         shlex.split(rest)[-1] for word, rest in steps(file) if word == "RUN" and "pip install" in rest
     ]
     extras = re.findall(r"\w+", installs[-1])
-    assert set(extras) == {"s3", "gcs", "azure", "heif"}  # archives lie anywhere, and hold what phones make
+    # Archives lie anywhere, and hold what phones make; the head of a cluster may start nodes.
+    assert set(extras) == {"s3", "gcs", "azure", "heif", "rayup"}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"]]
     for extra in extras:
@@ -87,6 +94,17 @@ def test_the_lock_holds_every_package_that_the_image_takes(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
+def test_the_image_has_what_ray_up_wants_of_it(file: str) -> None:
+    """Copies go through rsync in the container, into the home that the image names; the head starts nodes."""
+    assert environment(file)["HOME"] == "/home/i2r"
+    (line,) = (rest for word, rest in steps(file) if word == "RUN" and "apt-get" in rest)
+    assert {"rsync", "openssh-client"} <= set(line.split())
+    lock = (ROOT / "requirements" / "image.txt").read_text()
+    pinned = {Requirement(line.split("#")[0]).name for line in lock.splitlines() if line and line[0] != "#"}
+    assert {"boto3", "google-api-python-client", "google-auth-httplib2", "httplib2"} <= pinned
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_a_login_shell_finds_the_program_too(file: str, tmp_path: Path) -> None:
     (line,) = (rest for word, rest in steps(file) if word == "RUN" and "/etc/profile.d/" in rest)
     script = tmp_path / "i2r.sh"
@@ -97,7 +115,7 @@ def test_a_login_shell_finds_the_program_too(file: str, tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    (path,) = (re.findall(r"PATH=(\S+):", rest)[0] for word, rest in steps(file) if word == "ENV")
+    path = environment(file)["PATH"].removesuffix(":$PATH")
     assert done.stdout == f"{path}:/usr/local/bin:/usr/bin:/bin\n"
 
 
