@@ -114,16 +114,23 @@ class Cluster:
         """Start a job.
 
         Raises:
-            RunError: the cluster does not take it, or there is one of that id.
+            SettingsError: there is one of that id: somebody was faster.
+            RunError: the cluster does not take it.
         """
-        self._call(
-            lambda: self._client.submit_job(
+        try:
+            self._client.submit_job(
                 entrypoint=entrypoint,
                 submission_id=submission_id,
                 runtime_env=dict(runtime_env),
                 metadata=dict(labels),
             )
-        )
+        except (OSError, RuntimeError) as error:
+            if "already exists" in str(error):
+                raise SettingsError(
+                    f"this work was submitted just now as {submission_id}: "
+                    f"`i2r jobs status {submission_id}` tells of it"
+                ) from error
+            raise self._lost(error) from error
 
     def jobs(self) -> list[SubmittedJob]:
         """The jobs of ours that the cluster knows, oldest first."""
@@ -196,9 +203,12 @@ class Cluster:
             raise self._lost(error) from error
 
     def _lost(self, error: Exception) -> RunError:
+        told = f"the cluster at {self.address} does not answer as it should ({_reason(error)})"
+        if "status code" in str(error):
+            return RunError(f"{told}: look at its dashboard")
         return RunError(
-            f"the cluster at {self.address} does not answer as it should ({_reason(error)}): "
-            "if its head has died, start it again and submit the same work, which goes on where it was"
+            f"{told}: if its head has died, start it again and submit the same work, "
+            "which goes on where it was"
         )
 
 

@@ -244,6 +244,36 @@ class _Dying(_OldCluster):
         self.wfile.write(json.dumps({"version": "4", "ray_version": RAY, "data": data}).encode())
 
 
+class _Full(_Dying):
+    """Takes no job, and says why."""
+
+    reason = ""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(500)
+        self.end_headers()
+        self.wfile.write(self.reason.encode())
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "words"),
+    [
+        ("Job with submission_id work already exists.", SettingsError, "was submitted just now as work"),
+        ("the disk is full", RunError, "look at its dashboard"),
+    ],
+)
+def test_a_job_that_is_not_taken_is_told_with_the_mend(
+    reason: str, kind: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
+    monkeypatch.setattr(_Full, "reason", reason)
+    with serving(_Full) as address, pytest.raises(kind, match=words) as caught:
+        Cluster(address).submit("true", "work", {}, {})
+    assert "\n" not in str(caught.value)
+    assert "head has died" not in str(caught.value)
+
+
 def test_a_cluster_that_goes_away_is_told_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
     with serving(_Dying) as address:
