@@ -10,6 +10,7 @@ import contextlib
 import logging
 import math
 import os
+import platform
 import queue
 import re
 import signal
@@ -145,7 +146,8 @@ def ray_session(
         except (OSError, RuntimeError, ValueError, ConnectionError) as error:
             if address is not None:
                 raise SettingsError(
-                    f"no Ray at {address} that fits this one: {bounded_text(str(error))}"
+                    f"no Ray at {address} that fits this one ({bounded_text(str(error))}): "
+                    f"start one there with Ray {ray.__version__} and Python {platform.python_version()}"
                 ) from error
             raise RunError(f"Ray does not start: {bounded_text(str(error))}") from error
     may_grow = not started or address is not None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engine import Machines, Pass
+from pipeline.engine import Machines, Pass, ray_session
+from pipeline.errors import SettingsError
+from pipeline.settings import RunSettings
 
 COUNTS = st.integers(1, 10_000)
 MACHINES = st.builds(
@@ -40,3 +43,19 @@ def test_a_large_pass_gets_all_that_there_is(machines: Machines) -> None:
     models, most = machines.models(10**6)
     assert (models, most) == (machines.workers, machines.most or 10**6)
     assert machines.serving(10**6) == machines.serving(10**9)
+
+
+def test_a_ray_that_does_not_fit_is_told_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(*_: object, **__: object) -> None:
+        raise RuntimeError(
+            "Version mismatch: The cluster was started with:\n    Ray: 2.9.3\n    Python: 3.9.18"
+        )
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(SettingsError) as caught, ray_session(RunSettings(), "auto"):
+        pass
+    told = str(caught.value)
+    assert "The cluster was started with: Ray: 2.9.3 Python: 3.9.18" in told
+    assert "): start one there with Ray 2." in told
+    assert "\n" not in told
