@@ -335,6 +335,7 @@ def _systemd(schedule: Schedule) -> dict[str, str]:
     )
     timer = (
         f"# systemctl --user enable --now {name}.timer, once both files are in ~/.config/systemd/user\n"
+        "# loginctl enable-linger, or it is not due while you are logged out\n"
         f"[Unit]\nDescription={about}\n\n"
         f"[Timer]\n{events}\nPersistent=true\n\n"
         "[Install]\nWantedBy=timers.target\n"

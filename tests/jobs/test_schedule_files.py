@@ -117,6 +117,7 @@ def test_systemd_units_are_what_systemd_takes(tmp_path: Path) -> None:
     service, timer = (tmp_path / f"i2r-nightly.{kind}" for kind in ("service", "timer"))
     assert result.stdout.split() == [str(service), str(timer)]
     assert timer.read_text().count("OnCalendar=") == 2
+    assert "# loginctl enable-linger" in timer.read_text()
     (command,) = re.findall("^ExecStart=(.*)$", service.read_text(), re.MULTILINE)
     plain = command.replace("%%", "%").replace("$$", "$")
     assert shlex.split(plain) == [str(Path(sys.executable).with_name("i2r")), *ARGUMENTS]
