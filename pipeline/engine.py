@@ -128,7 +128,7 @@ def ray_session(
         RunError: it does not start.
     """
     if address is not None:
-        _require_listener(address)
+        require_listener(address)
     os.environ.update({name: value for name, value in _SWITCHES.items() if name not in os.environ})
     import ray
 
@@ -189,20 +189,37 @@ def _own_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _require_listener(address: str) -> None:
-    """Refuse an address where nothing listens: Ray itself would try for minutes."""
+def require_listener(address: str) -> None:
+    """Refuse an address where nothing listens: Ray itself would try for minutes. Raises SettingsError."""
     if address.startswith(("http://", "https://")):
         raise SettingsError(
             f"{address} takes submitted jobs: use `i2r submit`, or give Ray's own HOST:PORT here"
         )
+    if address == "auto":
+        address = _found_here()
     host, colon, port = address.rpartition(":")
     if not colon or "://" in address:
-        return  # auto, or a protocol of Ray's own
+        return  # a protocol of Ray's own
     try:
         socket.create_connection((host, int(port)), timeout=PATIENCE_TO_CONNECT).close()
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"nothing answers at {address} ({error}): start Ray there, or check --address"
+        ) from error
+
+
+def _found_here() -> str:
+    """What `auto` means: the Ray that was started last on this machine, whether or not it still runs."""
+    import ray
+    from ray._private.services import canonicalize_bootstrap_address
+
+    if ray.is_initialized():
+        return "auto"
+    try:
+        return canonicalize_bootstrap_address("auto") or "auto"
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            "no Ray runs on this machine: start one with `ray start --head`, or leave out --address auto"
         ) from error
 
 

@@ -85,10 +85,13 @@ def restore_dataset(
     )
     if dry_run:
         return run.preview()
-    if address in (None, "auto") and settings.gpus is None:
+    if address is None and settings.gpus is None:
         return run.execute()
-    from pipeline.engine import ray_session
+    from pipeline.engine import ray_session, require_listener
 
+    if address == "auto" and settings.gpus is None:
+        require_listener(address)  # it can wait, as long as it is there: a quiet night needs none
+        return run.execute()
     with ray_session(
         settings, address, run.keep_waiting
     ):  # what is asked for must be there before anything is written
