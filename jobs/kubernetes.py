@@ -126,12 +126,12 @@ def ray_job_spec(nodes: Nodes, arguments: Sequence[str], hours: float | None = N
         hours: after which the run stops by itself, or None.
     """
     # The attempts of one job share a name, so that the second takes over from its dead predecessor at once:
-    # that of their cluster without its last part, which is drawn anew. A run that stopped on purpose (5) has
-    # not failed: another attempt would go beyond its hours.
+    # that of their cluster without its last part, which is drawn anew. A run that stood back (4) or stopped
+    # on purpose (5) has not failed: another attempt would start a cluster for nothing, or beyond its hours.
     job = 'I2R_JOB="$POD_NAMESPACE/${RAY_CLUSTER_NAME%-*}"'
     spec: Object = {
         "submissionMode": "HTTPMode",  # the others put the entrypoint through a shell that expands its globs
-        "entrypoint": f"{job} {shlex.join(['i2r', *arguments])} || [ $? -eq 5 ]",
+        "entrypoint": f"{job} {shlex.join(['i2r', *arguments])} || case $? in 4|5) ;; *) false ;; esac",
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": 300,
         "backoffLimit": 1,

@@ -328,7 +328,7 @@ def _systemd(schedule: Schedule) -> dict[str, str]:
     service = (
         f"{note}[Unit]\nDescription={about}\n\n"
         f"[Service]\nType=oneshot\n{secrets}ExecStart={command}\n"
-        "SuccessExitStatus=5\n"
+        "SuccessExitStatus=4 5\n"
         "# The program alone is told to stop, and has the time to record what it has finished.\n"
         "KillMode=mixed\nTimeoutStopSec=300\n"
         f"TimeoutStartSec={schedule.seconds or 'infinity'}\n"

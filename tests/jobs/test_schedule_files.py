@@ -79,7 +79,7 @@ def check_job(spec: dict[str, object], *more: str) -> None:
     """Check that a job starts the run that was asked for, whatever a shell makes of its line."""
     entrypoint = str(spec["entrypoint"])
     shown = 'i2r() { printf "%s\\n" "$I2R_JOB" "$@"; return "$STATUS"; }; '
-    for status, expected in ((0, 0), (3, 1), (5, 0)):
+    for status, expected in ((0, 0), (1, 1), (3, 1), (4, 0), (5, 0), (137, 1)):
         done = subprocess.run(
             ["sh", "-c", shown + entrypoint],
             capture_output=True,
@@ -122,6 +122,7 @@ def test_systemd_units_are_what_systemd_takes(tmp_path: Path) -> None:
     plain = command.replace("%%", "%").replace("$$", "$")
     assert shlex.split(plain) == [str(Path(sys.executable).with_name("i2r")), *ARGUMENTS]
     assert "TimeoutStartSec=22500" in service.read_text()
+    assert "SuccessExitStatus=4 5\n" in service.read_text()
     if shutil.which("systemd-analyze"):
         done = subprocess.run(
             ["systemd-analyze", "verify", "--user", service, timer],
