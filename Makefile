@@ -41,6 +41,10 @@ lock: $(VENV)/installed-tools
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK_FLAGS) --constraint=requirements/dev.txt \
 		--output-file=requirements/run.txt pyproject.toml
 	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9.]*/\1/' requirements/run.txt
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK_FLAGS) --constraint=requirements/dev.txt \
+		--extra=s3 --extra=gcs --extra=azure --extra=heif --extra=rayup \
+		--output-file=requirements/image.txt pyproject.toml
+	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9.]*/\1/' requirements/image.txt
 	! grep -iE '^(nvidia|cuda|triton)' requirements/*.txt
 
 LOCK_FLAGS := --quiet --upgrade --strip-extras --allow-unsafe --annotation-style=line \

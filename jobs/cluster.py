@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ _LOGGERS = (
     "ray.dashboard.modules.job.sdk",
     "ray._private.runtime_env",
 )
+
+_OF_THE_SYSTEM = re.compile(r"\[Errno -?\d+\] [\w ]+")
 
 Result = TypeVar("Result")
 
@@ -90,7 +93,8 @@ class Cluster:
             self._require_versions()
         except (OSError, RuntimeError, KeyError) as error:
             raise SettingsError(
-                f"{self.address} is not the Jobs API of a Ray that fits: {_reason(error)}"
+                f"{self.address} is not the Jobs API of a Ray ({_reason(error).rstrip('.')}): "
+                "give the address of its dashboard, whose port is 8265 by default"
             ) from error
 
     def require_gpus(self, count: int) -> None:
@@ -110,16 +114,23 @@ class Cluster:
         """Start a job.
 
         Raises:
-            RunError: the cluster does not take it, or there is one of that id.
+            SettingsError: there is one of that id: somebody was faster.
+            RunError: the cluster does not take it.
         """
-        self._call(
-            lambda: self._client.submit_job(
+        try:
+            self._client.submit_job(
                 entrypoint=entrypoint,
                 submission_id=submission_id,
                 runtime_env=dict(runtime_env),
                 metadata=dict(labels),
             )
-        )
+        except (OSError, RuntimeError) as error:
+            if "already exists" in str(error):
+                raise SettingsError(
+                    f"this work was submitted just now as {submission_id}: "
+                    f"`i2r jobs status {submission_id}` tells of it"
+                ) from error
+            raise self._lost(error) from error
 
     def jobs(self) -> list[SubmittedJob]:
         """The jobs of ours that the cluster knows, oldest first."""
@@ -176,7 +187,7 @@ class Cluster:
     def _require_versions(self) -> None:
         there = self._ask("/api/v0/cluster_metadata")
         if problem := misfit(there["rayVersion"], there["pythonVersion"]):
-            raise RuntimeError(problem)
+            raise SettingsError(f"{self.address} is not the Jobs API of a Ray that fits: {problem}")
 
     def _ask(self, path: str) -> dict[str, Any]:
         """What the cluster answers to a question that Ray's client has no name for."""
@@ -192,7 +203,13 @@ class Cluster:
             raise self._lost(error) from error
 
     def _lost(self, error: Exception) -> RunError:
-        return RunError(f"the cluster at {self.address} does not answer as it should: {_reason(error)}")
+        told = f"the cluster at {self.address} does not answer as it should ({_reason(error)})"
+        if "status code" in str(error):
+            return RunError(f"{told}: look at its dashboard")
+        return RunError(
+            f"{told}: if its head has died, start it again and submit the same work, "
+            "which goes on where it was"
+        )
 
 
 def misfit(ray: str, python: str) -> str | None:
@@ -224,4 +241,6 @@ def _job(details: Any) -> SubmittedJob:
 
 
 def _reason(error: Exception) -> str:
-    return bounded_text(without_secrets(str(error))) or type(error).__name__
+    """What is wrong, in one line: of what the libraries on the way say, what the system said."""
+    text = without_secrets(str(error))
+    return bounded_text(found[0] if (found := _OF_THE_SYSTEM.search(text)) else text) or type(error).__name__

@@ -49,6 +49,7 @@ _OPTIONS = (
     click.option("--workers", type=int, help="Models at work at once. [default: what the machine holds]"),
     click.option("--threads", type=int, help="CPU threads of one model."),
     click.option("--gpus", type=int, help="Do not start without so many GPUs. [default: take what is there]"),
+    click.option("--gpu-minutes", type=float, help="Wait so long for a cluster that grows to bring them."),
     click.option("--batch", type=int, help="Most images handed to a model at once."),
     click.option("--max-hours", type=float, help="Stop after this time; the same command goes on later."),
 )

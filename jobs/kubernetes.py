@@ -43,6 +43,7 @@ SPOT_LABELS = {
 }
 """What the clouds call their spot nodes; some of them taint such nodes alike."""
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_IMAGE = re.compile(r"[A-Za-z0-9][-\w./]*(:\d+/[-\w./]+)?(:[-\w.]+)?(@sha256:[0-9a-f]{64})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Nodes:
     Attributes:
         device: that the models compute on.
         image: with this program and Ray.
-        most: workers at once.
+        least, most: workers at once.
         service_account: that may read the source and write the destination.
         secret: name of the secret that holds the webhook's address and token, or None.
         webhook: name of the variable that they go by.
@@ -64,19 +65,27 @@ class Nodes:
     service_account: str = SERVICE_ACCOUNT
     secret: str | None = None
     webhook: str | None = None
+    least: int = 1
 
 
-def check_name(name: str, kind: str, longest: int) -> str:
-    """The name of an object, if it can be one. Raises SettingsError."""
+def check_name(name: str, kind: str, longest: int, option: str = "--name") -> str:
+    """The name of an object, as an option gives it, if it can be one. Raises SettingsError."""
     if len(name) > longest:
         raise SettingsError(
-            f"--name {name} has {len(name)} characters and a {kind} at most {longest}: shorten it"
+            f"{option} {name} has {len(name)} characters and a {kind} at most {longest}: shorten it"
         )
     if not _NAME.fullmatch(name):
         raise SettingsError(
-            f"--name {name!r} is no name for Kubernetes: use small letters, digits, hyphens; a letter first"
+            f"{option} {name!r} is no name for Kubernetes: use small letters, digits, hyphens; a letter first"
         )
     return name
+
+
+def check_image(image: str) -> str:
+    """The name of a container image, if it can be one. Raises SettingsError."""
+    if not _IMAGE.fullmatch(image):
+        raise SettingsError(f"--image {image!r} is no image: write for example registry.example.org/i2r:1.0")
+    return image
 
 
 def cluster_spec(nodes: Nodes) -> Object:
@@ -117,12 +126,12 @@ def ray_job_spec(nodes: Nodes, arguments: Sequence[str], hours: float | None = N
         hours: after which the run stops by itself, or None.
     """
     # The attempts of one job share a name, so that the second takes over from its dead predecessor at once:
-    # that of their cluster without its last part, which is drawn anew. A run that stopped on purpose (5) has
-    # not failed: another attempt would go beyond its hours.
+    # that of their cluster without its last part, which is drawn anew. A run that stood back (4) or stopped
+    # on purpose (5) has not failed: another attempt would start a cluster for nothing, or beyond its hours.
     job = 'I2R_JOB="$POD_NAMESPACE/${RAY_CLUSTER_NAME%-*}"'
     spec: Object = {
         "submissionMode": "HTTPMode",  # the others put the entrypoint through a shell that expands its globs
-        "entrypoint": f"{job} {shlex.join(['i2r', *arguments])} || [ $? -eq 5 ]",
+        "entrypoint": f"{job} {shlex.join(['i2r', *arguments])} || case $? in 4|5) ;; *) false ;; esac",
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": 300,
         "backoffLimit": 1,
@@ -235,9 +244,9 @@ def _workers(nodes: Nodes) -> Object:
     ]
     return {
         "groupName": nodes.device,
-        # A run takes the devices that are there when it starts, so one has to be.
-        "replicas": 1,
-        "minReplicas": 1,
+        # A run takes the devices that are there when it starts, so one has to be, or all that it insists on.
+        "replicas": nodes.least,
+        "minReplicas": nodes.least,
         "maxReplicas": nodes.most,
         "idleTimeoutSeconds": 120,
         "rayStartParams": {},

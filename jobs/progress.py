@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from pipeline.summary import Progress
 
@@ -32,10 +33,19 @@ def show_progress() -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}"),
     )
-    with Bar(*columns, console=console, transient=True) as bar:
+    with BarAndDetail(*columns, console=console, transient=True) as bar:
         yield Line(bar)
+
+
+class BarAndDetail(Bar):
+    """A bar, and under it what else there is to say: beside it, a narrow terminal would cut off both."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """The lines, anew each time."""
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            yield Text(task.fields["detail"])
 
 
 class Line:
@@ -85,7 +95,7 @@ def describe(progress: Progress) -> str:
     if not progress.done:
         return ""
     parts = [f"{progress.rate:.3g} images/s"] if progress.rate else []
-    if progress.done < progress.total and progress.seconds_left is not None:
+    if not progress.is_over and progress.done < progress.total and progress.seconds_left is not None:
         parts.append(f"{duration(progress.seconds_left)} left")
     others = ((name, number) for name, number in progress.counts.items() if name != "failed" and number)
     parts += [f"{number} {name}" for name, number in sorted(others)]

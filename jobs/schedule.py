@@ -22,6 +22,7 @@ from jobs.kubernetes import (
     LONGEST_RAY_CRON_JOB,
     LONGEST_RAY_JOB,
     Nodes,
+    check_image,
     check_name,
     cron_job,
     ray_cron_job,
@@ -110,18 +111,27 @@ class Schedule:
         for prefix in ("reference", "protect"):
             if address := getattr(settings, prefix):
                 changes[prefix] = _address(prefix, address, kind)
-        if kind in IN_CLUSTER and nodes.device == "gpu":
-            changes["gpus"] = settings.gpus or 1  # without one the run would wait for ever
+        if kind in IN_CLUSTER:
+            nodes = _checked_nodes(nodes, settings.gpus)
+            if nodes.device == "gpu":
+                changes["gpus"] = nodes.least  # without one the run would wait for ever
+        elif nodes.device == "gpu":
+            raise SettingsError(
+                f"--device is for Kubernetes, and --kind {kind} is not: "
+                "--gpus 1 says that a run does not start without one"
+            )
+        source, dest = _address("SOURCE", source, kind), _address("DEST", dest, kind)
+        _refuse_overlap(source, dest)
         return cls(
             name=_checked_name(name or _default_name(dest), kind),
             kind=kind,
             cron=CronLine.parse(cron),
             timezone=check_timezone(timezone) if timezone else None,
-            source=_address("SOURCE", source, kind),
-            dest=_address("DEST", dest, kind),
+            source=source,
+            dest=dest,
             settings=settings.model_copy(update=changes),
             webhook=check_webhook(webhook) if webhook else None,
-            namespace=check_name(namespace, "namespace", 63),
+            namespace=check_name(namespace, "namespace", 63, "--namespace"),
             nodes=nodes,
         )
 
@@ -179,6 +189,30 @@ def _address(argument: str, address: str, kind: Kind) -> str:
         f"{argument} {address!r} is a path that only this machine knows: "
         f"give an address such as s3://bucket/prefix for --kind {kind}"
     )
+
+
+def _refuse_overlap(source: str, dest: str) -> None:
+    """Refuse what every run would: neither address is opened, which may want rights that only runs have."""
+    before, magic, _ = re.split(r"([*?\[]|$)", source, maxsplit=1)
+    first, second = ((before.rpartition("/")[0] if magic else before).rstrip("/"), dest.rstrip("/"))
+    if f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/"):
+        raise SettingsError(f"SOURCE {source} and DEST {dest} overlap: choose a DEST outside of SOURCE")
+
+
+def _checked_nodes(nodes: Nodes, gpus: int | None) -> Nodes:
+    """Nodes that can be had, with as many GPUs as a run insists on, one each. Raises SettingsError."""
+    check_name(nodes.service_account, "service account", 63, "--service-account")
+    if nodes.image:
+        check_image(nodes.image)
+    if gpus is None:
+        return nodes
+    if nodes.device != "gpu":
+        raise SettingsError(f"--gpus {gpus} wants nodes that have them: add --device gpu")
+    if gpus > nodes.most:
+        raise SettingsError(
+            f"--gpus {gpus} are more than --max-nodes {nodes.most} have, of one GPU each: raise --max-nodes"
+        )
+    return replace(nodes, least=gpus)
 
 
 def _checked_name(name: str, kind: Kind) -> str:
@@ -294,13 +328,14 @@ def _systemd(schedule: Schedule) -> dict[str, str]:
     service = (
         f"{note}[Unit]\nDescription={about}\n\n"
         f"[Service]\nType=oneshot\n{secrets}ExecStart={command}\n"
-        "SuccessExitStatus=5\n"
+        "SuccessExitStatus=4 5\n"
         "# The program alone is told to stop, and has the time to record what it has finished.\n"
         "KillMode=mixed\nTimeoutStopSec=300\n"
         f"TimeoutStartSec={schedule.seconds or 'infinity'}\n"
     )
     timer = (
         f"# systemctl --user enable --now {name}.timer, once both files are in ~/.config/systemd/user\n"
+        "# loginctl enable-linger, or it is not due while you are logged out\n"
         f"[Unit]\nDescription={about}\n\n"
         f"[Timer]\n{events}\nPersistent=true\n\n"
         "[Install]\nWantedBy=timers.target\n"

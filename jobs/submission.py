@@ -83,7 +83,7 @@ def submit_work(cluster: Cluster, work: Work, *, again: bool) -> str:
         SettingsError: it is there already, or the cluster lacks what it asks for.
         RunError: the cluster does not take it.
     """
-    if work.settings.gpus:
+    if work.settings.gpus and not work.settings.gpu_minutes:  # the job itself waits for what is to come
         cluster.require_gpus(work.settings.gpus)
     attempts = [job for job in cluster.jobs() if job.name == work.name]
     if not again:

@@ -92,7 +92,8 @@ def print_job(job: SubmittedJob, progress: Progress | None) -> None:
     else:
         left = progress.total - progress.done
         print(f"{progress.stage}: {_counted({**progress.counts, 'left': left})}")
-        print(f"{describe(progress) or 'no image is done yet'}")
+        if (detail := describe(progress)) or not progress.is_over:
+            print(detail or "no image is done yet")
     if job.state == "FAILED" and progress is None and job.message:
         print(job.message.strip().splitlines()[-1])
 

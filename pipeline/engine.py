@@ -10,14 +10,16 @@ import contextlib
 import logging
 import math
 import os
+import platform
 import queue
 import re
 import signal
 import socket
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +40,10 @@ BATCH_ON_GPU, BATCH_ON_CPU = 32, 8
 """Images in a batch: where one takes seconds, a batch that is lost with its process must not cost minutes."""
 PATIENCE_TO_CONNECT = 5.0
 """Seconds for an address to answer."""
-MEND_OF_NO_GPU = "start a node that has them, or run without --gpus"
+MEND_OF_NO_GPU = (
+    "start a node that has them, or let a cluster that grows bring them (--gpu-minutes 20), "
+    "or run without --gpus"
+)
 SERVING_CPUS = 2
 """Logical CPUs for the stages beside the model, on top of the model's own: they mostly wait."""
 GROWTH = 4
@@ -108,15 +113,22 @@ class Pass:
 
 
 @contextlib.contextmanager
-def ray_session(settings: RunSettings, address: str | None = None) -> Iterator[Machines]:
+def ray_session(
+    settings: RunSettings, address: str | None = None, keep_waiting: Callable[[], bool] = lambda: True
+) -> Iterator[Machines]:
     """A Ray to run on: the one that is there, one at an address, or a new one on this machine that ends here.
+
+    Args:
+        settings: of the run.
+        address: of a Ray, or None.
+        keep_waiting: asked about once a second while GPUs are to come; after a no, the session goes without.
 
     Raises:
         SettingsError: there is none at the address, it does not fit, or lacks what the settings ask for.
         RunError: it does not start.
     """
     if address is not None:
-        _require_listener(address)
+        require_listener(address)
     os.environ.update({name: value for name, value in _SWITCHES.items() if name not in os.environ})
     import ray
 
@@ -134,11 +146,15 @@ def ray_session(settings: RunSettings, address: str | None = None) -> Iterator[M
         except (OSError, RuntimeError, ValueError, ConnectionError) as error:
             if address is not None:
                 raise SettingsError(
-                    f"no Ray at {address} that fits this one: {bounded_text(str(error))}"
+                    f"no Ray at {address} that fits this one ({bounded_text(str(error))}): "
+                    f"start one there with Ray {ray.__version__} and Python {platform.python_version()}"
                 ) from error
             raise RunError(f"Ray does not start: {bounded_text(str(error))}") from error
+    may_grow = not started or address is not None
     try:
-        yield _machines(settings, may_grow=not started or address is not None)
+        if not may_grow or _await_gpus(settings, keep_waiting):
+            _require_gpus(settings)
+        yield _machines(settings, may_grow=may_grow)
     finally:
         if started:
             ray.shutdown()
@@ -173,15 +189,17 @@ def _own_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _require_listener(address: str) -> None:
-    """Refuse an address where nothing listens: Ray itself would try for minutes."""
+def require_listener(address: str) -> None:
+    """Refuse an address where nothing listens: Ray itself would try for minutes. Raises SettingsError."""
     if address.startswith(("http://", "https://")):
         raise SettingsError(
             f"{address} takes submitted jobs: use `i2r submit`, or give Ray's own HOST:PORT here"
         )
+    if address == "auto":
+        address = _found_here()
     host, colon, port = address.rpartition(":")
     if not colon or "://" in address:
-        return  # auto, or a protocol of Ray's own
+        return  # a protocol of Ray's own
     try:
         socket.create_connection((host, int(port)), timeout=PATIENCE_TO_CONNECT).close()
     except (OSError, ValueError) as error:
@@ -190,13 +208,54 @@ def _require_listener(address: str) -> None:
         ) from error
 
 
-def _machines(settings: RunSettings, *, may_grow: bool) -> Machines:
+def _found_here() -> str:
+    """What `auto` means: the Ray that was started last on this machine, whether or not it still runs."""
+    import ray
+    from ray._private.services import canonicalize_bootstrap_address
+
+    if ray.is_initialized():
+        return "auto"
+    try:
+        return canonicalize_bootstrap_address("auto") or "auto"
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            "no Ray runs on this machine: start one with `ray start --head`, or leave out --address auto"
+        ) from error
+
+
+def _await_gpus(settings: RunSettings, keep_waiting: Callable[[], bool]) -> bool:
+    """Ask a cluster that grows for the GPUs that a run insists on; whether to insist on them now."""
+    wanted, deadline = settings.gpus or 0, time.monotonic() + 60 * settings.gpu_minutes
+    if _there("GPU") >= wanted or not settings.gpu_minutes:
+        return True
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    demand = placement_group([{"GPU": 1}] * wanted)  # what every autoscaler heeds; it ends with this process
+    try:
+        while _there("GPU") < wanted and time.monotonic() < deadline:
+            if not keep_waiting():
+                return False
+            time.sleep(1.0)
+    finally:
+        remove_placement_group(demand)
+    return True
+
+
+def _require_gpus(settings: RunSettings) -> None:
+    """Raise SettingsError if there are fewer GPUs than a run insists on."""
+    if (gpus := _there("GPU")) < (settings.gpus or 0):
+        raise SettingsError(f"{gpus} GPUs are there and {settings.gpus} were asked for: {MEND_OF_NO_GPU}")
+
+
+def _there(resource: str) -> int:
+    """How many of something all nodes have together."""
     import ray
 
-    resources = ray.cluster_resources()
-    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    if gpus < (settings.gpus or 0):
-        raise SettingsError(f"{gpus} GPUs are there and {settings.gpus} were asked for: {MEND_OF_NO_GPU}")
+    return int(ray.cluster_resources().get(resource, 0))
+
+
+def _machines(settings: RunSettings, *, may_grow: bool) -> Machines:
+    cpus, gpus = _there("CPU"), _there("GPU")
     if gpus:
         room, cpus_each, gpus_each = gpus, 1, 1
     else:

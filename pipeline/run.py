@@ -85,11 +85,16 @@ def restore_dataset(
     )
     if dry_run:
         return run.preview()
-    if address in (None, "auto") and settings.gpus is None:
+    if address is None and settings.gpus is None:
         return run.execute()
-    from pipeline.engine import ray_session
+    from pipeline.engine import ray_session, require_listener
 
-    with ray_session(settings, address):  # what is asked for must be there before anything is written
+    if address == "auto" and settings.gpus is None:
+        require_listener(address)  # it can wait, as long as it is there: a quiet night needs none
+        return run.execute()
+    with ray_session(
+        settings, address, run.keep_waiting
+    ):  # what is asked for must be there before anything is written
         return run.execute()
 
 
@@ -164,6 +169,11 @@ class Run:
     def checked(self) -> CheckedRun:
         """What this run is, for those who only wanted it checked."""
         return CheckedRun(self._source.store.uri(self._source.pattern or ""), self._dest.uri(), self._digest)
+
+    def keep_waiting(self) -> bool:
+        """Tell that GPUs are awaited; whether to go on, or to end as a run does that is told to stop."""
+        self._tell("waiting for GPUs")
+        return self._must_stop() is None
 
     def preview(self) -> RunSummary:
         """What the run would do. Writes nothing to the destination."""

@@ -78,6 +78,9 @@ class RunSettings(BaseModel):
         None,
         description="GPUs without which the run does not start; by default it takes those that are there",
     )
+    gpu_minutes: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="minutes to wait for a cluster that grows to bring the GPUs that are asked for"
+    )
     batch: Count | None = Field(
         None, description="most images handed to a model at once; by default 32 on a GPU, 8 without"
     )

@@ -13,6 +13,8 @@ from pipeline.manifest import Status
 from pipeline.storage import PRIVATE, Store
 
 RUNS = f"{PRIVATE}/runs"
+DONE, STOPPED = "done", "stopped"
+"""Stages of a run that has ended."""
 
 
 class ExitStatus(IntEnum):
@@ -49,6 +51,11 @@ class Progress:
     run_id: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended, with or without some of its inputs."""
+        return self.stage in (DONE, STOPPED)
 
     @property
     def rate(self) -> float:

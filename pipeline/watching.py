@@ -21,7 +21,7 @@ from pipeline.manifest import (
     seconds_by_stage,
 )
 from pipeline.storage import Store
-from pipeline.summary import Progress, read_record, read_records, run_folder
+from pipeline.summary import DONE, STOPPED, Progress, read_record, read_records, run_folder
 
 _COLUMNS = ("status", "timings", "finished_at")
 
@@ -136,7 +136,7 @@ def progress_of(record: Mapping[str, Any]) -> Progress:
         total=done + record["counts"]["left"],
         failed=counts.get(Status.FAILED, 0),
         seconds=record["seconds"],
-        stage="stopped" if record["stopped"] else "done",
+        stage=STOPPED if record["stopped"] else DONE,
         counts=counts,
         stage_seconds=record["details"].get("stage_seconds", {}),
     )

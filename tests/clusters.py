@@ -104,6 +104,8 @@ class LocalCluster:
 class GrowingCluster(LocalCluster):
     """A head whose autoscaler starts up to two workers on this machine, and ends those that idle.
 
+    It can also start one that says that it has a GPU.
+
     Ray's own `AutoscalingCluster` wants a file that its wheel lacks, and ends every Ray of the machine first.
     """
 
@@ -121,7 +123,7 @@ def _autoscaling(gcs_address: str) -> dict[str, object]:
     worker = {"CPU": NODE_CPUS, "object_store_memory": NODE_STORE}
     return {
         "cluster_name": "growing",
-        "max_workers": 2,
+        "max_workers": 3,
         "idle_timeout_minutes": 0.1,
         "upscaling_speed": 1.0,
         "provider": {
@@ -134,6 +136,7 @@ def _autoscaling(gcs_address: str) -> dict[str, object]:
         "available_node_types": {
             "head": {"resources": {"CPU": NODE_CPUS}, "node_config": {}, "max_workers": 0},
             "worker": {"resources": worker, "node_config": {}, "min_workers": 0, "max_workers": 2},
+            "gpu": {"resources": worker | {"GPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 1},
         },
         "head_node_type": "head",
         "auth": {},

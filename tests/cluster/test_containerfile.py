@@ -8,10 +8,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 FILES = ["Containerfile.cpu", "Containerfile.cuda"]
@@ -30,6 +33,12 @@ def copied(file: str) -> list[str]:
     """What is copied from the repository."""
     arguments = [shlex.split(rest) for word, rest in steps(file) if word == "COPY" and "--from" not in rest]
     return [source for each in arguments for source in each[:-1]]
+
+
+def environment(file: str) -> dict[str, str]:
+    """The variables that a file sets."""
+    (rest,) = (rest for word, rest in steps(file) if word == "ENV")
+    return dict(each.split("=", 1) for each in shlex.split(rest))
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -62,6 +71,52 @@ def test_installs_are_pinned_by_the_locks(file: str) -> None:
     for install in installs:
         (lock,) = re.findall(r"--(?:requirement|constraint) (\S+)", install)
         assert (ROOT / lock).is_file()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_lock_holds_every_package_that_the_image_takes(file: str) -> None:
+    installs = [
+        shlex.split(rest)[-1] for word, rest in steps(file) if word == "RUN" and "pip install" in rest
+    ]
+    extras = re.findall(r"\w+", installs[-1])
+    # Archives lie anywhere, and hold what phones make; the head of a cluster may start nodes.
+    assert set(extras) == {"s3", "gcs", "azure", "heif", "rayup"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"]]
+    for extra in extras:
+        wanted += project["optional-dependencies"][extra]
+    lock = (ROOT / "requirements" / "image.txt").read_text()
+    pinned = {
+        name: Version(version) for name, version in re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE)
+    }
+    for requirement in map(Requirement, wanted):
+        assert pinned[requirement.name] in requirement.specifier
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_image_has_what_ray_up_wants_of_it(file: str) -> None:
+    """Copies go through rsync in the container, into the home that the image names; the head starts nodes."""
+    assert environment(file)["HOME"] == "/home/i2r"
+    (line,) = (rest for word, rest in steps(file) if word == "RUN" and "apt-get" in rest)
+    assert {"rsync", "openssh-client"} <= set(line.split())
+    lock = (ROOT / "requirements" / "image.txt").read_text()
+    pinned = {Requirement(line.split("#")[0]).name for line in lock.splitlines() if line and line[0] != "#"}
+    assert {"boto3", "google-api-python-client", "google-auth-httplib2", "httplib2"} <= pinned
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_login_shell_finds_the_program_too(file: str, tmp_path: Path) -> None:
+    (line,) = (rest for word, rest in steps(file) if word == "RUN" and "/etc/profile.d/" in rest)
+    script = tmp_path / "i2r.sh"
+    subprocess.run(["sh", "-c", re.sub(r"/etc/profile\.d/\S+", shlex.quote(str(script)), line)], check=True)
+    done = subprocess.run(
+        ["sh", "-c", f'PATH=/usr/local/bin:/usr/bin:/bin; . {shlex.quote(str(script))}; echo "$PATH"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    path = environment(file)["PATH"].removesuffix(":$PATH")
+    assert done.stdout == f"{path}:/usr/local/bin:/usr/bin:/bin\n"
 
 
 def test_what_is_copied_is_enough_to_build_and_start_the_program(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import shlex
+import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +62,14 @@ def test_ray_knows_the_options_that_it_is_started_with(cloud: str) -> None:
         options = {word.partition("=")[0] for word in shlex.split(command) if word.startswith("--")}
         assert options
         assert options <= known
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp"])
+def test_nodes_pull_the_image_from_a_registry_that_they_may_read(cloud: str) -> None:
+    content = yaml.safe_load((RAY_UP / f"{cloud}.yaml").read_text())
+    registry, _, name = content["docker"]["image"].partition("/")
+    assert "." in registry
+    assert name.endswith(f"invert2restore:{version('invert2restore')}-gpu")
+    assert any(registry in command for command in content["initialization_commands"])
+    for command in content["initialization_commands"]:
+        subprocess.run(["sh", "-n", "-c", command], check=True)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from jobs import job_commands
 from jobs.cluster import SubmittedJob
 from jobs.job_commands import exit_status
+from jobs.tables import print_job
 from pipeline.lease import FOLDER, identity
 from pipeline.storage import open_store
-from pipeline.summary import ExitStatus
+from pipeline.summary import ExitStatus, Progress
 from pipeline.watching import RunWatch
 
 
@@ -38,6 +41,31 @@ def test_a_job_that_was_killed_while_it_stopped_did_not_stop_on_purpose(tmp_path
     holder = {"run_id": "run", "seconds": 60, "released": False, **identity(), "submission": "work/0"}
     store.write(f"{FOLDER}/0000000001", json.dumps(holder).encode())
     assert exit_status(job("STOPPED", None), RunWatch(store, "work/0")) == ExitStatus.BROKEN
+
+
+class _Interrupted:
+    """A cluster that somebody stops asking."""
+
+    def job(self, _id: str) -> SubmittedJob:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_the_watching_and_leaves_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(job_commands, "SECONDS_BETWEEN_LOOKS", 0.0)
+    cluster: Any = _Interrupted()
+    with pytest.raises(SystemExit) as ended:
+        job_commands._await(cluster, job("RUNNING", None), RunWatch(open_store(str(tmp_path)), "work/0"))
+    assert ended.value.code == job_commands.INTERRUPTED
+    assert "i2r: work is left as it is" in capsys.readouterr().err
+
+
+def test_a_run_with_nothing_to_do_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    print_job(job("SUCCEEDED", 0), Progress(stage="done"))
+    assert capsys.readouterr().out.splitlines()[-1] == "done: nothing to do"
+    print_job(job("RUNNING", None), Progress(total=3))
+    assert capsys.readouterr().out.splitlines()[-1] == "no image is done yet"
 
 
 def job(state: str, code: int | None) -> SubmittedJob:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import io
 
-from jobs.progress import Lines, describe, duration
+import pytest
+from rich.console import Console
+
+from jobs import progress as module
+from jobs.progress import Lines, describe, duration, show_progress
 from pipeline.summary import Progress
 
 
@@ -24,6 +28,28 @@ def test_says_nothing_of_what_is_not_known() -> None:
     assert describe(Progress(total=5)) == ""
     assert describe(Progress(done=5, total=5, seconds=2.0)) == "2.5 images/s, 0 failed"
     assert describe(Progress(done=1, total=5)) == "0 failed"
+
+
+def test_a_run_that_is_over_has_no_time_left() -> None:
+    for stage in ("done", "stopped"):
+        assert "left" not in describe(Progress(done=2, total=40, seconds=4.0, stage=stage))
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_terminal_shows_all_of_it_however_narrow(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+
+    def terminal(stderr: bool) -> Console:
+        return Console(file=screen, force_terminal=True, width=width, color_system=None)
+
+    monkeypatch.setattr(module, "Console", terminal)
+    counts = {"restored": 70_000, "unchanged": 14_000, "rejected": 3, "failed": 120}
+    with show_progress() as show:
+        show(Progress(84_123, 1_234_567, 120, 4_000.0, "restoring", "run", counts, {"restore": 9.0}))
+    shown = " ".join(screen.getvalue().split())
+    for words in ("restoring", "━", "84123/1234567", "21 images/s", "15h 11m left", "70000 restored"):
+        assert words in shown
+    assert "120 failed, slowest: restore" in shown
 
 
 def test_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:

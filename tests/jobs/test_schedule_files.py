@@ -79,7 +79,7 @@ def check_job(spec: dict[str, object], *more: str) -> None:
     """Check that a job starts the run that was asked for, whatever a shell makes of its line."""
     entrypoint = str(spec["entrypoint"])
     shown = 'i2r() { printf "%s\\n" "$I2R_JOB" "$@"; return "$STATUS"; }; '
-    for status, expected in ((0, 0), (3, 1), (5, 0)):
+    for status, expected in ((0, 0), (1, 1), (3, 1), (4, 0), (5, 0), (137, 1)):
         done = subprocess.run(
             ["sh", "-c", shown + entrypoint],
             capture_output=True,
@@ -117,10 +117,12 @@ def test_systemd_units_are_what_systemd_takes(tmp_path: Path) -> None:
     service, timer = (tmp_path / f"i2r-nightly.{kind}" for kind in ("service", "timer"))
     assert result.stdout.split() == [str(service), str(timer)]
     assert timer.read_text().count("OnCalendar=") == 2
+    assert "# loginctl enable-linger" in timer.read_text()
     (command,) = re.findall("^ExecStart=(.*)$", service.read_text(), re.MULTILINE)
     plain = command.replace("%%", "%").replace("$$", "$")
     assert shlex.split(plain) == [str(Path(sys.executable).with_name("i2r")), *ARGUMENTS]
     assert "TimeoutStartSec=22500" in service.read_text()
+    assert "SuccessExitStatus=4 5\n" in service.read_text()
     if shutil.which("systemd-analyze"):
         done = subprocess.run(
             ["systemd-analyze", "verify", "--user", service, timer],
@@ -181,6 +183,57 @@ def test_names_have_the_length_that_kubernetes_takes(kind: str, longest: int) ->
     result = run("s3://in", "s3://out", "--cron", "0 2 * * *", "--kind", kind, "--name", "a" * (longest + 1))
     assert result.exit_code == ExitStatus.BAD_SETTINGS
     assert f"at most {longest}" in result.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("source", "dest"),
+    [("s3://a/in", "s3://a/in/out"), ("s3://a/in/*.png", "s3://a/in/"), ("s3://a/in/x", "s3://a/in")],
+)
+def test_what_every_night_would_refuse_is_refused_at_once(kind: str, source: str, dest: str) -> None:
+    result = run(source, dest, "--cron", "0 2 * * *", "--kind", kind)
+    assert result.exit_code == ExitStatus.BAD_SETTINGS
+    assert f"SOURCE {source} and DEST {dest} overlap" in result.stderr
+    assert run("s3://a/in", "s3://a/in-2", "--cron", "0 2 * * *", "--kind", kind).exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["raycronjob", "cronjob"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["--gpus", "1"], "add --device gpu"),
+        (["--gpus", "3", "--device", "gpu", "--max-nodes", "2"], "raise --max-nodes"),
+        (["--namespace", "A"], "--namespace 'A'"),
+        (["--service-account", "a b"], "--service-account 'a b'"),
+        (["--image", "a b"], "--image 'a b'"),
+    ],
+)
+def test_nodes_that_cannot_be_had_are_refused(kind: str, change: list[str], words: str) -> None:
+    result = run("s3://in", "s3://out", "--cron", "0 2 * * *", "--kind", kind, *change)
+    assert (result.exit_code, result.stdout) == (ExitStatus.BAD_SETTINGS, "")
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["crontab", "systemd", "airflow"])
+def test_a_device_of_kubernetes_is_refused_elsewhere(kind: str) -> None:
+    result = run("s3://in", "s3://out", "--cron", "0 2 * * *", "--kind", kind, "--device", "gpu")
+    assert result.exit_code == ExitStatus.BAD_SETTINGS
+    assert "--device is for Kubernetes" in result.stderr
+
+
+def test_as_many_nodes_are_there_at_the_start_as_a_run_insists_on() -> None:
+    (item,) = check_objects(written("raycronjob", "--device", "gpu", "--gpus", 3))
+    (workers,) = cluster_spec(item)["workerGroupSpecs"]
+    assert (workers["minReplicas"], workers["replicas"], workers["maxReplicas"]) == (3, 3, 8)
+    assert "--set gpus=3" in item["spec"]["jobTemplate"]["entrypoint"]
+
+
+@pytest.mark.parametrize(
+    "image", ["a", "a/b:1", "r.org:5000/a/b", "r.org:5000/a/b:1", "a@sha256:" + "0" * 64]
+)
+def test_any_image_can_be_named(image: str) -> None:
+    assert f"image: {image}\n" in written("raycronjob", "--image", image)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,6 +9,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,15 @@ from jobs.cli import main
 from jobs.cluster import PYTHONS, RAYS, Cluster, SubmittedJob, misfit
 from jobs.commands import split_pairs
 from jobs.package import PACKAGES, stage
-from jobs.submission import describe_work, entrypoint, refuse_twice
-from pipeline.errors import SettingsError
+from jobs.submission import describe_work, entrypoint, refuse_twice, submit_work
+from pipeline.errors import RunError, SettingsError
 from pipeline.settings import RunSettings, load_settings
 
 SETTINGS = RunSettings.model_validate(
     {"include": ["*.png", "a b/*"], "method": {"steps": 7}, "only": "new", "sample": 0.25, "format": "webp"}
 )
+
+RAY = "2.60.0"
 
 
 @pytest.fixture
@@ -59,6 +62,33 @@ def test_work_is_told_apart_by_what_it_is(source: Path, tmp_path: Path) -> None:
     }
     assert len(names) == 4
     assert name_of(source, tmp_path / "out", SETTINGS) in names
+
+
+class _WithoutGpus:
+    """A cluster that cannot tell whether nodes with GPUs will come."""
+
+    address = "http://head:8265"
+
+    def require_gpus(self, count: int) -> None:
+        raise SettingsError(f"0 GPUs, {count} were asked for")
+
+    def jobs(self) -> list[SubmittedJob]:
+        return []
+
+    def submit(self, command: str, *_: object) -> None:
+        self.command = command
+
+
+def test_a_job_that_waits_for_gpus_is_sent_to_where_none_are_yet(source: Path, tmp_path: Path) -> None:
+    cluster: Any = _WithoutGpus()
+    at_once = describe_work(str(source), f"{tmp_path}/out", RunSettings(gpus=1), None, check=False)
+    with pytest.raises(SettingsError, match="0 GPUs"):
+        submit_work(cluster, at_once, again=False)
+    patient = RunSettings(gpus=1, gpu_minutes=20)
+    submit_work(
+        cluster, describe_work(str(source), f"{tmp_path}/out", patient, None, check=False), again=False
+    )
+    assert "--set=gpus=1 --set=gpu_minutes=20.0" in cluster.command
 
 
 def test_paths_do_not_depend_on_where_they_were_given(
@@ -169,20 +199,91 @@ class _OldCluster(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
-def old_cluster() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), _OldCluster) as server:
-        thread = threading.Thread(target=server.serve_forever)
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of something that answers over HTTP."""
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
-def test_a_cluster_that_does_not_fit_gets_nothing(old_cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_does_not_fit_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
-    with pytest.raises(SettingsError, match=r"it runs Ray 2\.9\.3, and >=2\.60.* is needed"):
-        Cluster(old_cluster)
+    wanted = r"it runs Ray 2\.9\.3, and >=2\.60.* is needed"
+    with serving(_OldCluster) as address, pytest.raises(SettingsError, match=wanted):
+        Cluster(address)
+
+
+class _Stranger(_OldCluster):
+    """Answers as a web server does that knows nothing of Ray."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+
+def test_what_is_no_cluster_is_told_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
+    with serving(_Stranger) as address, pytest.raises(SettingsError) as caught:
+        Cluster(address)
+    assert "give the address of its dashboard, whose port is 8265" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+class _Dying(_OldCluster):
+    """Answers who it is, and then nobody listens any more."""
+
+    def do_GET(self) -> None:
+        data = {"rayVersion": RAY, "pythonVersion": "3.11.7"}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"version": "4", "ray_version": RAY, "data": data}).encode())
+
+
+class _Full(_Dying):
+    """Takes no job, and says why."""
+
+    reason = ""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(500)
+        self.end_headers()
+        self.wfile.write(self.reason.encode())
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "words"),
+    [
+        ("Job with submission_id work already exists.", SettingsError, "was submitted just now as work"),
+        ("the disk is full", RunError, "look at its dashboard"),
+    ],
+)
+def test_a_job_that_is_not_taken_is_told_with_the_mend(
+    reason: str, kind: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
+    monkeypatch.setattr(_Full, "reason", reason)
+    with serving(_Full) as address, pytest.raises(kind, match=words) as caught:
+        Cluster(address).submit("true", "work", {}, {})
+    assert "\n" not in str(caught.value)
+    assert "head has died" not in str(caught.value)
+
+
+def test_a_cluster_that_goes_away_is_told_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
+    with serving(_Dying) as address:
+        cluster = Cluster(address)
+    with pytest.raises(RunError) as caught:
+        cluster.job("work")
+    assert str(caught.value).endswith(
+        "([Errno 111] Connection refused): if its head has died, start it again and submit the same work, "
+        "which goes on where it was"
+    )
 
 
 @pytest.mark.parametrize(

@@ -30,22 +30,24 @@ import threading
 import ray.cloudpickle
 import standin
 
-from pipeline import RunSettings, restore_dataset
+from pipeline import load_settings, restore_dataset
 
 if __name__ == "__main__":
     ray.cloudpickle.register_pickle_by_value(standin)  # the nodes do not have it
-    source, dest, address, seconds = sys.argv[1:]
+    source, dest, address, seconds, *pairs = sys.argv[1:]
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    flags = dict(pair.split("=") for pair in ["batch=4", "flush_seconds=0.5", *pairs])
     summary = restore_dataset(
-        source, dest, RunSettings(batch=4, flush_seconds=0.5), address=address, stop=stop,
-        restorer_factory=standin.StandIn(seconds=float(seconds)),
+        source, dest, load_settings(flags=flags),
+        address=address, stop=stop, restorer_factory=standin.StandIn(seconds=float(seconds)),
+        on_progress=lambda progress: print(progress.stage, flush=True),
     )
     print(json.dumps(summary.counts))
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[GrowingCluster]:
     started = GrowingCluster()
     try:
@@ -92,3 +94,25 @@ def test_models_come_with_the_nodes_and_go_with_them(cluster: GrowingCluster, tm
     verification = verify_dataset(str(dest))
     assert (verification.checked, verification.faults) == (counts["restored"], [])
     wait_for(lambda: cluster.count("nodes") == 1, "the cluster did not shrink")
+
+
+def test_a_run_waits_for_the_gpus_that_it_asks_for(cluster: GrowingCluster, tmp_path: Path) -> None:
+    source, dest = tmp_path / "source", tmp_path / "dest"
+    for number in range(4):
+        write_image(source / f"{number}.png", seed=number, side=16)
+    command = [
+        sys.executable,
+        "-c",
+        DRIVER,
+        source,
+        dest,
+        cluster.ray_address,
+        "0",
+        "gpus=1",
+        "gpu_minutes=2",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    stages = done.stdout.splitlines()
+    assert stages[0] == "waiting for GPUs"
+    assert json.loads(stages[-1])["restored"] == 4

@@ -400,3 +400,30 @@ def test_the_same_from_s3_to_s3(source: Path, bucket: str) -> None:
     assert restore(f"{bucket}/source", f"{bucket}/dest", StandIn("B")).counts["carried"] == 7
     verification = verify_dataset(f"{bucket}/dest")
     assert (verification.checked, verification.faults) == (6, [])
+
+
+def test_gpus_that_do_not_come_are_waited_for_so_long_and_nothing_is_written(
+    source: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match="0 GPUs are there and 1 were asked for"):
+        restore(source, tmp_path / "dest", gpus=1, gpu_minutes=0.02)
+    assert not (tmp_path / "dest").exists()
+
+
+def test_a_run_that_waits_for_gpus_stops_when_it_is_told_to(source: Path, tmp_path: Path) -> None:
+    stop, stages = threading.Event(), []
+
+    def stop_at_once(progress: Progress) -> None:
+        stages.append(progress.stage)
+        stop.set()
+
+    summary = restore_dataset(
+        str(source),
+        str(tmp_path / "dest"),
+        RunSettings(gpus=1, gpu_minutes=5),
+        restorer_factory=StandIn(),
+        on_progress=stop_at_once,
+        stop=stop,
+    )
+    assert stages[0] == "waiting for GPUs"
+    assert summary.stopped == "it was told to stop"
