@@ -78,9 +78,14 @@ def streak_mask(image: Tensor, noise: Tensor, streaks: Streaks) -> Tensor:
     """
     stack = _stacked(image, noise)
     upright = stack.transpose(1, 2) if streaks.transposed else stack
+    slopes = [
+        math.tan(math.atan(streaks.slope) + side * _ASIDE * math.pi / DIRECTIONS) for side in (-1, 0, 1)
+    ]
+    # What shearing moves out of the picture must come back.
+    margin = math.ceil(max(map(abs, slopes)) * upright.shape[1] / 2)
+    upright = F.pad(upright[None], (margin, margin, 0, 0), mode="replicate")[0]
     mask = torch.zeros(upright.shape[1:], dtype=torch.bool, device=image.device)
-    for aside in (-_ASIDE, 0, _ASIDE):
-        slope = math.tan(math.atan(streaks.slope) + aside * math.pi / DIRECTIONS)
+    for slope in slopes:
         sheared = _shear(upright, slope)
         sure = _opacities(sheared[:-1], slope, SURE_LENGTH)[0] > OPACITY
         sure &= _along(sheared[-1:], SURE_LENGTH)[0] > _NOISE
@@ -89,6 +94,7 @@ def streak_mask(image: Tensor, noise: Tensor, streaks: Streaks) -> Tensor:
         likely = _opacities(sheared[:-1], slope, SHORT_LENGTH)[0] > FAINT
         likely &= _along(sheared[-1:], SHORT_LENGTH)[0] > 0
         mask |= _shear((near & likely).float(), -slope)[0] > 0.5
+    mask = mask[:, margin : mask.shape[1] - margin]
     mask = F.max_pool2d(mask[None].float(), 3, stride=1, padding=1)[0] > 0
     return mask.T if streaks.transposed else mask
 

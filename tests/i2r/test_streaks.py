@@ -67,3 +67,15 @@ def test_the_mask_covers_the_lines_and_little_else(shape: tuple[int, int, int]) 
     assert mask.shape == (height, width)
     assert mask[lines].float().mean() > 0.9
     assert mask.float().mean() < 5.5 * lines.float().mean()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("slope", [-0.3, 0.6])
+def test_lines_are_covered_up_to_the_corners(slope: float, transposed: bool) -> None:
+    lines = _lines(slope)
+    lines = lines.T if transposed else lines
+    image = torch.where(lines, 0.9, torch.zeros(3, 96, 96))
+    mask = streak_mask(image, image, find_streaks(image, image))
+    for rows in (slice(2, 16), slice(-16, -2)):
+        for columns in (slice(2, 16), slice(-16, -2)):
+            assert mask[rows, columns][lines[rows, columns]].float().mean() > 0.9
