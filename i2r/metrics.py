@@ -39,49 +39,71 @@ def noise_level(image: Image) -> float:
     The median absolute deviation of the finest diagonal Haar coefficients (Donoho and Johnstone 1994).
     Zero for images under 2 px a side.
     """
-    height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
-    if not height or not width:
-        return 0.0
-    falls = image[0:height:2, :width] - image[1:height:2, :width]
-    diagonal = falls[:, 0::2] - falls[:, 1::2]
-    return float(np.median(np.abs(diagonal, out=diagonal), overwrite_input=True) / 2 / _MAD_TO_STD)
+    return _noise_level(image[1:] - image[:-1])
 
 
 def sharpness(image: Image) -> float:
     """Standard deviation of the Laplacian of the luminance: low for blurred images. Zero under 3 px."""
-    luminance = _luminance(image)
-    if min(luminance.shape) < 3:
-        return 0.0
-    laplacian = -4 * luminance[1:-1, 1:-1]
-    laplacian += luminance[:-2, 1:-1]
-    laplacian += luminance[2:, 1:-1]
-    laplacian += luminance[1:-1, :-2]
-    laplacian += luminance[1:-1, 2:]
-    laplacian -= laplacian.mean()
-    return math.sqrt(np.square(laplacian, out=laplacian).mean())
+    return _sharpness(*_luminance(_steps(image)))
 
 
 def blockiness(image: Image) -> float:
     """Mean step across the borders of the 8x8 JPEG grid over the mean step elsewhere; 1 without a grid."""
-    luminance = _luminance(image)
-    rows, columns = luminance[1:] - luminance[:-1], luminance[:, 1:] - luminance[:, :-1]
-    ratios = []
-    for steps, axis in ((rows, 1), (columns, 0)):
-        means = np.abs(steps, out=steps).mean(axis=axis)
-        border = np.arange(1, len(means) + 1) % 8 == 0
-        if border.any() and not border.all():
-            ratios.append((float(means[border].mean()) + 1e-6) / (float(means[~border].mean()) + 1e-6))
-    return float(np.mean(ratios)) if ratios else 1.0
+    return _blockiness(*_luminance(_steps(image)))
 
 
 def no_reference(image: Image) -> dict[str, float]:
     """The scores that need no reference."""
-    return {"noise_level": noise_level(image), "sharpness": sharpness(image), "blockiness": blockiness(image)}
+    steps = _steps(image)
+    down, right = _luminance(steps)
+    return {
+        "noise_level": _noise_level(steps[0]),
+        "sharpness": _sharpness(down, right),
+        "blockiness": _blockiness(down, right),
+    }
 
 
-def _luminance(image: Image) -> Image:
-    """The mean of the channels, (H, W)."""
-    return image[..., 0] if image.shape[-1] == 1 else image.mean(axis=-1)
+def _steps(image: Image) -> tuple[Image, Image]:
+    """From every pixel to the one below it, and to the one on its right: what these scores are made of."""
+    return image[1:] - image[:-1], image[:, 1:] - image[:, :-1]
+
+
+def _luminance(steps: tuple[Image, Image]) -> tuple[Image, Image]:
+    """The mean of the channels of each, (H, W)."""
+    down, right = (x[..., 0] if x.shape[-1] == 1 else x.mean(axis=-1) for x in steps)
+    return down, right
+
+
+def _noise_level(down: Image) -> float:
+    width = down.shape[1] // 2 * 2
+    diagonal = (down[::2, 1:width:2] - down[::2, :width:2]).ravel()
+    if not diagonal.size:
+        return 0.0
+    np.abs(diagonal, out=diagonal).sort()
+    middle = diagonal[(diagonal.size - 1) // 2 : diagonal.size // 2 + 1]
+    return float(middle.mean()) / 2 / _MAD_TO_STD
+
+
+def _sharpness(down: Image, right: Image) -> float:
+    laplacian = down[1:, 1:-1] - down[:-1, 1:-1]
+    if not laplacian.size:
+        return 0.0
+    laplacian += right[1:-1, 1:]
+    laplacian -= right[1:-1, :-1]
+    laplacian -= laplacian.mean()
+    return float(np.linalg.norm(laplacian)) / math.sqrt(laplacian.size)
+
+
+def _blockiness(down: Image, right: Image) -> float:
+    ratios = []
+    for steps in (down, right.T):
+        length = steps.shape[1]
+        means = np.abs(steps) @ np.full(length, 1 / length, np.float32)  # BLAS: a third of `mean`'s time
+        borders = means[7::8]
+        if inner := means.size - borders.size if borders.size else 0:
+            elsewhere = (means.sum() - borders.sum()) / inner
+            ratios.append((float(borders.mean()) + 1e-6) / (float(elsewhere) + 1e-6))
+    return float(np.mean(ratios)) if ratios else 1.0
 
 
 def _batch(image: Image) -> Tensor:
