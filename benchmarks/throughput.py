@@ -3,11 +3,13 @@
 python benchmarks/throughput.py --out benchmarks/throughput
 
 model     the pipeline with the real prior against a bare loop over the same images in one process, with one
-          thread each; the two take turns in one run, and rates are told without the start
-plumbing  the pipeline with a model that does nothing, over 256 px JPEGs on local disk, against two threads
-          that fetch, decode, encode and store with the same functions and nothing else
+          thread each; the two take turns in one run
+plumbing  the pipeline with a model that does nothing, over 256 px JPEGs on local disk, in batches of 128,
+          against two threads that fetch, decode, encode and store with the same functions and nothing else
 memory    peak of the resident memory of all processes over that of an idle Ray, for 2,000 and 20,000 images
 finished  a run over 100,000 inputs that all have their rows, from start to end
+
+Rates of the pipeline are told from the end of its first batch on, so without the start of Ray and of models.
 """
 
 from __future__ import annotations
@@ -53,8 +55,8 @@ FLOORS = {"model": 0.92, "plumbing": 0.60, "memory": 1.10, "finished": 60.0}
 """The model's and the plumbing's ratios may not be below, the others' figures not above."""
 PHOTOGRAPHS = Path(__file__).parent / "photographs"
 MAX_PIXELS = 100_000_000
-WARM_SHARE = 0.2
-"""Of the images, which only start the actors and are not counted."""
+BATCH, SMALL_BATCH = 128, 4
+"""Images in a batch of a model that takes no time for one, and of one that takes a second."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,9 @@ def model(count: int, rounds: int, side: int) -> dict[str, Any]:
         for number in range(rounds):
             bare.append(bare_loop(folder / "source", folder / f"bare-{number}", restorer))
             dest = folder / f"dest-{number}"
-            settings = RunSettings(workers=1, threads=1, batch=4)
+            settings = RunSettings(workers=1, threads=1, batch=SMALL_BATCH)
             restore_dataset(str(folder / "source"), str(dest), settings)
-            pipeline.append(rate_of(dest, batch=4))
+            pipeline.append(rate_of(dest, SMALL_BATCH))
             print(f"model: bare {bare[-1]:.3f}/s, pipeline {pipeline[-1]:.3f}/s", file=sys.stderr, flush=True)
     ratios = [one / other for one, other in zip(pipeline, bare, strict=True)]
     return {
@@ -128,10 +130,9 @@ def plumbing(count: int, rounds: int) -> dict[str, Any]:
         for number in range(rounds):
             plain.append(plain_threads(folder / "source", folder / f"plain-{number}"))
             dest = folder / f"dest-{number}"
-            restore_dataset(
-                str(folder / "source"), str(dest), RunSettings(workers=1, batch=32), restorer_factory=NoOp()
-            )
-            pipeline.append(rate_of(dest, batch=32))
+            settings = RunSettings(workers=1, batch=BATCH)
+            restore_dataset(str(folder / "source"), str(dest), settings, restorer_factory=NoOp())
+            pipeline.append(rate_of(dest, BATCH))
             print(
                 f"plumbing: plain {plain[-1]:.0f}/s, pipeline {pipeline[-1]:.0f}/s",
                 file=sys.stderr,
@@ -141,6 +142,7 @@ def plumbing(count: int, rounds: int) -> dict[str, Any]:
     ratios = [one / other for one, other in zip(pipeline, plain, strict=True)]
     return {
         "images": count,
+        "batch": BATCH,
         "plain_per_second": rounded(plain),
         "pipeline_per_second": rounded(pipeline),
         "figure": round(statistics.median(ratios), 3),
@@ -276,18 +278,13 @@ def write_finished(source: Path, dest: Path) -> None:
 
 
 def rate_of(dest: Path, batch: int) -> float:
-    """Images a second of a run, from the moment at which its first batches were done.
-
-    A batch's images are done almost at once: counting starts at the longest pause among as many as it holds.
-    """
+    """Images a second of a run, from the moment at which as many as a batch holds were done."""
     times = sorted(
         row["finished_at"].timestamp()
-        for batch in newest_rows(open_store(str(dest)), ("finished_at",))
-        for row in batch.to_pylist()
+        for rows in newest_rows(open_store(str(dest)), ("finished_at",))
+        for row in rows.to_pylist()
     )
-    warm = int(len(times) * WARM_SHARE)
-    start = max(range(warm, warm + batch), key=lambda index: times[index + 1] - times[index])
-    return (len(times) - 1 - start) / (times[-1] - times[start])
+    return (len(times) - batch) / (times[-1] - times[batch - 1])
 
 
 def write_noisy(folder: Path, count: int, side: int) -> None:
@@ -328,12 +325,12 @@ def main() -> None:
         print(grow(*arguments.grow))
         return
 
-    def scaled(count: int) -> int:
-        return max(8, int(count * arguments.scale))
+    def scaled(count: int, least: int = 8) -> int:
+        return max(least, int(count * arguments.scale))
 
     cases: dict[str, Callable[[], dict[str, Any]]] = {
         "model": lambda: model(scaled(40), arguments.rounds, 96),
-        "plumbing": lambda: plumbing(scaled(3000), arguments.rounds),
+        "plumbing": lambda: plumbing(scaled(6000, 2 * BATCH), arguments.rounds),
         "memory": lambda: memory(scaled(2_000), scaled(20_000)),
         "finished": lambda: finished(scaled(100_000)),
     }
