@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,8 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from servers import free_ports
 
 _PATIENCE = 150.0
 NODE_CPUS = 2
@@ -26,7 +27,7 @@ class LocalCluster:
     """A head and two workers on this machine. The same ports serve every head that it starts."""
 
     def __init__(self) -> None:
-        self._port, dashboard, self._client_port = _free_ports(3)
+        self._port, dashboard, self._client_port = free_ports(3)
         self._folder = Path(tempfile.mkdtemp(prefix="i2r-ray-"))  # its sockets' paths must stay short
         self._dashboard = dashboard
         self._log = (self._folder / "nodes.log").open("ab")
@@ -156,13 +157,3 @@ def _answers(url: str) -> str:
             return bytes(answer.read()).decode()
     except OSError:
         return ""
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports

@@ -13,11 +13,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import secrets
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,8 +23,12 @@ import numpy.typing as npt
 import pytest
 from hypothesis import settings
 from PIL import Image
+from servers import answers, free_ports
 
 import jobs
+
+PATIENCE = 60.0
+"""Seconds in which a server may start."""
 
 # Deadlines measure the machine, not the code; derandomised runs fail for everybody or for nobody.
 settings.register_profile("i2r", deadline=None, derandomize=True, max_examples=40)
@@ -51,9 +52,7 @@ def photograph(samples: Path) -> npt.NDArray[np.float32]:
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """The address of an S3 endpoint over HTTP that runs for the session."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    [port] = free_ports(1)
     server = subprocess.Popen(
         [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
@@ -69,12 +68,7 @@ def s3_endpoint() -> Iterator[str]:
     }.items():
         environment.setenv(name, value)
     try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(address, timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
+        assert answers(port, server, PATIENCE)
         yield address
     finally:
         environment.undo()

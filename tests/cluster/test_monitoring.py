@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import pytest
 import yaml
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
+from servers import free_ports
 
 from pipeline.manifest import STAGES
 
@@ -126,12 +126,6 @@ def test_compose_mounts_files_that_are_there() -> None:
     assert all((MONITORING / file).is_file() for file in files)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def metrics_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port at which a run under way tells its metrics."""
@@ -142,7 +136,7 @@ def metrics_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         if number % 10 == 0:
             pixels[0, 0] = BROKEN
         Image.fromarray(pixels).save(tmp_path / "source" / f"{number:03d}.png")
-    port = free_port()
+    [port] = free_ports(1)
     path = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT), str(STAND_IN)])
     command = subprocess.Popen(
         [sys.executable, "-c", RUN, str(tmp_path / "source"), str(tmp_path / "dest"), str(port)],
@@ -200,7 +194,8 @@ def prometheus(tmp_path: Path, metrics_port: int) -> Iterator[str]:
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{metrics_port}"]
     (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "rules.yaml").write_text(shortened((MONITORING / "rules.yaml").read_text()))
-    address = f"127.0.0.1:{free_port()}"
+    [port] = free_ports(1)
+    address = f"127.0.0.1:{port}"
     options = [f"--config.file={tmp_path}/prometheus.yaml", f"--storage.tsdb.path={tmp_path}/data"]
     with (tmp_path / "prometheus.log").open("w") as log:
         server = subprocess.Popen([found, *options, f"--web.listen-address={address}"], stderr=log)

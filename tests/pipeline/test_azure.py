@@ -8,19 +8,19 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
+from servers import answers, free_ports
+from store_checks import check_denied, check_objects
 from test_run import restore, rows
 
-from pipeline.errors import ErrorCode, ItemError, RunError
+from pipeline.errors import ErrorCode, ItemError
 from pipeline.inspection import verify_dataset
-from pipeline.storage import Store, open_store
+from pipeline.storage import open_store
 
 pytest.importorskip("adlfs")
 
@@ -41,9 +41,7 @@ def azurite() -> Iterator[str]:
         command = [npx, "--yes", "--package=azurite", "azurite-blob"]
     else:
         pytest.skip("there is no npm to fetch Azurite with")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    [port] = free_ports(1)
     server = subprocess.Popen(
         [*command, *OPTIONS, "--disableTelemetry", "--blobPort", str(port)],
         stdout=subprocess.DEVNULL,
@@ -51,22 +49,12 @@ def azurite() -> Iterator[str]:
         start_new_session=True,
     )
     try:
-        if not _answers(port, server):
+        if not answers(port, server, PATIENCE):
             pytest.skip("npm does not fetch Azurite here, or it does not start")
         endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
         yield f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={endpoint};"
     finally:
         _end_group(server)
-
-
-def _answers(port: int, server: subprocess.Popen[bytes]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and server.poll() is None:
-        with socket.socket() as attempt:
-            if attempt.connect_ex(("127.0.0.1", port)) == 0:
-                return True
-        time.sleep(0.2)
-    return False
 
 
 def _end_group(server: subprocess.Popen[bytes]) -> None:
@@ -89,38 +77,16 @@ def container(azurite: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_objects_on_azure(container: str) -> None:
-    store: Store = open_store(f"{container}/dest")
-    store.write("a/b.bin", b"first")
-    store.write("a/b.bin", b"second")
-    assert store.create("a/c.bin", b"third")
-    assert not store.create("a/c.bin", b"fourth")
-    assert (store.read("a/b.bin"), store.read("a/c.bin")) == (b"second", b"third")
-    assert (store.exists("a/c.bin"), store.exists("a"), store.exists("x")) == (True, False, False)
-    assert store.names("a") == ["b.bin", "c.bin"]
-    assert abs(store.modified("a/c.bin") - time.time()) < 60
-    with pytest.raises(ItemError) as caught:
-        store.read("nothing.bin")
-    assert caught.value.code is ErrorCode.NOT_FOUND
-    store.delete("a/b.bin")
-    store.delete("a/b.bin")
-    store.delete_folder("a")
-    assert store.names("a") == []
+    check_objects(open_store(f"{container}/dest"))
 
 
 def test_what_azure_denies_is_told_at_once(azurite: str, container: str) -> None:
     wrong = azurite.replace(KEY, base64.b64encode(bytes(64)).decode())
     store = open_store(f"{container}/dest", connection_string=wrong)
-    start = time.monotonic()
-    with pytest.raises(ItemError) as caught:
-        store.read("a.png")
-    assert caught.value.code is ErrorCode.FORBIDDEN
-    for write in (store.write, store.create):
-        with pytest.raises(RunError, match="denies writing"):
-            write("a.png", b"content")
+    check_denied(store, "a.png", patience=20)
     with pytest.raises(ItemError) as caught:
         store.names("")
     assert caught.value.code is ErrorCode.FORBIDDEN
-    assert time.monotonic() - start < 20
 
 
 @pytest.mark.usefixtures("ray_here")

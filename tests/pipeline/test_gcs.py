@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
 import pytest
+from servers import answers, free_ports
+from store_checks import check_denied, check_objects
 from test_run import restore, rows
 
 from pipeline.cleaning import clean_dataset
-from pipeline.errors import ErrorCode, ItemError, LeaseHeldError, RunError, SettingsError
+from pipeline.errors import LeaseHeldError, SettingsError
 from pipeline.inspection import verify_dataset
 from pipeline.lease import Lease
 from pipeline.sources import open_source
@@ -36,21 +36,12 @@ PATIENCE = 30.0
 @pytest.fixture(scope="module")
 def gcs_endpoint() -> Iterator[str]:
     """The address of a store that runs for these tests."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    [port] = free_ports(1)
     server = subprocess.Popen(
         [sys.executable, str(SERVER), str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + PATIENCE
     try:
-        while True:
-            with socket.socket() as attempt:
-                if attempt.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert server.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        assert answers(port, server, PATIENCE)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
@@ -71,23 +62,7 @@ def gcs_bucket(gcs_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
 
 
 def test_objects_on_gcs(gcs_bucket: str) -> None:
-    store = open_store(f"{gcs_bucket}/dest")
-    store.write("a/b.bin", b"first")
-    store.write("a/b.bin", b"second")
-    assert store.create("a/ü ?#%20.bin", b"third")
-    assert not store.create("a/ü ?#%20.bin", b"fourth")
-    assert (store.read("a/b.bin"), store.read("a/ü ?#%20.bin")) == (b"second", b"third")
-    assert store.read_path(store.path("a/b.bin"), 1, 4) == b"eco"
-    assert (store.exists("a/b.bin"), store.exists("a"), store.exists("x")) == (True, False, False)
-    assert store.names("a") == ["b.bin", "ü ?#%20.bin"]
-    assert abs(store.modified("a/b.bin") - time.time()) < 60
-    with pytest.raises(ItemError) as caught:
-        store.read("nothing.bin")
-    assert caught.value.code is ErrorCode.NOT_FOUND
-    store.delete("a/b.bin")
-    store.delete("a/b.bin")
-    store.delete_folder("a")
-    assert store.names("a") == []
+    check_objects(open_store(f"{gcs_bucket}/dest"))
 
 
 def test_one_of_many_creates_an_object_on_gcs(gcs_bucket: str) -> None:
@@ -107,17 +82,9 @@ def test_a_second_run_on_gcs_is_refused(gcs_bucket: str) -> None:
 
 
 def test_what_gcs_denies_is_told_at_once(gcs_bucket: str) -> None:
-    store = open_store(f"{gcs_bucket}/dest")
-    start = time.monotonic()
-    with pytest.raises(ItemError) as caught:
-        store.read("denied.png")
-    assert caught.value.code is ErrorCode.FORBIDDEN
-    for write in (store.write, store.create):
-        with pytest.raises(RunError, match="denies writing"):
-            write("denied.png", b"content")
+    check_denied(open_store(f"{gcs_bucket}/dest"), "denied.png", patience=5)
     with pytest.raises(SettingsError, match="may not be read"):
         open_source(f"{gcs_bucket}/denied")
-    assert time.monotonic() - start < 5
 
 
 @pytest.mark.usefixtures("ray_here")

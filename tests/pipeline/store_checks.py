@@ -1,0 +1,45 @@
+"""What holds of every store, whoever runs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from pipeline.errors import ErrorCode, ItemError, RunError
+from pipeline.storage import Store
+
+
+def check_objects(store: Store) -> None:
+    """Objects are written, created only where there is none, found, read and removed."""
+    store.write("a/b.bin", b"first")
+    store.write("a/b.bin", b"second")
+    assert store.create("a/ü #%20.bin", b"third")
+    assert not store.create("a/ü #%20.bin", b"fourth")
+    assert (store.read("a/b.bin"), store.read("a/ü #%20.bin")) == (b"second", b"third")
+    assert store.read_path(store.path("a/b.bin"), 1, 4) == b"eco"
+    assert (store.exists("a/b.bin"), store.exists("a"), store.exists("x")) == (True, False, False)
+    assert store.names("a") == ["b.bin", "ü #%20.bin"]
+    assert abs(store.modified("a/b.bin") - time.time()) < 60
+    _check_refused(lambda: store.read("nothing.bin"), ErrorCode.NOT_FOUND)
+    store.delete("a/b.bin")
+    store.delete("a/b.bin")
+    store.delete_folder("a")
+    assert store.names("a") == []
+
+
+def check_denied(store: Store, key: str, patience: float) -> None:
+    """A key that may be neither read nor written is told so within `patience` seconds, not repeated."""
+    start = time.monotonic()
+    _check_refused(lambda: store.read(key), ErrorCode.FORBIDDEN)
+    for write in (store.write, store.create):
+        with pytest.raises(RunError, match="denies writing"):
+            write(key, b"content")
+    assert time.monotonic() - start < patience
+
+
+def _check_refused(action: Callable[[], object], code: ErrorCode) -> None:
+    with pytest.raises(ItemError) as caught:
+        action()
+    assert caught.value.code is code
