@@ -85,17 +85,23 @@ def restore_dataset(
     )
     if dry_run:
         return run.preview()
-    if address is None and settings.gpus is None:
+    with _what_must_be_there(run, settings, address):
         return run.execute()
+
+
+def _what_must_be_there(
+    run: Run, settings: RunSettings, address: str | None
+) -> AbstractContextManager[object]:
+    """The Ray that a run insists on, found before anything is written. One of its own, and this machine's, it
+    asks for only when there is something to restore: a quiet night needs none."""
+    if address is None and settings.gpus is None:
+        return nullcontext()
     from pipeline.engine import ray_session, require_listener
 
     if address == "auto" and settings.gpus is None:
-        require_listener(address)  # it can wait, as long as it is there: a quiet night needs none
-        return run.execute()
-    with ray_session(
-        settings, address, run.keep_waiting
-    ):  # what is asked for must be there before anything is written
-        return run.execute()
+        require_listener(address)
+        return nullcontext()
+    return ray_session(settings, address, run.keep_waiting)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import hashlib
 import math
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -45,6 +45,7 @@ the run must stop."""
 
 Batch = dict[str, np.ndarray]
 T = TypeVar("T")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ def shared(things: Sequence[T]) -> Iterator[Sequence[T]]:
         yield things[start : start + size]
 
 
+def for_each(action: Callable[[T], Result]) -> Callable[[Sequence[T]], list[Result]]:
+    """What a thread does with its share: the action, with one thing after the other."""
+    return lambda share: [action(thing) for thing in share]
+
+
 class FetchAndDecode:
     """From rows of the listing to items with pixels."""
 
@@ -90,11 +96,8 @@ class FetchAndDecode:
     def __call__(self, batch: Batch) -> pa.Table:
         """Fetch and decode a batch of rows with the listing's columns, `owned` and `collides`."""
         rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-        shares = self._threads.map(self._fetch_all, shared(rows))
+        shares = self._threads.map(for_each(self._fetch), shared(rows))
         return as_table([self._decode(item) for share in shares for item in share])
-
-    def _fetch_all(self, rows: Sequence[dict[str, Any]]) -> list[Item]:
-        return [self._fetch(row) for row in rows]
 
     def _fetch(self, listed: dict[str, Any]) -> Item:
         row = self._job.common | {name: listed[name] for name in SOURCE_COLUMNS}
@@ -202,7 +205,7 @@ class EncodeAndStore:
             for item in share:
                 if not item.failed:
                     self._encode(item)
-            ended.append(self._threads.submit(self._finish_all, share))
+            ended.append(self._threads.submit(for_each(self._finish), share))
         rows = [row | {"intent": intent} for share in ended for row in share.result()]
         return pa.Table.from_pylist(rows, schema=ROWS)
 
@@ -222,9 +225,6 @@ class EncodeAndStore:
 
     def _absent(self, keys: Sequence[str]) -> list[str]:
         return [key for key in keys if not self._job.dest.exists(key)]
-
-    def _finish_all(self, items: Sequence[Item]) -> list[dict[str, Any]]:
-        return [self._finish(item) for item in items]
 
     def _finish(self, item: Item) -> dict[str, Any]:
         if not item.failed:
