@@ -29,13 +29,11 @@ from pipeline.errors import RunError, SettingsError, bounded_text
 from pipeline.manifest import read_batches
 from pipeline.restoring import RestorerFactory
 from pipeline.settings import RunSettings
-from pipeline.stages import Batch, EncodeAndStore, FetchAndDecode, Job, RestoreItems
+from pipeline.stages import BLOCK_BYTES, Batch, EncodeAndStore, FetchAndDecode, Job, RestoreItems
 from pipeline.storage import Store, without_secrets
 
 OBJECT_STORE_BYTES = 1 << 30
 """Of a Ray that we start: what is in flight between the stages lies in it."""
-BLOCK_BYTES = 32 << 20
-"""Of decoded images in one block, roughly; more of them than that are split."""
 BATCH_ON_GPU, BATCH_ON_CPU = 32, 8
 """Images in a batch: where one takes seconds, a batch that is lost with its process must not cost minutes."""
 PATIENCE_TO_CONNECT = 5.0
@@ -351,7 +349,7 @@ def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines)
         .map_batches(
             RestoreItems,
             fn_constructor_args=(factory,),
-            batch_size=work.group if machines.gpus else None,
+            batch_size=None,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(
                 min_size=models, max_size=most, **({"max_tasks_in_flight_per_actor": 2} | waiting)

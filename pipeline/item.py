@@ -55,6 +55,14 @@ class Item:
     timings: dict[str, float] = field(default_factory=dict)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of its file and of all its pixels."""
+        planes = [self.reference, self.protected]
+        if self.picture is not None:
+            planes += [self.picture.pixels, self.picture.alpha]
+        return len(self.data) + sum(plane.nbytes for plane in planes if plane is not None)
+
+    @property
     def failed(self) -> bool:
         """Whether it has ended without a result."""
         return self.fatal is not None or self.row.get("status") == Status.FAILED

@@ -39,6 +39,9 @@ from pipeline.telemetry import DeviceTelemetry, RowTelemetry
 FETCHES = 8
 """Objects that one stage fetches or stores at once: object stores answer late but many at a time."""
 
+BLOCK_BYTES = 32 << 20
+"""Of images that travel from stage to stage together, roughly: as many as reach it."""
+
 ROWS = manifest.SCHEMA.append(pa.field("fatal", pa.string())).append(pa.field("intent", pa.string()))
 """What the last stage hands on: rows, each with the note to withdraw once it is recorded, or in `fatal` why
 the run must stop."""
@@ -93,11 +96,24 @@ class FetchAndDecode:
         self._fetcher = Fetcher(job.source, job.settings.decode_memory_mib << 20)
         self._decoder = Decoder(job.settings.decode_memory_mib << 20, job.settings.decode_seconds)
 
-    def __call__(self, batch: Batch) -> pa.Table:
-        """Fetch and decode a batch of rows with the listing's columns, `owned` and `collides`."""
+    def __call__(self, batch: Batch) -> Iterator[pa.Table]:
+        """Fetch and decode a batch of rows with the listing's columns, `owned` and `collides`.
+
+        Yields:
+            Its items in order, in tables of little more than `BLOCK_BYTES`: a batch of scans is gigabytes.
+        """
         rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-        shares = self._threads.map(for_each(self._fetch), shared(rows))
-        return as_table([self._decode(item) for share in shares for item in share])
+        block: list[Item] = []
+        room = BLOCK_BYTES
+        for share in self._threads.map(for_each(self._fetch), shared(rows)):
+            for item in share:
+                block.append(self._decode(item))
+                room -= item.nbytes
+                if room <= 0:
+                    yield as_table(block)
+                    block, room = [], BLOCK_BYTES
+        if block:
+            yield as_table(block)
 
     def _fetch(self, listed: dict[str, Any]) -> Item:
         row = self._job.common | {name: listed[name] for name in SOURCE_COLUMNS}

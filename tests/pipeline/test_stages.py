@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline import stages
 from pipeline.codec import decode
-from pipeline.item import Item, as_table
+from pipeline.item import Item, as_table, items_of
+from pipeline.listing import to_batch
 from pipeline.settings import RunSettings
-from pipeline.stages import EncodeAndStore, Job
+from pipeline.sources import open_source
+from pipeline.stages import EncodeAndStore, FetchAndDecode, Job
 from pipeline.storage import open_store
 
 
@@ -29,3 +33,21 @@ def test_what_a_restoration_did_without_is_told(tmp_path: Path, status: str, for
     (found,) = EncodeAndStore(job)(as_table([item])).to_pylist()
     assert (found["status"], found["losses"]) == (status, ["smaller tile"])
     assert (tmp_path / f"a{extension}").exists()
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [(1, [1] * 5), (3000, [2, 2, 1]), (1 << 20, [5])])
+def test_large_images_do_not_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, sizes: list[int]
+) -> None:
+    monkeypatch.setattr(stages, "BLOCK_BYTES", limit)
+    for number in range(5):
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / f"{number}.bmp")
+    source = open_source(str(tmp_path))
+    listed = to_batch(list(source.inputs()))
+    no = np.zeros(listed.num_rows, bool)
+    batch = {name: listed[name].to_numpy(zero_copy_only=False) for name in listed.schema.names}
+    job = Job(source.store, source.store, RunSettings(), {}, None)
+    tables = list(FetchAndDecode(job)(batch | {"owned": no, "collides": no}))
+    assert [table.num_rows for table in tables] == sizes
+    keys = [item.row["source_key"] for table in tables for item in items_of(table)]
+    assert keys == listed["source_key"].to_pylist()
