@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.codecs import boxes, raster
+from pipeline.codecs import boxes, ifd, raster
 from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
 EXTENSIONS = (".heic", ".heif")
@@ -32,6 +32,11 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
         losses += (Loss.SECONDARY_IMAGES,)
     pixels, alpha = raster.split(np.asarray(image), has_alpha=image.mode.endswith("A"))
     exif = (info.get("exif") or b"").removeprefix(b"Exif\0\0") or None
+    if exif is not None:
+        # The decoder has turned the pixels by the file's own properties, which EXIF only repeats.
+        swapped = ifd.dimensions(exif) == image.size[::-1]
+        exif, thumbnail = ifd.upright(exif, swapped=swapped)
+        losses += (Loss.THUMBNAIL,) if thumbnail else ()
     metadata = Metadata(exif=exif, xmp=info.get("xmp"), icc=info.get("icc_profile"))
     return Picture(pixels, alpha, "HEIF", image.mode, metadata, losses, lossless=False)
 

@@ -85,6 +85,7 @@ KINDS = [
     Kind("HEIF", "RGB", 3, lossless=False, keeps="exif xmp icc"),
     Kind("HEIF", "RGBA", 3, alpha=True, lossless=False, keeps="exif xmp icc"),
 ]
+HEIF = ["HEIF"] if "HEIF" in SUPPORTED_EXTENSIONS.values() else []
 KINDS = [kind for kind in KINDS if kind.format in SUPPORTED_EXTENSIONS.values()]
 
 
@@ -269,10 +270,10 @@ def test_a_cut_is_told_from_damage(format: str, share: float) -> None:
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "JPEG2000"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", *HEIF])
 def test_orientation_is_applied_once(format: str, turn: int) -> None:
     pixels = np.asarray(gradient())
-    if format == "JPEG2000":  # Pillow writes no EXIF there
+    if format in ("JPEG2000", "HEIF"):  # Pillow writes no EXIF there
         data = again(Picture(pixels, None, format, "RGB", Metadata(exif=exif_block(turn)))).data
     else:
         data = saved(format, exif=b"Exif\0\0" + exif_block(turn))
@@ -294,12 +295,24 @@ def test_orientation_is_applied_once(format: str, turn: int) -> None:
         assert (size[0xA002], size[0xA003]) == ((64, 96) if turn > 4 else (96, 64))
 
 
-def test_an_exif_thumbnail_does_not_outlive_the_image_it_shows() -> None:
+@pytest.mark.skipif(not HEIF, reason="needs pillow-heif")
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_exif_alone_turns_no_heif(turn: int) -> None:
+    pixels = np.asarray(gradient())
+    plain = again(Picture(pixels, None, "HEIF", "RGB", Metadata(exif=exif_block(1)))).data
+    picture = decoded(plain.replace(exif_block(1), exif_block(turn)))
+    assert psnr(picture.pixels, pixels) > 30
+    assert picture.metadata.exif == exif_block(1)
+
+
+@pytest.mark.parametrize("format", ["JPEG", *HEIF])
+def test_an_exif_thumbnail_does_not_outlive_the_image_it_shows(format: str) -> None:
     block = bytearray(exif_block())
     layout = ifd.Layout.of(bytes(block))
     _, link = layout.entries(bytes(block), layout.first)
     struct.pack_into(layout.order + "I", block, link, layout.first)
-    picture = decoded(saved("JPEG", exif=b"Exif\0\0" + bytes(block)))
+    image = Picture(np.asarray(gradient()), None, format, "RGB", Metadata(exif=bytes(block)))
+    picture = decoded(again(image).data)
     assert picture.losses == ("thumbnail",)
     assert picture.metadata.exif is not None
     assert layout.following(picture.metadata.exif, link) == 0
