@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.codecs import boxes, ifd, raster
+from pipeline.codecs import boxes, ifd, raster, xmp
 from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
 EXTENSIONS = (".heic", ".heif")
@@ -37,7 +37,8 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
         swapped = ifd.dimensions(exif) == image.size[::-1]
         exif, thumbnail = ifd.upright(exif, swapped=swapped)
         losses += (Loss.THUMBNAIL,) if thumbnail else ()
-    metadata = Metadata(exif=exif, xmp=info.get("xmp"), icc=info.get("icc_profile"))
+    packet = info.get("xmp")
+    metadata = Metadata(exif=exif, xmp=packet and xmp.upright(packet), icc=info.get("icc_profile"))
     return Picture(pixels, alpha, "HEIF", image.mode, metadata, losses, lossless=False)
 
 
@@ -56,7 +57,7 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
         quality=QUALITY,
         chroma="444",
         exif=metadata.exif and b"Exif\0\0" + metadata.exif,
-        xmp=metadata.xmp,
+        xmp=metadata.xmp and xmp.upright(metadata.xmp),  # the encoder would have readers turn the pixels
         icc_profile=metadata.icc,
     )
     return stream.getvalue(), ()

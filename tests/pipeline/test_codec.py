@@ -295,6 +295,37 @@ def test_orientation_is_applied_once(format: str, turn: int) -> None:
         assert (size[0xA002], size[0xA003]) == ((64, 96) if turn > 4 else (96, 64))
 
 
+XMP_TURNED = [
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="%d" tiff:Make="6"/>',
+    b"<rdf:Description tiff:Orientation = '%d'/>",
+    b"<rdf:Description><tiff:Orientation>%d</tiff:Orientation><tiff:Make>6</tiff:Make></rdf:Description>",
+    b"<rdf:Description><tiff:Orientation>\n %d\n</tiff:Orientation></rdf:Description>",
+]
+
+
+@pytest.mark.parametrize("packet", XMP_TURNED, ids=["attribute", "spaced", "element", "lines"])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", *HEIF])
+def test_xmp_turns_nothing_again(format: str, bits: int, packet: bytes) -> None:
+    pixels = smooth(20, 30, 3, bits, 1)
+    metadata = Metadata(exif=exif_block(6), xmp=packet % 6)
+    picture = decoded(again(Picture(pixels, None, format, "RGB", metadata)).data)
+    if format == "AVIF":  # ours says no orientation there: Pillow's has one
+        picture = decoded(saved("AVIF", exif=b"Exif\0\0" + exif_block(6), xmp=packet % 6))
+    assert picture.height > picture.width
+    assert picture.metadata.xmp == packet % 1
+
+
+@pytest.mark.parametrize("packet", XMP_TURNED, ids=["attribute", "spaced", "element", "lines"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", *HEIF])
+@pytest.mark.parametrize("exif", [None, exif_block(1)])
+def test_xmp_alone_turns_nothing(format: str, packet: bytes, exif: bytes | None) -> None:
+    metadata = Metadata(exif=exif, xmp=packet % 6)
+    picture = decoded(again(Picture(smooth(20, 30, 3, 8, 1), None, format, "RGB", metadata)).data)
+    assert picture.width > picture.height
+    assert picture.metadata.xmp == packet % (1 if format == "HEIF" else 6)
+
+
 @pytest.mark.skipif(not HEIF, reason="needs pillow-heif")
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_exif_alone_turns_no_heif(turn: int) -> None:
