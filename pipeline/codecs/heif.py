@@ -28,8 +28,10 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
     losses: tuple[str, ...] = ()
     if info.get("bit_depth", 8) > 8:
         losses = (Loss.BIT_DEPTH,)
-    if info.get("thumbnails") or info.get("depth_images"):
+    if info.get("thumbnails") or info.get("depth_images") or boxes.has_auxiliary_images(data):
         losses += (Loss.SECONDARY_IMAGES,)
+    if info.get("metadata") or boxes.has_others(data):
+        losses += (Loss.OTHER_METADATA,)
     pixels, alpha = raster.split(np.asarray(image), has_alpha=image.mode.endswith("A"))
     exif = (info.get("exif") or b"").removeprefix(b"Exif\0\0") or None
     if exif is not None:

@@ -6,6 +6,7 @@ import io
 import pickle
 import struct
 from dataclasses import fields, replace
+from functools import partial
 from typing import NamedTuple
 
 import imagecodecs
@@ -20,6 +21,7 @@ from PIL import Image, ImageOps
 
 from pipeline.codec import SUPPORTED_EXTENSIONS, Encoded, Metadata, Picture, decode, encode
 from pipeline.codecs import ifd, jpeg
+from pipeline.codecs.picture import SizeLimit
 from pipeline.errors import MAX_MESSAGE, CodecError, ErrorCode
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><title>Harbour, 1911</title></x:xmpmeta>'
@@ -356,6 +358,133 @@ def test_a_jpeg_comes_back_at_its_own_quality_or_95(quality: int) -> None:
     with Image.open(io.BytesIO(again(picture).data)) as written:
         assert jpeg.estimate_quality(written.quantization) == pytest.approx(max(quality, 95), abs=1)
         assert [layer[1:3] for layer in written.layer] == [(1, 1)] * 3
+
+
+def with_segment(marker: int, body: bytes) -> bytes:
+    """A JPEG with one more segment at its beginning."""
+    data = saved("JPEG")
+    return data[:2] + b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body + data[2:]
+
+
+def with_chunk(kind: bytes, body: bytes, mode: str = "RGB") -> bytes:
+    """A PNG with one more chunk behind its header."""
+    data = saved("PNG", gradient().convert(mode))
+    return data[:33] + png_chunk(kind, body) + data[33:]
+
+
+def with_riff(kind: bytes) -> bytes:
+    """A WebP with one more chunk at its end."""
+    data = saved("WEBP") + kind + struct.pack("<I", 4) + b"more"
+    return data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
+
+
+def with_box(format: str, kind: bytes, body: bytes) -> bytes:
+    """A file of boxes with one more at its end."""
+    data = again(Picture(np.asarray(gradient()), None, format, "RGB")).data
+    return data + struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def with_resolution() -> bytes:
+    """A JPEG 2000 with a resolution in its header box."""
+    data = again(Picture(np.asarray(gradient()), None, "JPEG2000", "RGB")).data
+    at = data.index(b"jp2h") - 4
+    length = struct.unpack_from(">I", data, at)[0]
+    more = struct.pack(">I4sI4sHHHHbb", 26, b"res ", 18, b"resc", 11811, 1, 11811, 1, 0, 0)
+    head = struct.pack(">I", length + len(more)) + data[at + 4 : at + length] + more
+    return data[:at] + head + data[at + length :]
+
+
+def with_auxiliary(format: str) -> bytes:
+    """A file whose alpha is an image for another purpose."""
+    pixels = np.asarray(gradient())
+    data = again(Picture(pixels, pixels[..., 0], format, "RGBA")).data
+    return data.replace(b":auxiliary:alpha\0", b":auxiliary:gains\0").replace(b":auxid:1\0", b":auxid:9\0")
+
+
+UNKEPT = {
+    "JPEG C2PA": (partial(with_segment, 0xEB, b"JP\0\1c2pa"), "other_metadata"),
+    "JPEG Ducky": (partial(with_segment, 0xEC, b"Ducky\0\0"), "other_metadata"),
+    "JPEG thermal": (partial(with_segment, 0xE1, b"FLIR\0\1\0\1"), "other_metadata"),
+    "JPEG FlashPix": (partial(with_segment, 0xE2, b"FPXR\0\0"), "other_metadata"),
+    "JPEG old Photoshop": (partial(with_segment, 0xED, b"Adobe_CM\0\2"), "other_metadata"),
+    "JPEG preview": (partial(with_segment, 0xE0, b"JFXX\0\x13\1\1abc"), "thumbnail"),
+    "JPEG JFIF preview": (
+        partial(with_segment, 0xE0, b"JFIF\0\1\1\0\0\1\0\1\1\1abc"),
+        "thumbnail",
+    ),
+    "PNG C2PA": (partial(with_chunk, b"caBX", b"c2pa"), "other_metadata"),
+    "PNG own": (partial(with_chunk, b"prVT", b"mine"), "other_metadata"),
+    "PNG palette background": (partial(with_chunk, b"bKGD", b"\0", "P"), "other_metadata"),
+    "PNG raw profile": (partial(with_chunk, b"tEXt", b"Raw profile type own\0\n"), "other_metadata"),
+    "PNG damaged profile": (partial(with_chunk, b"iCCP", b"name\0\0damaged"), "other_metadata"),
+    "WEBP own": (partial(with_riff, b"C2PA"), "other_metadata"),
+    "AVIF C2PA": (partial(with_box, "AVIF", b"uuid", bytes(16) + b"c2pa"), "other_metadata"),
+    "AVIF gains": (partial(with_auxiliary, "AVIF"), "secondary_images"),
+    "JPEG2000 XML": (partial(with_box, "JPEG2000", b"xml ", b"<gml/>"), "other_metadata"),
+    "JPEG2000 place": (partial(with_box, "JPEG2000", b"uuid", bytes(16) + b"II"), "other_metadata"),
+    "JPEG2000 resolution": (with_resolution, "dpi"),
+    "PPM comment": (lambda: saved("PPM").replace(b"P6\n", b"P6\n# Created by hand\n"), "comment"),
+    "HEIF video": (partial(with_box, "HEIF", b"mpvd", b"moving"), "other_metadata"),
+    "HEIF gains": (partial(with_auxiliary, "HEIF"), "secondary_images"),
+}
+UNKEPT = {name: case for name, case in UNKEPT.items() if HEIF or not name.startswith("HEIF")}
+
+
+@pytest.mark.parametrize("name", UNKEPT)
+def test_what_is_not_kept_is_named(name: str) -> None:
+    make, loss = UNKEPT[name]
+    picture = decoded(make())
+    assert loss in picture.losses
+    assert set(picture.losses) <= {loss, "palette"}
+    assert decoded(again(picture).data).losses == ()
+
+
+def test_each_comment_but_the_last_is_named() -> None:
+    data = with_segment(0xFE, b"first")
+    assert decoded(data).losses == ()
+    picture = decoded(data[:2] + with_segment(0xFE, b"second")[2:13] + data[2:])
+    assert (picture.metadata.comment, picture.losses) == (b"first", ("comment",))
+
+
+def test_a_jpeg_names_every_part_that_it_loses() -> None:
+    data = with_segment(0xE2, b"MPF\0")
+    extension = with_segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0")[2:]
+    assert jpeg.read(data[:10] + extension, SizeLimit(MAX_PIXELS)).losses == ("secondary_images", "xmp")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "mode"),
+    [
+        (b"bKGD", b"\0\1\0\2\0\3", "RGB"),
+        (b"bKGD", b"\0\1", "L"),
+        (b"cLLI", bytes(8), "RGB"),
+        (b"mDCV", bytes(24), "RGB"),
+        (b"pHYs", struct.pack(">IIB", 2, 1, 0), "RGB"),
+        (b"oFFs", struct.pack(">iiB", 5, 6, 0), "P"),
+        (b"vpAg", struct.pack(">IIB", 100, 70, 0), "RGB"),
+        (b"sTER", b"\1", "RGB"),
+        (b"tIME", b"\x07\x77\5\1\0\0\0", "RGB"),
+    ],
+)
+def test_chunks_that_still_hold_stay_in_a_png(kind: bytes, body: bytes, mode: str) -> None:
+    picture = decoded(with_chunk(kind, body, mode))
+    encoded = again(picture)
+    assert encoded.losses == picture.losses == (("palette",) if mode == "P" else ())
+    assert png_chunk(kind, body) in encoded.data
+    assert "chunks" in again(picture, "WEBP").losses
+
+
+@pytest.mark.parametrize("kind", [b"sBIT", b"iDOT", b"hIST"])
+def test_chunks_about_the_layout_are_no_loss(kind: bytes) -> None:
+    assert decoded(with_chunk(kind, b"\5\6\5")).losses == ()
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "JPEG2000", "PPM"])
+def test_an_ordinary_file_loses_nothing(format: str) -> None:
+    exif, icc = b"Exif\0\0" + exif_block(), srgb_profile()
+    more = {"xmp": XMP, "comment": b"from the album"} if format == "JPEG" else {}
+    data = saved(format, exif=exif, icc_profile=icc, dpi=(300, 300), **more)
+    assert again(decoded(data)).losses == ()
 
 
 def test_second_pictures_in_a_jpeg_are_left_out_by_name() -> None:
