@@ -108,7 +108,8 @@ def encode(picture: Picture, image: np.ndarray, *, format: str | None = None) ->
     format_ = _FORMATS[name]
     kept = format_.KEEPS
     if name != picture.format:
-        picture = replace(picture, lossless=True)  # how one container was compressed says nothing of another
+        # How one container was compressed says nothing of another.
+        picture = replace(picture, lossless=True, bare=False)
     losses = list(picture.losses)
     alpha = picture.alpha
     if alpha is not None and Loss.ALPHA not in kept:

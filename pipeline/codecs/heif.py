@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.codecs import boxes, ifd, raster, xmp
 from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
-EXTENSIONS = (".heic", ".heif")
+EXTENSIONS = (".heic", ".heif", ".hif")
 KEEPS = frozenset({Loss.ALPHA, Loss.EXIF, Loss.XMP, Loss.ICC})
 
 QUALITY = 95

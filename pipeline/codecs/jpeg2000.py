@@ -1,4 +1,4 @@
-"""JPEG 2000: up to 16 bits, reversible files stay reversible.
+"""JPEG 2000: up to 16 bits, reversible files stay reversible, and bare code streams (`.j2k`) bare.
 
 The code stream comes from a library; the boxes around it are ours, since they hold EXIF, XMP, IPTC and the
 colour profile, which no library writes.
@@ -16,7 +16,7 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from pipeline.codecs import boxes, raster
 from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
-EXTENSIONS = (".jp2",)
+EXTENSIONS = (".jp2", ".j2k", ".j2c", ".jpc")
 KEEPS = frozenset({Loss.ALPHA, Loss.BIT_DEPTH, Loss.EXIF, Loss.XMP, Loss.IPTC, Loss.ICC})
 
 LOSSY_PSNR = 50
@@ -73,7 +73,8 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
         losses += (Loss.OTHER_METADATA,)
     found = _uuid_boxes(data)
     metadata = Metadata(exif=found.get("exif"), xmp=found.get("xmp"), iptc=found.get("iptc"), icc=icc)
-    return Picture(pixels, alpha, "JPEG2000", mode, metadata, losses, lossless=header.reversible)
+    bare = data.startswith(_START)
+    return Picture(pixels, alpha, "JPEG2000", mode, metadata, losses, lossless=header.reversible, bare=bare)
 
 
 def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
@@ -93,6 +94,8 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
         numthreads=1,
     )
     metadata = picture.metadata
+    if picture.bare:
+        return bytes(stream), metadata.keep(())[1]
     bits = 8 * samples.itemsize - 1
     head = boxes.pack(b"ihdr", struct.pack(">IIHBBBB", height, width, channels, bits, 7, 0, 0))
     if metadata.icc is not None:

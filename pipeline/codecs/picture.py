@@ -101,6 +101,8 @@ class Picture:
     """A JPEG's quantisation tables, where its pixels still lie as they were compressed."""
     lossless: bool = True
     """Whether the file was stored without loss, where its format knows both ways."""
+    bare: bool = False
+    """Whether a JPEG 2000 is its code stream alone, which has no place for metadata."""
 
     @property
     def width(self) -> int:

@@ -712,6 +712,34 @@ def test_jpeg_2000_of_other_depths_fills_16_bits(bits: int) -> None:
     np.testing.assert_array_equal(picture.pixels, expected)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_a_bare_code_stream_stays_one(mode: str, bits: int) -> None:
+    assert {SUPPORTED_EXTENSIONS[extension] for extension in (".j2k", ".j2c", ".jpc")} == {"JPEG2000"}
+    pixels = smooth(20, 30, 1 if mode[0] == "L" else 3, bits, 1)
+    alpha = smooth(20, 30, 1, bits, 2)[..., 0] if mode.endswith("A") else None
+    stored = imagecodecs.jpeg2k_encode(
+        np.squeeze(pixels if alpha is None else np.dstack([pixels, alpha])),
+        level=0,
+        reversible=True,
+        codecformat="j2k",
+    )
+    picture = decoded(bytes(stored))
+    assert picture.bare
+    np.testing.assert_array_equal(picture.pixels, pixels)
+    encoded = again(picture)
+    assert encoded.data.startswith(b"\xff\x4f\xff\x51")
+    assert encoded.losses == ()
+    found = decoded(encoded.data)
+    np.testing.assert_array_equal(found.pixels, pixels)
+    if alpha is not None and found.alpha is not None:
+        np.testing.assert_array_equal(found.alpha, alpha)
+    assert again(picture, "JPEG2000").data == encoded.data
+    assert not decoded(again(decoded(again(picture, "PNG").data), "JPEG2000").data).bare
+    told = replace(picture, metadata=Metadata(exif=exif_block(), xmp=XMP))
+    assert again(told).losses == ("exif", "xmp")
+
+
 @pytest.mark.parametrize("maximum", [15, 100, 255, 1000, 65535])
 @pytest.mark.parametrize("kind", [2, 3, 5, 6])
 def test_pnm_of_any_maximum(kind: int, maximum: int) -> None:
@@ -804,4 +832,6 @@ def test_only_our_formats_are_inputs() -> None:
     assert SUPPORTED_EXTENSIONS[".jpg"] == "JPEG"
     assert ".pdf" not in SUPPORTED_EXTENSIONS
     assert ".gif" not in SUPPORTED_EXTENSIONS
+    assert SUPPORTED_EXTENSIONS.get(".hif") == ("HEIF" if HEIF else None)
+    assert ".jpx" not in SUPPORTED_EXTENSIONS  # it would have to be written with boxes of its own
     assert all(extension == extension.lower() and extension[0] == "." for extension in SUPPORTED_EXTENSIONS)
