@@ -91,13 +91,13 @@ HEIF = ["HEIF"] if "HEIF" in SUPPORTED_EXTENSIONS.values() else []
 KINDS = [kind for kind in KINDS if kind.format in SUPPORTED_EXTENSIONS.values()]
 
 
-def exif_block(turn: int = 1) -> bytes:
+def exif_block(turn: int = 1, width: int = 96, height: int = 64) -> bytes:
     """An EXIF block with a maker, an orientation, dimensions, a place and a thumbnail."""
     exif = Image.Exif()
     exif[0x010F] = "Kodak"
     exif[0x0112] = turn
     exif[0x0132] = "1911:05:01 12:00:00"
-    exif.get_ifd(0x8769).update({0xA002: 96, 0xA003: 64, 0x9003: "1911:05:01 12:00:00"})
+    exif.get_ifd(0x8769).update({0xA002: width, 0xA003: height, 0x9003: "1911:05:01 12:00:00"})
     exif.get_ifd(0x8825).update({1: "N", 2: (53.0, 32.0, 12.0)})
     return exif.tobytes().removeprefix(b"Exif\0\0")
 
@@ -121,6 +121,12 @@ def smooth(height: int, width: int, channels: int, bits: int, seed: int) -> np.n
     return np.rint(waves * (2**bits - 1)).astype(np.uint16 if bits == 16 else np.uint8)
 
 
+def turned(samples: np.ndarray, turn: int) -> np.ndarray:
+    """(H, W, …) samples as EXIF orientation `turn` means them."""
+    mirrored = samples[:, ::-1] if turn in (2, 4, 5, 7) else samples
+    return np.rot90(mirrored, {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}[turn])
+
+
 def real(pixels: np.ndarray) -> np.ndarray:
     """Pixels as the restorer gives them: float32 in [0, 1]."""
     return (pixels / np.iinfo(pixels.dtype).max).astype(np.float32)
@@ -141,8 +147,8 @@ def again(picture: Picture, format: str | None = None) -> Encoded:
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> tuple[Kind, Picture]:
-    """A picture of some kind, with any metadata."""
+def pictures(draw: st.DrawFn, turns: int = 1) -> tuple[Kind, Picture]:
+    """A picture of some kind, with any metadata, its orientation up to `turns`."""
     kind = draw(st.sampled_from(KINDS))
     height, width, seed = draw(st.integers(1, 48)), draw(st.integers(1, 48)), draw(st.integers(0, 2**16))
     pixels = smooth(height, width, kind.channels, kind.bits, seed)
@@ -151,7 +157,7 @@ def pictures(draw: st.DrawFn) -> tuple[Kind, Picture]:
         alpha = smooth(height, width, 1, kind.bits, seed + 1)[..., 0]
         alpha[0, 0] = 0
     metadata = Metadata(
-        exif=draw(st.sampled_from([None, exif_block()])),
+        exif=draw(st.none() | st.builds(exif_block, st.integers(1, turns), st.just(width), st.just(height))),
         xmp=draw(st.sampled_from([None, XMP])),
         iptc=draw(st.sampled_from([None, IPTC, IPTC + b"\0"])),
         icc=draw(st.sampled_from([None, srgb_profile()])) if kind.channels == 3 else None,
@@ -179,7 +185,7 @@ def assert_same(found: Metadata, wanted: Metadata, keeps: str, format: str) -> N
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-@given(pictures())
+@given(pictures(turns=8))
 def test_every_kind_comes_back(drawn: tuple[Kind, Picture]) -> None:
     kind, picture = drawn
     first = again(picture)
@@ -188,6 +194,14 @@ def test_every_kind_comes_back(drawn: tuple[Kind, Picture]) -> None:
     said = {field.name for field in fields(Metadata) if getattr(picture.metadata, field.name) is not None}
     assert set(first.losses) == said - set(kind.keeps.split())
     found = decoded(first.data)
+    exif = picture.metadata.exif
+    turn = 1
+    if exif is not None and "exif" in kind.keeps and kind.format != "AVIF":  # which is written upright
+        turn = ifd.orientation(exif)
+        size = (picture.width, picture.height) if turn < 5 else (picture.height, picture.width)
+        metadata = replace(picture.metadata, exif=exif_block(1, *size))
+        alpha = None if picture.alpha is None else turned(picture.alpha, turn)
+        picture = replace(picture, pixels=turned(picture.pixels, turn), alpha=alpha, metadata=metadata)
     gray = kind.format == "WEBP" and found.pixels.shape[2] == 1  # one column of waves may happen to be gray
     assume(not gray)
     assert (found.format, found.mode) == (kind.format, kind.mode)
@@ -197,7 +211,8 @@ def test_every_kind_comes_back(drawn: tuple[Kind, Picture]) -> None:
     assert_same(found.metadata, picture.metadata, kind.keeps, kind.format)
     if kind.lossless:
         np.testing.assert_array_equal(found.pixels, picture.pixels)
-        assert again(found) == replace(first, losses=())
+        second = again(found)
+        assert second == replace(first, losses=()) if turn == 1 else decoded(second.data).losses == ()
     else:
         assert psnr(found.pixels, picture.pixels) > 33
     assert (found.alpha is None) == (picture.alpha is None)
@@ -207,6 +222,75 @@ def test_every_kind_comes_back(drawn: tuple[Kind, Picture]) -> None:
             assert psnr(found.alpha, picture.alpha) > 30
         else:
             np.testing.assert_array_equal(found.alpha, picture.alpha)
+
+
+class Stored(NamedTuple):
+    """How a program stores pictures, and the word for what a result cannot store so."""
+
+    format: str
+    mode: str
+    losses: tuple[str, ...] = ()
+    exif: bool = True
+    lossless: bool = True
+
+
+STORED = [
+    *(
+        Stored(format, "1", ("bilevel",), exif=format in ("PNG", "TIFF"))
+        for format in ("PNG", "TIFF", "BMP", "PPM")
+    ),
+    *(Stored(format, "P", ("palette",), exif=format != "BMP") for format in ("PNG", "TIFF", "BMP")),
+    Stored("TIFF", "CMYK", ("separation",)),
+    Stored("JPEG", "CMYK", ("separation",), lossless=False),
+    Stored("JPEG", "L", lossless=False),
+    Stored("JPEG", "RGB", lossless=False),
+    *(Stored(format, mode) for format in ("PNG", "TIFF", "WEBP") for mode in ("RGB", "RGBA")),
+    *(Stored(format, mode) for format in ("PNG", "TIFF") for mode in ("L", "LA")),
+    *(Stored("AVIF", mode, lossless=False) for mode in ("L", "RGB", "RGBA")),
+]
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(STORED), st.integers(1, 8), st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
+def test_what_others_stored_comes_upright_and_stays(
+    stored: Stored, turn: int, height: int, width: int, seed: int
+) -> None:
+    image = Image.fromarray(smooth(height, width, 3, 8, seed))
+    image = image.quantize(16) if stored.mode == "P" else image.convert(stored.mode)
+    options: dict[str, object] = (
+        {"exif": b"Exif\0\0" + exif_block(turn, width, height)} if stored.exif else {}
+    )
+    if stored.mode == "CMYK":
+        options["icc_profile"] = cmyk_profile()
+    options |= {
+        "JPEG": {"quality": 100, "subsampling": 0},
+        "AVIF": {"quality": 95, "subsampling": "4:0:0" if stored.mode == "L" else "4:4:4"},
+        "WEBP": {"lossless": True, "exact": True},
+    }.get(stored.format, {})
+    # The ideal inks of the profile are those of Pillow's own conversion.
+    expected = turned(np.asarray(image.convert("RGBA")), turn if stored.exif else 1)
+    picture = decoded(saved(stored.format, image, **options))
+    encoded = again(picture)
+    assert picture.losses == encoded.losses == stored.losses
+    again_found = decoded(encoded.data)
+    assert again_found.losses == (("separation",) if stored.mode == "CMYK" else ())
+    for found in (picture, again_found):
+        colours = np.broadcast_to(found.pixels, (*expected.shape[:2], 3))
+        if stored.lossless and stored.mode != "CMYK":
+            np.testing.assert_array_equal(colours, expected[..., :3])
+            if found.alpha is not None:
+                np.testing.assert_array_equal(found.alpha, expected[..., 3])
+        else:
+            assert psnr(colours, expected[..., :3]) > 30
+        assert (found.alpha is not None) == stored.mode.endswith("A")
+        assert found.mode.endswith("CMYK") == (stored.mode == "CMYK")
+        if stored.exif:
+            assert found.metadata.exif is not None
+            assert ifd.orientation(found.metadata.exif) == 1
+            assert ifd.dimensions(found.metadata.exif) == expected.shape[1::-1]
+            exif = Image.Exif()
+            exif.load(found.metadata.exif)
+            assert (exif[0x010F], exif.get_ifd(0x8825)[1]) == ("Kodak", "N")
 
 
 @settings(max_examples=80)
