@@ -18,7 +18,7 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
-from pipeline.codecs import avif, bmp, colour, heif, ifd, jpeg, jpeg2000, png, pnm, tiff, webp
+from pipeline.codecs import avif, bmp, colour, heif, ifd, jpeg, jpeg2000, png, pnm, tiff, webp, xmp
 from pipeline.codecs.memory import address_space
 from pipeline.codecs.picture import Encoded, Format, Loss, Metadata, Picture, SizeLimit, unsupported
 from pipeline.codecs.sniff import identify
@@ -108,7 +108,8 @@ def encode(picture: Picture, image: np.ndarray, *, format: str | None = None) ->
     format_ = _FORMATS[name]
     kept = format_.KEEPS
     if name != picture.format:
-        picture = replace(picture, lossless=True)  # how one container was compressed says nothing of another
+        # How one container was compressed says nothing of another.
+        picture = replace(picture, lossless=True, bare=False)
     losses = list(picture.losses)
     alpha = picture.alpha
     if alpha is not None and Loss.ALPHA not in kept:
@@ -149,18 +150,20 @@ def _memory_is_short(pixels: int) -> bool:
 
 
 def _upright(picture: Picture) -> Picture:
-    """Apply the orientation that EXIF gives, and reset it there."""
-    exif = picture.metadata.exif
+    """Apply the orientation that EXIF gives, and reset it there and in XMP."""
+    exif, packet = picture.metadata.exif, picture.metadata.xmp
     if exif is None:
         return picture
     turn = ifd.orientation(exif)
+    if packet is not None and turn != 1:  # what XMP alone says turns nothing, and stays
+        packet = xmp.upright(packet)
     exif, thumbnail = ifd.upright(exif, swapped=turn > 4)
     return replace(
         picture,
         pixels=_oriented(picture.pixels, turn),
         alpha=None if picture.alpha is None else _oriented(picture.alpha, turn),
         tables=picture.tables if turn == 1 else None,  # turned blocks begin in other corners
-        metadata=replace(picture.metadata, exif=exif),
+        metadata=replace(picture.metadata, exif=exif, xmp=packet),
         losses=(*picture.losses, *((Loss.THUMBNAIL,) if thumbnail else ())),
     )
 

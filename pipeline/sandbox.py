@@ -248,6 +248,7 @@ def _parse(header: dict[str, Any], stream: _Stream, max_pixels: int) -> Picture:
         losses=tuple(_checked(word, str)[:32] for word in header["losses"][:64]),
         quality=None if quality is None else _checked(quality, int),
         lossless=_checked(header["lossless"], bool),
+        bare=_checked(header["bare"], bool),
         tables=None if header["tables"] is None else _parse_tables(header["tables"]),
     )
 
@@ -342,6 +343,7 @@ def _answer(picture: Picture) -> list[bytes | memoryview]:
         "losses": picture.losses,
         "quality": picture.quality,
         "lossless": picture.lossless,
+        "bare": picture.bare,
         "tables": picture.tables and [picture.tables.luma, picture.tables.chroma, picture.tables.sampling],
         "dpi": metadata.dpi and [float(value) for value in metadata.dpi],
         "raw": list(raw),

@@ -25,6 +25,10 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
     pixels, alpha, losses = raster.bands(opened, limit)
     if _is_deep(data):
         losses += (Loss.BIT_DEPTH,)
+    if boxes.has_auxiliary_images(data):
+        losses += (Loss.SECONDARY_IMAGES,)
+    if boxes.has_others(data):
+        losses += (Loss.OTHER_METADATA,)
     info = opened.info
     exif = (info.get("exif") or b"").removeprefix(b"Exif\0\0") or None
     metadata = Metadata(exif=exif, xmp=info.get("xmp"), icc=info.get("icc_profile"))

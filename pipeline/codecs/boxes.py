@@ -5,6 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+_OF_A_PICTURE = {b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"wide"}
+_ALPHAS = (b":auxiliary:alpha", b":auxid:1")
+PADDING = b"\0\0\0\0"
+
 
 def walk(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
     """(type, start, end) of the body of each box; the end may lie beyond the data, and is then the last."""
@@ -20,6 +24,20 @@ def walk(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[
             return
         yield kind, at + head, at + length
         at += length
+
+
+def has_others(data: bytes) -> bool:
+    """Whether an AVIF or HEIF file has boxes beside its picture's: videos, signed histories, makers' own."""
+    return any(kind not in _OF_A_PICTURE and kind != PADDING for kind, _, _ in walk(data))
+
+
+def has_auxiliary_images(data: bytes) -> bool:
+    """Whether an AVIF or HEIF file has images beside its own and its alpha: gain maps, depths, mattes."""
+    found = find(data, b"meta", b"iprp", b"ipco")
+    return found is not None and any(
+        kind == b"auxC" and not data[start + 4 : end].split(b"\0")[0].endswith(_ALPHAS)
+        for kind, start, end in walk(data, *found)
+    )
 
 
 def find(data: bytes, *path: bytes) -> tuple[int, int] | None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.codecs import boxes, raster
+from pipeline.codecs import boxes, ifd, raster, xmp
 from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
-EXTENSIONS = (".heic", ".heif")
+EXTENSIONS = (".heic", ".heif", ".hif")
 KEEPS = frozenset({Loss.ALPHA, Loss.EXIF, Loss.XMP, Loss.ICC})
 
 QUALITY = 95
@@ -28,11 +28,19 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
     losses: tuple[str, ...] = ()
     if info.get("bit_depth", 8) > 8:
         losses = (Loss.BIT_DEPTH,)
-    if info.get("thumbnails") or info.get("depth_images"):
+    if info.get("thumbnails") or info.get("depth_images") or boxes.has_auxiliary_images(data):
         losses += (Loss.SECONDARY_IMAGES,)
+    if info.get("metadata") or boxes.has_others(data):
+        losses += (Loss.OTHER_METADATA,)
     pixels, alpha = raster.split(np.asarray(image), has_alpha=image.mode.endswith("A"))
     exif = (info.get("exif") or b"").removeprefix(b"Exif\0\0") or None
-    metadata = Metadata(exif=exif, xmp=info.get("xmp"), icc=info.get("icc_profile"))
+    if exif is not None:
+        # The decoder has turned the pixels by the file's own properties, which EXIF only repeats.
+        swapped = ifd.dimensions(exif) == image.size[::-1]
+        exif, thumbnail = ifd.upright(exif, swapped=swapped)
+        losses += (Loss.THUMBNAIL,) if thumbnail else ()
+    packet = info.get("xmp")
+    metadata = Metadata(exif=exif, xmp=packet and xmp.upright(packet), icc=info.get("icc_profile"))
     return Picture(pixels, alpha, "HEIF", image.mode, metadata, losses, lossless=False)
 
 
@@ -51,7 +59,7 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
         quality=QUALITY,
         chroma="444",
         exif=metadata.exif and b"Exif\0\0" + metadata.exif,
-        xmp=metadata.xmp,
+        xmp=metadata.xmp and xmp.upright(metadata.xmp),  # the encoder would have readers turn the pixels
         icc_profile=metadata.icc,
     )
     return stream.getvalue(), ()

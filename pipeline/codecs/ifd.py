@@ -155,6 +155,19 @@ def orientation(exif: bytes) -> int:
     return 1
 
 
+def dimensions(exif: bytes) -> tuple[int, int] | None:
+    """(width, height) in pixels, where an EXIF block gives them."""
+    try:
+        layout = Layout.of(exif)
+        nested = layout.directory(exif, layout.first).get(EXIF_IFD)
+        found = [nested[tag] for tag in (_PIXEL_X, _PIXEL_Y)] if isinstance(nested, dict) else []
+        across, down = (layout.numbers(entry)[0] for entry in found if isinstance(entry, Entry))
+        return across, down
+    except (struct.error, LookupError, ValueError):
+        pass
+    return None
+
+
 def upright(exif: bytes, *, swapped: bool) -> tuple[bytes, bool]:
     """An EXIF block for an image whose orientation has been applied.
 

@@ -26,6 +26,14 @@ _SEGMENT = 65533  # bytes that one marker segment holds beside its length
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"
+_UNDERSTOOD = {
+    0xE0: (b"JFIF", b"JFXX\0"),
+    0xE1: (b"Exif\0\0", _XMP_PREFIX, _XMP_EXTENSION),
+    0xE2: (b"ICC_PROFILE\0", b"MPF\0"),
+    0xED: (_PHOTOSHOP_PREFIX,),
+    0xEE: (b"Adobe",),
+}
+"""Application segments, by marker and beginning, that are written again or named by a word of their own."""
 _IPTC_RESOURCE = 0x0404
 _CARRIED_RESOURCES = {_IPTC_RESOURCE, 0x0425, 0x03ED, 0x0409, 0x040C}
 """IPTC, and what follows from other parts of the file: its digest, the resolution, thumbnails."""
@@ -47,6 +55,7 @@ _LUMINANCE = np.array(
 
 def read(data: bytes, limit: SizeLimit) -> Picture:
     losses: tuple[str, ...] = ()
+    comments = 0
     for marker, start, end in _segments(data):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             precision, height, width = struct.unpack_from(">BHH", data, start)
@@ -56,9 +65,17 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
             if marker in (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF):
                 unsupported("lossless or hierarchical JPEG: convert it to PNG or TIFF first")
         elif marker == 0xE1 and data.startswith(_XMP_EXTENSION, start):
-            losses = (Loss.XMP,)
+            losses += (Loss.XMP,)
         elif marker == 0xE2 and data.startswith(b"MPF\0", start, end):
             losses += (Loss.SECONDARY_IMAGES,)
+        elif marker == 0xE0 and _has_preview(data[start:end]):
+            losses += (Loss.THUMBNAIL,)
+        elif marker == 0xFE:
+            comments += 1
+        elif 0xE0 <= marker <= 0xEF and not data.startswith(_UNDERSTOOD.get(marker, ()), start, end):
+            losses += (Loss.OTHER_METADATA,)
+    if comments > 1:  # the last one is kept
+        losses += (Loss.COMMENT,)
     opened = JpegImageFile(io.BytesIO(data))
     mode = opened.mode
     pixels, alpha, more = raster.bands(opened, limit)
@@ -160,6 +177,11 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if marker in (0xD9, 0xDA):
             return
         at = end
+
+
+def _has_preview(body: bytes) -> bool:
+    """Whether a JFIF segment holds a thumbnail, of a size that is not empty, or continues one."""
+    return body.startswith(b"JFXX\0") or (body.startswith(b"JFIF") and 0 not in body[12:14])
 
 
 def _photoshop_segment(iptc: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""JPEG 2000: up to 16 bits, reversible files stay reversible.
+"""JPEG 2000: up to 16 bits, reversible files stay reversible, and bare code streams (`.j2k`) bare.
 
 The code stream comes from a library; the boxes around it are ours, since they hold EXIF, XMP, IPTC and the
 colour profile, which no library writes.
@@ -16,7 +16,7 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from pipeline.codecs import boxes, raster
 from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
-EXTENSIONS = (".jp2",)
+EXTENSIONS = (".jp2", ".j2k", ".j2c", ".jpc")
 KEEPS = frozenset({Loss.ALPHA, Loss.BIT_DEPTH, Loss.EXIF, Loss.XMP, Loss.IPTC, Loss.ICC})
 
 LOSSY_PSNR = 50
@@ -30,6 +30,7 @@ _UUIDS = {
     "xmp": bytes.fromhex("be7acfcb97a942e89c71999491e3afac"),
     "iptc": bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"),
 }
+_UNDERSTOOD = {b"jP  ", b"ftyp", b"rreq", b"jp2h", b"jp2c", b"free"}
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,14 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
                 f"JPEG 2000 of {header.bits} bits in other channels than gray or RGB: convert it first"
             )
         mode, pixels, alpha = _read_16_bits(stream, header)
+    if boxes.find(data, b"jp2h", b"res "):
+        losses += (Loss.DPI,)
+    if _has_others(data):
+        losses += (Loss.OTHER_METADATA,)
     found = _uuid_boxes(data)
     metadata = Metadata(exif=found.get("exif"), xmp=found.get("xmp"), iptc=found.get("iptc"), icc=icc)
-    return Picture(pixels, alpha, "JPEG2000", mode, metadata, losses, lossless=header.reversible)
+    bare = data.startswith(_START)
+    return Picture(pixels, alpha, "JPEG2000", mode, metadata, losses, lossless=header.reversible, bare=bare)
 
 
 def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
@@ -88,6 +94,8 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
         numthreads=1,
     )
     metadata = picture.metadata
+    if picture.bare:
+        return bytes(stream), metadata.keep(())[1]
     bits = 8 * samples.itemsize - 1
     head = boxes.pack(b"ihdr", struct.pack(">IIHBBBB", height, width, channels, bits, 7, 0, 0))
     if metadata.icc is not None:
@@ -167,6 +175,17 @@ def _colour(data: bytes) -> tuple[int | None, bytes | None]:
     if data[start] == 1:
         return int(struct.unpack_from(">I", data, start + 3)[0]), None
     return None, data[start + 3 : end] if data[start] == 2 else None
+
+
+def _has_others(data: bytes) -> bool:
+    """Whether there are boxes that are not written again: XML, rights, places, signed histories."""
+    if data.startswith(_START):
+        return False
+    return any(
+        data[start : start + 16] not in _UUIDS.values() if kind == b"uuid" else kind not in _UNDERSTOOD
+        for kind, start, _ in boxes.walk(data)
+        if kind != boxes.PADDING
+    )
 
 
 def _uuid_boxes(data: bytes) -> dict[str, bytes]:

@@ -36,7 +36,7 @@ class Loss(StrEnum):
     PHOTOSHOP = "photoshop"
     """Photoshop's own resources, such as paths."""
     THUMBNAIL = "thumbnail"
-    """The preview inside EXIF, which still showed the degraded image."""
+    """The preview inside EXIF or JFIF, which still showed the degraded image."""
     EXIF = "exif"
     XMP = "xmp"
     IPTC = "iptc"
@@ -44,7 +44,9 @@ class Loss(StrEnum):
     DPI = "dpi"
     COMMENT = "comment"
     CHUNKS = "chunks"
-    """Text and colour chunks of a PNG."""
+    """Text and colour chunks of a PNG, and others of its own."""
+    OTHER_METADATA = "other_metadata"
+    """Segments, chunks or boxes that we have no word for, such as signed histories (C2PA) or makers' own."""
 
 
 MAX_DPI = 65_536
@@ -99,6 +101,8 @@ class Picture:
     """A JPEG's quantisation tables, where its pixels still lie as they were compressed."""
     lossless: bool = True
     """Whether the file was stored without loss, where its format knows both ways."""
+    bare: bool = False
+    """Whether a JPEG 2000 is its code stream alone, which has no place for metadata."""
 
     @property
     def width(self) -> int:

@@ -19,8 +19,12 @@ KEEPS = frozenset(Loss) - {Loss.CMYK, Loss.COMMENT}
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MODES = {0: "I;16", 2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}
-_KEPT = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"tEXt", b"zTXt", b"iTXt", b"tIME"}
-_BEFORE_PALETTE = {b"gAMA", b"cHRM", b"sRGB", b"cICP"}
+_BEFORE_PALETTE = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI"}
+_KEPT = _BEFORE_PALETTE | {b"tEXt", b"zTXt", b"iTXt", b"tIME", b"sCAL", b"pCAL", b"sTER"}
+_LAYOUT = {
+    b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"sBIT", b"hIST", b"iDOT",
+}  # fmt: skip
+"""Chunks that say how this file lays its pixels out, in a palette or bits that the result has not."""
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _RAW_PROFILE = b"Raw profile type "
 _METRES_PER_INCH = 0.0254
@@ -41,7 +45,10 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
         opened = PngImageFile(io.BytesIO(data))
         mode = opened.mode
         pixels, alpha, losses = raster.bands(opened, limit)
-    return Picture(pixels, alpha, "PNG", mode, _read_metadata(data), losses)
+    metadata, whole = _read_metadata(data, indexed=colour == 3 or depth < 8)
+    if not whole:
+        losses += (Loss.OTHER_METADATA,)
+    return Picture(pixels, alpha, "PNG", mode, metadata, losses)
 
 
 def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
@@ -93,7 +100,9 @@ def _inflate(body: bytes) -> bytes:
     return plain
 
 
-def _read_metadata(data: bytes) -> Metadata:
+def _read_metadata(data: bytes, *, indexed: bool) -> tuple[Metadata, bool]:
+    """What the chunks say, and whether that is all of it; `indexed` where a number in them is no colour."""
+    whole = True
     found: dict[str, bytes] = {}
     dpi: tuple[float, float] | None = None
     kept: list[tuple[bytes, bytes]] = []
@@ -105,7 +114,10 @@ def _read_metadata(data: bytes) -> Metadata:
                 found["icc"] = _inflate(body[body.index(b"\0") + 2 :])
             elif kind == b"pHYs":
                 across, down, unit = struct.unpack(">IIB", body)
-                dpi = (across * _METRES_PER_INCH, down * _METRES_PER_INCH) if unit == 1 else None
+                if unit == 1:
+                    dpi = (across * _METRES_PER_INCH, down * _METRES_PER_INCH)
+                else:
+                    kept.append((kind, body))  # the shape of a pixel
             elif kind == b"iTXt" and body.startswith(_XMP_KEYWORD + b"\0"):
                 found["xmp"] = _international_text(body)
             elif kind in (b"tEXt", b"zTXt") and body.startswith(_RAW_PROFILE):
@@ -114,11 +126,15 @@ def _read_metadata(data: bytes) -> Metadata:
                     profile = _raw_profile(kind, body)
                     field, profile = _sort_profile(name, profile)
                     found.setdefault(field, profile)
-            elif kind in _KEPT:
+                else:
+                    whole = False
+            elif kind in _KEPT or _is_safe_to_copy(kind) or (kind == b"bKGD" and not indexed):
                 kept.append((kind, body))
+            elif kind not in _LAYOUT:
+                whole = False
         except (ValueError, IndexError, struct.error, zlib.error):
-            continue  # damaged text is no reason to refuse the pixels
-    return Metadata(
+            whole = False  # damaged text is no reason to refuse the pixels
+    metadata = Metadata(
         exif=found.get("exif"),
         xmp=found.get("xmp"),
         iptc=found.get("iptc"),
@@ -126,6 +142,12 @@ def _read_metadata(data: bytes) -> Metadata:
         dpi=dpi,
         chunks=tuple(kept) or None,
     )
+    return metadata, whole
+
+
+def _is_safe_to_copy(kind: bytes) -> bool:
+    """Whether the case of a chunk's letters says that it holds for other pixels, whatever it is."""
+    return kind[:1].islower() and kind[3:].islower()
 
 
 def _international_text(body: bytes) -> bytes:

@@ -33,6 +33,8 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
         mode = "RGB;16" if channels == 3 else "I;16"
         pixels = _samples(data, start, width * height * channels, raw=kind > 3, maximum=maximum)
         pixels = pixels.reshape(height, width, channels)
+    if b"#" in data[:start]:
+        losses += (Loss.COMMENT,)
     return Picture(pixels, None, "PPM", mode, losses=losses)
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from PIL.TiffImagePlugin import TiffImageFile
 
-from pipeline.codecs import ifd, raster
+from pipeline.codecs import ifd, raster, xmp
 from pipeline.codecs.ifd import SHORT, UNDEFINED, Directory, Entry, Layout
 from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 from pipeline.errors import CodecError, ErrorCode
@@ -86,11 +86,20 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
                 unsupported(f"TIFF of an unusual kind of pixel ({error})")
             raise
         mode = opened.mode
+        opened.info.pop(
+            "xmp", None
+        )  # Pillow would turn by what XMP alone says, which it does in no other format
         pixels, alpha, more = raster.bands(opened, limit)
         losses += more
-        if metadata.exif is not None:  # Pillow has turned a TIFF, and no other format, by itself
-            swapped = ifd.orientation(metadata.exif) > 4
-            metadata = replace(metadata, exif=ifd.upright(metadata.exif, swapped=swapped)[0])
+        turn = 1 if metadata.exif is None else ifd.orientation(metadata.exif)
+        if (
+            metadata.exif is not None and turn != 1
+        ):  # Pillow has turned a TIFF, and no other format, by itself
+            metadata = replace(
+                metadata,
+                exif=ifd.upright(metadata.exif, swapped=turn > 4)[0],
+                xmp=metadata.xmp and xmp.upright(metadata.xmp),
+            )
     return Picture(pixels, alpha, "TIFF", mode, metadata, losses)
 
 

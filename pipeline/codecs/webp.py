@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL.WebPImagePlugin import WebPImageFile
 
-from pipeline.codecs import raster
+from pipeline.codecs import boxes, raster
 from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
 
 EXTENSIONS = (".webp",)
@@ -17,9 +17,11 @@ KEEPS = frozenset({Loss.ALPHA, Loss.EXIF, Loss.XMP, Loss.ICC})
 
 QUALITY = 95
 
+_UNDERSTOOD = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "}
+
 
 def read(data: bytes, limit: SizeLimit) -> Picture:
-    lossless = False
+    lossless, others = False, False
     for kind, body in _chunks(data):
         # Sizes are read here because opening the file allocates a canvas of the size that the header claims.
         if kind == b"VP8X":
@@ -33,9 +35,12 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
         elif kind == b"VP8 ":
             width, height = struct.unpack_from("<HH", body, 6)
             limit.check(width & 0x3FFF, height & 0x3FFF)
+        others |= kind not in _UNDERSTOOD and kind != boxes.PADDING
     opened = WebPImageFile(io.BytesIO(data))
     mode = opened.mode
     pixels, alpha, losses = raster.bands(opened, limit)
+    if others:
+        losses += (Loss.OTHER_METADATA,)
     info = opened.info
     icc = info.get("icc_profile")
     if icc is None and _is_gray(pixels, tolerance=0 if lossless else 1):
@@ -77,7 +82,7 @@ def is_truncated(data: bytes) -> bool:
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(type, first ten bytes of the body) of each chunk."""
     at = 12
-    while at + 18 <= len(data):
+    while at + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, at)
         yield kind, data[at + 8 : at + 18]
         at += 8 + length + length % 2

@@ -6,6 +6,7 @@ import io
 import pickle
 import struct
 from dataclasses import fields, replace
+from functools import partial
 from typing import NamedTuple
 
 import imagecodecs
@@ -20,6 +21,7 @@ from PIL import Image, ImageOps
 
 from pipeline.codec import SUPPORTED_EXTENSIONS, Encoded, Metadata, Picture, decode, encode
 from pipeline.codecs import ifd, jpeg
+from pipeline.codecs.picture import SizeLimit
 from pipeline.errors import MAX_MESSAGE, CodecError, ErrorCode
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><title>Harbour, 1911</title></x:xmpmeta>'
@@ -85,16 +87,17 @@ KINDS = [
     Kind("HEIF", "RGB", 3, lossless=False, keeps="exif xmp icc"),
     Kind("HEIF", "RGBA", 3, alpha=True, lossless=False, keeps="exif xmp icc"),
 ]
+HEIF = ["HEIF"] if "HEIF" in SUPPORTED_EXTENSIONS.values() else []
 KINDS = [kind for kind in KINDS if kind.format in SUPPORTED_EXTENSIONS.values()]
 
 
-def exif_block(turn: int = 1) -> bytes:
+def exif_block(turn: int = 1, width: int = 96, height: int = 64) -> bytes:
     """An EXIF block with a maker, an orientation, dimensions, a place and a thumbnail."""
     exif = Image.Exif()
     exif[0x010F] = "Kodak"
     exif[0x0112] = turn
     exif[0x0132] = "1911:05:01 12:00:00"
-    exif.get_ifd(0x8769).update({0xA002: 96, 0xA003: 64, 0x9003: "1911:05:01 12:00:00"})
+    exif.get_ifd(0x8769).update({0xA002: width, 0xA003: height, 0x9003: "1911:05:01 12:00:00"})
     exif.get_ifd(0x8825).update({1: "N", 2: (53.0, 32.0, 12.0)})
     return exif.tobytes().removeprefix(b"Exif\0\0")
 
@@ -118,6 +121,12 @@ def smooth(height: int, width: int, channels: int, bits: int, seed: int) -> np.n
     return np.rint(waves * (2**bits - 1)).astype(np.uint16 if bits == 16 else np.uint8)
 
 
+def turned(samples: np.ndarray, turn: int) -> np.ndarray:
+    """(H, W, …) samples as EXIF orientation `turn` means them."""
+    mirrored = samples[:, ::-1] if turn in (2, 4, 5, 7) else samples
+    return np.rot90(mirrored, {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}[turn])
+
+
 def real(pixels: np.ndarray) -> np.ndarray:
     """Pixels as the restorer gives them: float32 in [0, 1]."""
     return (pixels / np.iinfo(pixels.dtype).max).astype(np.float32)
@@ -138,8 +147,8 @@ def again(picture: Picture, format: str | None = None) -> Encoded:
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> tuple[Kind, Picture]:
-    """A picture of some kind, with any metadata."""
+def pictures(draw: st.DrawFn, turns: int = 1) -> tuple[Kind, Picture]:
+    """A picture of some kind, with any metadata, its orientation up to `turns`."""
     kind = draw(st.sampled_from(KINDS))
     height, width, seed = draw(st.integers(1, 48)), draw(st.integers(1, 48)), draw(st.integers(0, 2**16))
     pixels = smooth(height, width, kind.channels, kind.bits, seed)
@@ -148,7 +157,7 @@ def pictures(draw: st.DrawFn) -> tuple[Kind, Picture]:
         alpha = smooth(height, width, 1, kind.bits, seed + 1)[..., 0]
         alpha[0, 0] = 0
     metadata = Metadata(
-        exif=draw(st.sampled_from([None, exif_block()])),
+        exif=draw(st.none() | st.builds(exif_block, st.integers(1, turns), st.just(width), st.just(height))),
         xmp=draw(st.sampled_from([None, XMP])),
         iptc=draw(st.sampled_from([None, IPTC, IPTC + b"\0"])),
         icc=draw(st.sampled_from([None, srgb_profile()])) if kind.channels == 3 else None,
@@ -176,7 +185,7 @@ def assert_same(found: Metadata, wanted: Metadata, keeps: str, format: str) -> N
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-@given(pictures())
+@given(pictures(turns=8))
 def test_every_kind_comes_back(drawn: tuple[Kind, Picture]) -> None:
     kind, picture = drawn
     first = again(picture)
@@ -185,6 +194,14 @@ def test_every_kind_comes_back(drawn: tuple[Kind, Picture]) -> None:
     said = {field.name for field in fields(Metadata) if getattr(picture.metadata, field.name) is not None}
     assert set(first.losses) == said - set(kind.keeps.split())
     found = decoded(first.data)
+    exif = picture.metadata.exif
+    turn = 1
+    if exif is not None and "exif" in kind.keeps and kind.format != "AVIF":  # which is written upright
+        turn = ifd.orientation(exif)
+        size = (picture.width, picture.height) if turn < 5 else (picture.height, picture.width)
+        metadata = replace(picture.metadata, exif=exif_block(1, *size))
+        alpha = None if picture.alpha is None else turned(picture.alpha, turn)
+        picture = replace(picture, pixels=turned(picture.pixels, turn), alpha=alpha, metadata=metadata)
     gray = kind.format == "WEBP" and found.pixels.shape[2] == 1  # one column of waves may happen to be gray
     assume(not gray)
     assert (found.format, found.mode) == (kind.format, kind.mode)
@@ -194,7 +211,8 @@ def test_every_kind_comes_back(drawn: tuple[Kind, Picture]) -> None:
     assert_same(found.metadata, picture.metadata, kind.keeps, kind.format)
     if kind.lossless:
         np.testing.assert_array_equal(found.pixels, picture.pixels)
-        assert again(found) == replace(first, losses=())
+        second = again(found)
+        assert second == replace(first, losses=()) if turn == 1 else decoded(second.data).losses == ()
     else:
         assert psnr(found.pixels, picture.pixels) > 33
     assert (found.alpha is None) == (picture.alpha is None)
@@ -204,6 +222,75 @@ def test_every_kind_comes_back(drawn: tuple[Kind, Picture]) -> None:
             assert psnr(found.alpha, picture.alpha) > 30
         else:
             np.testing.assert_array_equal(found.alpha, picture.alpha)
+
+
+class Stored(NamedTuple):
+    """How a program stores pictures, and the word for what a result cannot store so."""
+
+    format: str
+    mode: str
+    losses: tuple[str, ...] = ()
+    exif: bool = True
+    lossless: bool = True
+
+
+STORED = [
+    *(
+        Stored(format, "1", ("bilevel",), exif=format in ("PNG", "TIFF"))
+        for format in ("PNG", "TIFF", "BMP", "PPM")
+    ),
+    *(Stored(format, "P", ("palette",), exif=format != "BMP") for format in ("PNG", "TIFF", "BMP")),
+    Stored("TIFF", "CMYK", ("separation",)),
+    Stored("JPEG", "CMYK", ("separation",), lossless=False),
+    Stored("JPEG", "L", lossless=False),
+    Stored("JPEG", "RGB", lossless=False),
+    *(Stored(format, mode) for format in ("PNG", "TIFF", "WEBP") for mode in ("RGB", "RGBA")),
+    *(Stored(format, mode) for format in ("PNG", "TIFF") for mode in ("L", "LA")),
+    *(Stored("AVIF", mode, lossless=False) for mode in ("L", "RGB", "RGBA")),
+]
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(STORED), st.integers(1, 8), st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
+def test_what_others_stored_comes_upright_and_stays(
+    stored: Stored, turn: int, height: int, width: int, seed: int
+) -> None:
+    image = Image.fromarray(smooth(height, width, 3, 8, seed))
+    image = image.quantize(16) if stored.mode == "P" else image.convert(stored.mode)
+    options: dict[str, object] = (
+        {"exif": b"Exif\0\0" + exif_block(turn, width, height)} if stored.exif else {}
+    )
+    if stored.mode == "CMYK":
+        options["icc_profile"] = cmyk_profile()
+    options |= {
+        "JPEG": {"quality": 100, "subsampling": 0},
+        "AVIF": {"quality": 95, "subsampling": "4:0:0" if stored.mode == "L" else "4:4:4"},
+        "WEBP": {"lossless": True, "exact": True},
+    }.get(stored.format, {})
+    # The ideal inks of the profile are those of Pillow's own conversion.
+    expected = turned(np.asarray(image.convert("RGBA")), turn if stored.exif else 1)
+    picture = decoded(saved(stored.format, image, **options))
+    encoded = again(picture)
+    assert picture.losses == encoded.losses == stored.losses
+    again_found = decoded(encoded.data)
+    assert again_found.losses == (("separation",) if stored.mode == "CMYK" else ())
+    for found in (picture, again_found):
+        colours = np.broadcast_to(found.pixels, (*expected.shape[:2], 3))
+        if stored.lossless and stored.mode != "CMYK":
+            np.testing.assert_array_equal(colours, expected[..., :3])
+            if found.alpha is not None:
+                np.testing.assert_array_equal(found.alpha, expected[..., 3])
+        else:
+            assert psnr(colours, expected[..., :3]) > 30
+        assert (found.alpha is not None) == stored.mode.endswith("A")
+        assert found.mode.endswith("CMYK") == (stored.mode == "CMYK")
+        if stored.exif:
+            assert found.metadata.exif is not None
+            assert ifd.orientation(found.metadata.exif) == 1
+            assert ifd.dimensions(found.metadata.exif) == expected.shape[1::-1]
+            exif = Image.Exif()
+            exif.load(found.metadata.exif)
+            assert (exif[0x010F], exif.get_ifd(0x8825)[1]) == ("Kodak", "N")
 
 
 @settings(max_examples=80)
@@ -269,10 +356,10 @@ def test_a_cut_is_told_from_damage(format: str, share: float) -> None:
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "JPEG2000"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", *HEIF])
 def test_orientation_is_applied_once(format: str, turn: int) -> None:
     pixels = np.asarray(gradient())
-    if format == "JPEG2000":  # Pillow writes no EXIF there
+    if format in ("JPEG2000", "HEIF"):  # Pillow writes no EXIF there
         data = again(Picture(pixels, None, format, "RGB", Metadata(exif=exif_block(turn)))).data
     else:
         data = saved(format, exif=b"Exif\0\0" + exif_block(turn))
@@ -294,12 +381,55 @@ def test_orientation_is_applied_once(format: str, turn: int) -> None:
         assert (size[0xA002], size[0xA003]) == ((64, 96) if turn > 4 else (96, 64))
 
 
-def test_an_exif_thumbnail_does_not_outlive_the_image_it_shows() -> None:
+XMP_TURNED = [
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="%d" tiff:Make="6"/>',
+    b"<rdf:Description tiff:Orientation = '%d'/>",
+    b"<rdf:Description><tiff:Orientation>%d</tiff:Orientation><tiff:Make>6</tiff:Make></rdf:Description>",
+    b"<rdf:Description><tiff:Orientation>\n %d\n</tiff:Orientation></rdf:Description>",
+]
+
+
+@pytest.mark.parametrize("packet", XMP_TURNED, ids=["attribute", "spaced", "element", "lines"])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", *HEIF])
+def test_xmp_turns_nothing_again(format: str, bits: int, packet: bytes) -> None:
+    pixels = smooth(20, 30, 3, bits, 1)
+    metadata = Metadata(exif=exif_block(6), xmp=packet % 6)
+    picture = decoded(again(Picture(pixels, None, format, "RGB", metadata)).data)
+    if format == "AVIF":  # ours says no orientation there: Pillow's has one
+        picture = decoded(saved("AVIF", exif=b"Exif\0\0" + exif_block(6), xmp=packet % 6))
+    assert picture.height > picture.width
+    assert picture.metadata.xmp == packet % 1
+
+
+@pytest.mark.parametrize("packet", XMP_TURNED, ids=["attribute", "spaced", "element", "lines"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", *HEIF])
+@pytest.mark.parametrize("exif", [None, exif_block(1)])
+def test_xmp_alone_turns_nothing(format: str, packet: bytes, exif: bytes | None) -> None:
+    metadata = Metadata(exif=exif, xmp=packet % 6)
+    picture = decoded(again(Picture(smooth(20, 30, 3, 8, 1), None, format, "RGB", metadata)).data)
+    assert picture.width > picture.height
+    assert picture.metadata.xmp == packet % (1 if format == "HEIF" else 6)
+
+
+@pytest.mark.skipif(not HEIF, reason="needs pillow-heif")
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_exif_alone_turns_no_heif(turn: int) -> None:
+    pixels = np.asarray(gradient())
+    plain = again(Picture(pixels, None, "HEIF", "RGB", Metadata(exif=exif_block(1)))).data
+    picture = decoded(plain.replace(exif_block(1), exif_block(turn)))
+    assert psnr(picture.pixels, pixels) > 30
+    assert picture.metadata.exif == exif_block(1)
+
+
+@pytest.mark.parametrize("format", ["JPEG", *HEIF])
+def test_an_exif_thumbnail_does_not_outlive_the_image_it_shows(format: str) -> None:
     block = bytearray(exif_block())
     layout = ifd.Layout.of(bytes(block))
     _, link = layout.entries(bytes(block), layout.first)
     struct.pack_into(layout.order + "I", block, link, layout.first)
-    picture = decoded(saved("JPEG", exif=b"Exif\0\0" + bytes(block)))
+    image = Picture(np.asarray(gradient()), None, format, "RGB", Metadata(exif=bytes(block)))
+    picture = decoded(again(image).data)
     assert picture.losses == ("thumbnail",)
     assert picture.metadata.exif is not None
     assert layout.following(picture.metadata.exif, link) == 0
@@ -312,6 +442,133 @@ def test_a_jpeg_comes_back_at_its_own_quality_or_95(quality: int) -> None:
     with Image.open(io.BytesIO(again(picture).data)) as written:
         assert jpeg.estimate_quality(written.quantization) == pytest.approx(max(quality, 95), abs=1)
         assert [layer[1:3] for layer in written.layer] == [(1, 1)] * 3
+
+
+def with_segment(marker: int, body: bytes) -> bytes:
+    """A JPEG with one more segment at its beginning."""
+    data = saved("JPEG")
+    return data[:2] + b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body + data[2:]
+
+
+def with_chunk(kind: bytes, body: bytes, mode: str = "RGB") -> bytes:
+    """A PNG with one more chunk behind its header."""
+    data = saved("PNG", gradient().convert(mode))
+    return data[:33] + png_chunk(kind, body) + data[33:]
+
+
+def with_riff(kind: bytes) -> bytes:
+    """A WebP with one more chunk at its end."""
+    data = saved("WEBP") + kind + struct.pack("<I", 4) + b"more"
+    return data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
+
+
+def with_box(format: str, kind: bytes, body: bytes) -> bytes:
+    """A file of boxes with one more at its end."""
+    data = again(Picture(np.asarray(gradient()), None, format, "RGB")).data
+    return data + struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def with_resolution() -> bytes:
+    """A JPEG 2000 with a resolution in its header box."""
+    data = again(Picture(np.asarray(gradient()), None, "JPEG2000", "RGB")).data
+    at = data.index(b"jp2h") - 4
+    length = struct.unpack_from(">I", data, at)[0]
+    more = struct.pack(">I4sI4sHHHHbb", 26, b"res ", 18, b"resc", 11811, 1, 11811, 1, 0, 0)
+    head = struct.pack(">I", length + len(more)) + data[at + 4 : at + length] + more
+    return data[:at] + head + data[at + length :]
+
+
+def with_auxiliary(format: str) -> bytes:
+    """A file whose alpha is an image for another purpose."""
+    pixels = np.asarray(gradient())
+    data = again(Picture(pixels, pixels[..., 0], format, "RGBA")).data
+    return data.replace(b":auxiliary:alpha\0", b":auxiliary:gains\0").replace(b":auxid:1\0", b":auxid:9\0")
+
+
+UNKEPT = {
+    "JPEG C2PA": (partial(with_segment, 0xEB, b"JP\0\1c2pa"), "other_metadata"),
+    "JPEG Ducky": (partial(with_segment, 0xEC, b"Ducky\0\0"), "other_metadata"),
+    "JPEG thermal": (partial(with_segment, 0xE1, b"FLIR\0\1\0\1"), "other_metadata"),
+    "JPEG FlashPix": (partial(with_segment, 0xE2, b"FPXR\0\0"), "other_metadata"),
+    "JPEG old Photoshop": (partial(with_segment, 0xED, b"Adobe_CM\0\2"), "other_metadata"),
+    "JPEG preview": (partial(with_segment, 0xE0, b"JFXX\0\x13\1\1abc"), "thumbnail"),
+    "JPEG JFIF preview": (
+        partial(with_segment, 0xE0, b"JFIF\0\1\1\0\0\1\0\1\1\1abc"),
+        "thumbnail",
+    ),
+    "PNG C2PA": (partial(with_chunk, b"caBX", b"c2pa"), "other_metadata"),
+    "PNG own": (partial(with_chunk, b"prVT", b"mine"), "other_metadata"),
+    "PNG palette background": (partial(with_chunk, b"bKGD", b"\0", "P"), "other_metadata"),
+    "PNG raw profile": (partial(with_chunk, b"tEXt", b"Raw profile type own\0\n"), "other_metadata"),
+    "PNG damaged profile": (partial(with_chunk, b"iCCP", b"name\0\0damaged"), "other_metadata"),
+    "WEBP own": (partial(with_riff, b"C2PA"), "other_metadata"),
+    "AVIF C2PA": (partial(with_box, "AVIF", b"uuid", bytes(16) + b"c2pa"), "other_metadata"),
+    "AVIF gains": (partial(with_auxiliary, "AVIF"), "secondary_images"),
+    "JPEG2000 XML": (partial(with_box, "JPEG2000", b"xml ", b"<gml/>"), "other_metadata"),
+    "JPEG2000 place": (partial(with_box, "JPEG2000", b"uuid", bytes(16) + b"II"), "other_metadata"),
+    "JPEG2000 resolution": (with_resolution, "dpi"),
+    "PPM comment": (lambda: saved("PPM").replace(b"P6\n", b"P6\n# Created by hand\n"), "comment"),
+    "HEIF video": (partial(with_box, "HEIF", b"mpvd", b"moving"), "other_metadata"),
+    "HEIF gains": (partial(with_auxiliary, "HEIF"), "secondary_images"),
+}
+UNKEPT = {name: case for name, case in UNKEPT.items() if HEIF or not name.startswith("HEIF")}
+
+
+@pytest.mark.parametrize("name", UNKEPT)
+def test_what_is_not_kept_is_named(name: str) -> None:
+    make, loss = UNKEPT[name]
+    picture = decoded(make())
+    assert loss in picture.losses
+    assert set(picture.losses) <= {loss, "palette"}
+    assert decoded(again(picture).data).losses == ()
+
+
+def test_each_comment_but_the_last_is_named() -> None:
+    data = with_segment(0xFE, b"first")
+    assert decoded(data).losses == ()
+    picture = decoded(data[:2] + with_segment(0xFE, b"second")[2:13] + data[2:])
+    assert (picture.metadata.comment, picture.losses) == (b"first", ("comment",))
+
+
+def test_a_jpeg_names_every_part_that_it_loses() -> None:
+    data = with_segment(0xE2, b"MPF\0")
+    extension = with_segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0")[2:]
+    assert jpeg.read(data[:10] + extension, SizeLimit(MAX_PIXELS)).losses == ("secondary_images", "xmp")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "mode"),
+    [
+        (b"bKGD", b"\0\1\0\2\0\3", "RGB"),
+        (b"bKGD", b"\0\1", "L"),
+        (b"cLLI", bytes(8), "RGB"),
+        (b"mDCV", bytes(24), "RGB"),
+        (b"pHYs", struct.pack(">IIB", 2, 1, 0), "RGB"),
+        (b"oFFs", struct.pack(">iiB", 5, 6, 0), "P"),
+        (b"vpAg", struct.pack(">IIB", 100, 70, 0), "RGB"),
+        (b"sTER", b"\1", "RGB"),
+        (b"tIME", b"\x07\x77\5\1\0\0\0", "RGB"),
+    ],
+)
+def test_chunks_that_still_hold_stay_in_a_png(kind: bytes, body: bytes, mode: str) -> None:
+    picture = decoded(with_chunk(kind, body, mode))
+    encoded = again(picture)
+    assert encoded.losses == picture.losses == (("palette",) if mode == "P" else ())
+    assert png_chunk(kind, body) in encoded.data
+    assert "chunks" in again(picture, "WEBP").losses
+
+
+@pytest.mark.parametrize("kind", [b"sBIT", b"iDOT", b"hIST"])
+def test_chunks_about_the_layout_are_no_loss(kind: bytes) -> None:
+    assert decoded(with_chunk(kind, b"\5\6\5")).losses == ()
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "JPEG2000", "PPM"])
+def test_an_ordinary_file_loses_nothing(format: str) -> None:
+    exif, icc = b"Exif\0\0" + exif_block(), srgb_profile()
+    more = {"xmp": XMP, "comment": b"from the album"} if format == "JPEG" else {}
+    data = saved(format, exif=exif, icc_profile=icc, dpi=(300, 300), **more)
+    assert again(decoded(data)).losses == ()
 
 
 def test_second_pictures_in_a_jpeg_are_left_out_by_name() -> None:
@@ -539,6 +796,34 @@ def test_jpeg_2000_of_other_depths_fills_16_bits(bits: int) -> None:
     np.testing.assert_array_equal(picture.pixels, expected)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_a_bare_code_stream_stays_one(mode: str, bits: int) -> None:
+    assert {SUPPORTED_EXTENSIONS[extension] for extension in (".j2k", ".j2c", ".jpc")} == {"JPEG2000"}
+    pixels = smooth(20, 30, 1 if mode[0] == "L" else 3, bits, 1)
+    alpha = smooth(20, 30, 1, bits, 2)[..., 0] if mode.endswith("A") else None
+    stored = imagecodecs.jpeg2k_encode(
+        np.squeeze(pixels if alpha is None else np.dstack([pixels, alpha])),
+        level=0,
+        reversible=True,
+        codecformat="j2k",
+    )
+    picture = decoded(bytes(stored))
+    assert picture.bare
+    np.testing.assert_array_equal(picture.pixels, pixels)
+    encoded = again(picture)
+    assert encoded.data.startswith(b"\xff\x4f\xff\x51")
+    assert encoded.losses == ()
+    found = decoded(encoded.data)
+    np.testing.assert_array_equal(found.pixels, pixels)
+    if alpha is not None and found.alpha is not None:
+        np.testing.assert_array_equal(found.alpha, alpha)
+    assert again(picture, "JPEG2000").data == encoded.data
+    assert not decoded(again(decoded(again(picture, "PNG").data), "JPEG2000").data).bare
+    told = replace(picture, metadata=Metadata(exif=exif_block(), xmp=XMP))
+    assert again(told).losses == ("exif", "xmp")
+
+
 @pytest.mark.parametrize("maximum", [15, 100, 255, 1000, 65535])
 @pytest.mark.parametrize("kind", [2, 3, 5, 6])
 def test_pnm_of_any_maximum(kind: int, maximum: int) -> None:
@@ -631,4 +916,6 @@ def test_only_our_formats_are_inputs() -> None:
     assert SUPPORTED_EXTENSIONS[".jpg"] == "JPEG"
     assert ".pdf" not in SUPPORTED_EXTENSIONS
     assert ".gif" not in SUPPORTED_EXTENSIONS
+    assert SUPPORTED_EXTENSIONS.get(".hif") == ("HEIF" if HEIF else None)
+    assert ".jpx" not in SUPPORTED_EXTENSIONS  # it would have to be written with boxes of its own
     assert all(extension == extension.lower() and extension[0] == "." for extension in SUPPORTED_EXTENSIONS)

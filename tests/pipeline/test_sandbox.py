@@ -77,8 +77,13 @@ def test_it_gives_what_decoding_here_gives(decoder: Decoder, mode: str) -> None:
     if there.alpha is not None and here.alpha is not None:
         np.testing.assert_array_equal(there.alpha, here.alpha)
     assert there.metadata == here.metadata
-    for name in ("format", "mode", "losses", "quality", "lossless", "tables"):
+    for name in ("format", "mode", "losses", "quality", "lossless", "bare", "tables"):
         assert getattr(there, name) == getattr(here, name)
+
+
+def test_a_bare_code_stream_stays_one(decoder: Decoder) -> None:
+    picture = decoder.decode(saved("JPEG2000", no_jp2=True), max_pixels=MAX_PIXELS)
+    assert (picture.format, picture.bare) == ("JPEG2000", True)
 
 
 def test_a_jpeg_keeps_its_quality(decoder: Decoder) -> None:
