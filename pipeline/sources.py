@@ -176,7 +176,7 @@ def walk(store: Store) -> Iterator[Found]:
     if store.is_local:
         return _spread(_Place(store.root), partial(_list_local, store))
     if "s3" in store.fs.protocol:
-        return _spread(_Place(store.root), partial(_list_s3, store))
+        return _spread(_Place(f"{store.root}/"), partial(_list_s3, store))
     return _spread(_Place(store.root), partial(_list_web if store.is_web else _list_folder, store))
 
 
@@ -185,7 +185,7 @@ class _Place:
     """Where listing goes on.
 
     Attributes:
-        path: of a folder.
+        path: of a folder; on S3 with every slash at its end, for there may be empty parts.
         more: what tells the next page of it, None for the first.
         flat: it is listed with everything below it.
     """
@@ -239,11 +239,11 @@ def _list_s3(store: Store, place: _Place) -> _Page:
     """A page of keys: what fsspec's own listing remembers of every key would fill the memory."""
     bucket, _, prefix = place.path.partition("/")
     start = len(store.root) + 1
-    options = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else "", "MaxKeys": PAGE}
+    options = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": PAGE}
     options |= {} if place.flat else {"Delimiter": "/"}
     options |= {} if place.more is None else {"ContinuationToken": place.more}
     page = retried(partial(store.fs.call_s3, "list_objects_v2", **options))
-    folders = [f"{bucket}/{entry['Prefix'].rstrip('/')}" for entry in page.get("CommonPrefixes", ())]
+    folders = [f"{bucket}/{entry['Prefix']}" for entry in page.get("CommonPrefixes", ())]
     truncated = bool(page.get("IsTruncated"))
     if truncated and place.more is None and len(folders) > MOST_FOLDERS:
         return [], [replace(place, flat=True)]
