@@ -57,6 +57,8 @@ class Kind(StrEnum):
     SIGNED = "signed"
     BROKEN = "broken"
     """A container that cannot be read: an input that fails, in place of what would be in it."""
+    LINK = "link"
+    """A link to a folder, which is no input. It is not followed: it may lead in a circle, or to one twice."""
 
 
 EXTENSIONS = {".tar": Kind.TAR, ".tgz": Kind.TAR_GZ, ".zip": Kind.ZIP, ".parquet": Kind.TABLE}

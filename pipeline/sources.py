@@ -6,6 +6,7 @@ import contextlib
 import fnmatch
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from typing import Any
 
 from fsspec.core import has_magic
 
-from pipeline.containers import HEADS, Found, container_kind, members
+from pipeline.containers import HEADS, Found, Kind, container_kind, members
 from pipeline.errors import PipelineError, RunError, SettingsError, bounded_text
 from pipeline.storage import (
     Store,
@@ -78,7 +79,7 @@ class Source:
             RunError: it cannot be listed.
         """
         for found in self.objects():
-            if self.pattern is not None and container_kind(found.key) is not None:
+            if self.pattern is not None and found.kind is not Kind.LINK and container_kind(found.key):
                 yield from members(self.store, found, strict=strict or self.single)
             else:
                 yield found
@@ -220,19 +221,43 @@ def _spread(first: _Place, list_page: Callable[[_Place], _Page]) -> Iterator[Fou
 
 
 def _list_local(store: Store, place: _Place) -> _Page:
+    """A folder's entries; what is deleted while it is listed is not there."""
     start = len(store.root.rstrip("/")) + 1
-    entries = os.scandir(place.path) if place.more is None else place.more
+    try:
+        entries = os.scandir(place.path) if place.more is None else place.more
+    except (FileNotFoundError, NotADirectoryError):
+        if place.path == store.root:
+            raise
+        return [], []
     found: list[Found] = []
     folders: list[_Place] = []
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             folders.append(_Place(entry.path))
-        elif entry.is_file():
-            uri = store.uri_of(entry.path)
-            found.append(Found(entry.path[start:], entry.path, *local_version(entry.stat()), uri))
+        elif (file := _local_file(store, entry, entry.path[start:])) is not None:
+            found.append(file)
         if len(found) + len(folders) == PAGE:
             return found, [replace(place, more=entries), *folders]
     return found, folders
+
+
+def _local_file(store: Store, entry: os.DirEntry[str], key: str) -> Found | None:
+    """A file, or a link: one that leads nowhere is an input too, and fails later."""
+    size, version, kind = -1, "", Kind.OBJECT
+    try:
+        known = entry.stat()
+    except OSError as error:
+        if not os.path.islink(entry.path):
+            if isinstance(error, FileNotFoundError):
+                return None
+            raise
+    else:
+        if stat.S_ISDIR(known.st_mode):
+            kind = Kind.LINK
+        elif not stat.S_ISREG(known.st_mode):
+            return None
+        size, version = local_version(known)
+    return Found(key, entry.path, size, version, store.uri_of(entry.path), kind)
 
 
 def _list_s3(store: Store, place: _Place) -> _Page:
