@@ -203,6 +203,16 @@ def test_a_signature_is_used_and_never_stored(tmp_path: Path, web: str, kind: st
     assert list(fetched(str(path)).values()) == [b"a"]
 
 
+def test_a_csv_list_without_a_header_loses_nothing(tmp_path: Path, web: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"local")
+    path = tmp_path / "list.csv"
+    path.write_text(f"\ufeffcat,a.jpg\ndog,{web}/a.jpg?sig=secret\n")
+    assert fetched(str(path)) == {"a.jpg": b"local", f"{web}/a.jpg".removeprefix("http://"): b"a"}
+    path.write_text("cat,photo\nx,a.jpg\n")
+    with pytest.raises(SettingsError, match="only cat, photo: rename"):
+        listed(str(path))
+
+
 def test_what_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     write_zip(tmp_path / "bomb.zip", {"a.png": b"\0" * 100_000})
     row = listed(str(tmp_path / "bomb.zip"))["bomb.zip/a.png"]
