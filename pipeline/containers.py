@@ -248,6 +248,7 @@ def _addresses(store: Store, container: Found, lines: Iterator[tuple[int, str]])
 
 
 def _ask(store: Store, container: Found, offset: int, address: str) -> Found:
+    address = _without_detours(address)
     uri = public_uri(address)
     kind = Kind.ADDRESS if uri == address else Kind.SIGNED
     size, version = -1, ""
@@ -262,6 +263,14 @@ def _ask(store: Store, container: Found, offset: int, address: str) -> Found:
         pass
     key = uri.partition("://")[2].strip("/") if "://" in address else address.strip("/")
     return Found(key, uri, size, version, uri, kind, container.key, offset)
+
+
+def _without_detours(address: str) -> str:
+    """A path as `find .` spells it is that without `./`; `..` stays, for links may lead it anywhere."""
+    if "://" in address:
+        return address
+    parts = [part for part in address.split("/") if part not in ("", ".")]
+    return "/" * address.startswith("/") + "/".join(parts)
 
 
 def address_store(store: Store, container: str, address: str) -> Store:
