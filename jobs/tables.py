@@ -37,7 +37,7 @@ def print_summary(summary: RunSummary) -> None:
         print(f"{summary.carried_failed} images failed in an earlier run: --retry-failed tries them again")
     if summary.ignored:
         kinds = ", ".join(f"{number} {extension}" for extension, number in sorted(summary.ignored.items()))
-        print(f"ignored, no image formats: {kinds}")
+        print(f"ignored, no images: {kinds}")
     if not summary.dry_run:
         print(f"results: {summary.dest}")
 

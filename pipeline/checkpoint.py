@@ -121,12 +121,14 @@ class Tally:
         carried: done by an earlier run.
         carried_failed: of those, recorded as failed.
         deferred: not done, and not wanted now.
+        repeated: have the address of an earlier input of the listing, which stands for them.
     """
 
     pending: int = 0
     carried: int = 0
     carried_failed: int = 0
     deferred: int = 0
+    repeated: int = 0
 
 
 def pending_batches(
@@ -167,14 +169,14 @@ def _choose(flags: NDArray[np.uint8], wanted: Wanted, tally: Tally) -> NDArray[n
     chosen = np.isin(kind, list(wanted.kinds()))
     if wanted.only is Only.FAILED:
         chosen = (flags & _LAST_FAILED != 0) & (kind != HANDLED)
-    chosen &= (flags & _SAMPLED != 0) & (flags & _REPEATED == 0)
-    carried = np.isin(kind, (DONE, FAILED)) & ~chosen & (flags & _REPEATED == 0)
+    repeated = flags & _REPEATED != 0
+    chosen &= (flags & _SAMPLED != 0) & ~repeated
+    carried = np.isin(kind, (DONE, FAILED)) & ~chosen & ~repeated
     tally.pending += int(chosen.sum())
     tally.carried += int(carried.sum())
     tally.carried_failed += int((carried & (kind == FAILED)).sum())
-    tally.deferred += int(
-        (np.isin(kind, (NEW, CHANGED, OUTDATED)) & ~chosen & (flags & _REPEATED == 0)).sum()
-    )
+    tally.deferred += int((np.isin(kind, (NEW, CHANGED, OUTDATED)) & ~chosen & ~repeated).sum())
+    tally.repeated += int(repeated.sum())
     return chosen
 
 

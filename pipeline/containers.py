@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import tarfile
 import tempfile
 import threading
@@ -28,6 +29,7 @@ from typing import IO, Any, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.columns import address_column, csv_column, csv_values, image_column
 from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError
 from pipeline.storage import Store, item_error, open_store, public_uri
 
@@ -40,9 +42,6 @@ MAX_LINE = 16384
 ROWS = 1024
 UNPACKED = 1 << 20
 """Bytes of a compressed tar that are unpacked in one go."""
-
-_IMAGE_COLUMNS = ("image", "images", "img", "bytes", "data", "content")
-_ADDRESS_COLUMNS = ("address", "url", "uri", "path", "image", "file", "key")
 
 
 class Kind(StrEnum):
@@ -57,6 +56,8 @@ class Kind(StrEnum):
     SIGNED = "signed"
     BROKEN = "broken"
     """A container that cannot be read: an input that fails, in place of what would be in it."""
+    LINK = "link"
+    """A link to a folder, which is no input. It is not followed: it may lead in a circle, or to one twice."""
 
 
 EXTENSIONS = {".tar": Kind.TAR, ".tgz": Kind.TAR_GZ, ".zip": Kind.ZIP, ".parquet": Kind.TABLE}
@@ -189,7 +190,7 @@ def _zip(store: Store, container: Found) -> Iterator[Found]:
 def _table(store: Store, container: Found) -> Iterator[Found]:
     with store.fs.open(container.path, "rb") as file, pq.ParquetFile(file) as table:
         schema = table.schema_arrow
-        if (address := _address_column(schema)) is not None:
+        if (address := address_column(schema)) is not None:
             lines = ((number, text) for number, text in enumerate(_column(table, address)) if text)
             yield from _addresses(store, container, lines)
             return
@@ -207,52 +208,19 @@ def _column(table: pq.ParquetFile, name: str) -> Iterator[str | None]:
         yield from (column.field(0) if pa.types.is_struct(column.type) else column).to_pylist()
 
 
-def image_column(schema: pa.Schema) -> str:
-    """The column with encoded images: binary, or a struct with a field `bytes`. Raises SettingsError."""
-    fitting = [field.name for field in schema if _holds_bytes(field.type)]
-    for name in (*_IMAGE_COLUMNS, *fitting):
-        if name in fitting:
-            return name
-    raise SettingsError(
-        f"the table has no column of encoded images or addresses, only {', '.join(schema.names)}"
-    )
-
-
-def _holds_bytes(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        names = [field.name for field in kind]
-        return "bytes" in names and "path" in names
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
-def _address_column(schema: pa.Schema) -> str | None:
-    """The column of addresses in a table without encoded images."""
-    if any(_holds_bytes(field.type) for field in schema):
-        return None
-    texts = [
-        field.name
-        for field in schema
-        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
-    ]
-    return next((name for name in (*_ADDRESS_COLUMNS, *texts[:1]) if name in texts), None)
-
-
 def _text_list(store: Store, container: Found) -> Iterator[Found]:
     """Addresses, one a line, or in a column of a CSV file; lines that begin with `#` are left out."""
     with store.fs.open(container.path, "rb") as file:
-        column = _csv_column(file.readline().decode()) if is_csv(container.key) else None
+        column = None
+        if is_csv(container.key):
+            column, start = csv_column(file)
+            file.seek(start)
         yield from _addresses(store, container, _lines(file, column))
 
 
 def is_csv(key: str) -> bool:
     """Whether a list has columns."""
     return key.lower().endswith(".csv")
-
-
-def _csv_column(header: str) -> int:
-    """The number of the column of addresses."""
-    names = next(csv.reader([header.removeprefix("\ufeff").strip()]), [])
-    return next((names.index(name) for name in _ADDRESS_COLUMNS if name in names), 0)
 
 
 def _lines(file: IO[bytes], column: int | None) -> Iterator[tuple[int, str]]:
@@ -265,11 +233,11 @@ def _lines(file: IO[bytes], column: int | None) -> Iterator[tuple[int, str]]:
 
 
 def _address_in(line: str, column: int | None) -> str | None:
+    if column is not None:
+        values = csv_values(line)
+        return values[column] if len(values) > column else None
     text = line.removeprefix("\ufeff").strip()
-    if not text or text.startswith("#"):
-        return None
-    values = [text] if column is None else next(csv.reader([text]))
-    return values[column or 0].strip() if len(values) > (column or 0) else None
+    return None if text.startswith("#") else text
 
 
 def _addresses(store: Store, container: Found, lines: Iterator[tuple[int, str]]) -> Iterator[Found]:
@@ -280,6 +248,7 @@ def _addresses(store: Store, container: Found, lines: Iterator[tuple[int, str]])
 
 
 def _ask(store: Store, container: Found, offset: int, address: str) -> Found:
+    address = _without_detours(address)
     uri = public_uri(address)
     kind = Kind.ADDRESS if uri == address else Kind.SIGNED
     size, version = -1, ""
@@ -294,6 +263,14 @@ def _ask(store: Store, container: Found, offset: int, address: str) -> Found:
         pass
     key = uri.partition("://")[2].strip("/") if "://" in address else address.strip("/")
     return Found(key, uri, size, version, uri, kind, container.key, offset)
+
+
+def _without_detours(address: str) -> str:
+    """A path as `find .` spells it is that without `./`; `..` stays, for links may lead it anywhere."""
+    if "://" in address:
+        return address
+    parts = [part for part in address.split("/") if part not in ("", ".")]
+    return "/" * address.startswith("/") + "/".join(parts)
 
 
 def address_store(store: Store, container: str, address: str) -> Store:
@@ -329,7 +306,8 @@ class Fetcher:
                 return self._source.read_path(self._source.path(row["container"]), offset, offset + size)
             case Kind.BROKEN:
                 self._source.read_path(self._source.path(row["container"]), 0, 1)  # or it says why not
-                raise ItemError(ErrorCode.UNREADABLE, f"{row['source_uri']} is not what its extension says")
+                what = "is not what its extension says, or has no column that is known"
+                raise ItemError(ErrorCode.UNREADABLE, f"{row['source_uri']} {what}")
         try:
             if kind is Kind.ADDRESS:
                 return open_store(row["source_uri"]).read("")
@@ -365,8 +343,10 @@ class Fetcher:
                 address = self._opened(Kind.TABLE, container).read(offset, -1).decode()
         else:
             line = self._source.read_path(path, offset, offset + MAX_LINE).partition(b"\n")[0].decode()
-            header = self._source.read_path(path, 0, MAX_LINE).partition(b"\n")[0].decode()
-            address = _address_in(line, _csv_column(header) if is_csv(container) else None) or ""
+            column = None
+            if is_csv(container):
+                column, _ = csv_column(io.BytesIO(self._source.read_path(path, 0, MAX_LINE)))
+            address = _address_in(line, column) or ""
         return address_store(self._source, container, address).read("")
 
 
@@ -439,7 +419,7 @@ class _OpenTable:
     def __init__(self, source: Store, container: str, _limit: int) -> None:
         self._table = pq.ParquetFile(source.fs.open(source.path(container), "rb"))
         schema = self._table.schema_arrow
-        self._column = _address_column(schema) or image_column(schema)
+        self._column = address_column(schema) or image_column(schema)
         groups = range(self._table.metadata.num_row_groups)
         self._starts = [0, *accumulate(self._table.metadata.row_group(group).num_rows for group in groups)]
         self._group, self._values = -1, pa.chunked_array([], pa.binary())

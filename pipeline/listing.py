@@ -21,6 +21,7 @@ BATCHES_PER_PART = 10
 MAX_EXTENSIONS = 200
 """Distinct extensions of ignored objects that are told apart."""
 OTHER = "other"
+FOLDER_LINK = "(link to a folder)"
 
 SOURCE_COLUMNS = ("source_uri", "source_key", "source_size", "source_version")
 """Columns that a row of the manifest takes over from the listing."""
@@ -52,7 +53,7 @@ class Listing:
         store: where it is kept.
         count: inputs.
         parts: key and rows of each stored part.
-        ignored: other objects, by extension.
+        ignored: other objects, by extension; links to folders, which are not followed, as such.
     """
 
     def __init__(self, store: Store, folder: str) -> None:
@@ -84,6 +85,9 @@ class Listing:
         for number, found in enumerate(with_masks(inputs, masks) if masks else inputs):
             if number % ROWS_PER_BATCH == 0 and must_stop():
                 break
+            if found.kind is Kind.LINK:
+                self.ignored[FOLDER_LINK] += 1
+                continue
             named = source.pattern == found.key or found.kind in NAMED
             if not is_input(found.key, settings.include, settings.exclude, named=named):
                 self._ignore(found.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import tempfile
@@ -42,6 +43,8 @@ LOST_TO_WORRY = 64
 """Inputs that must be lost with dead processes before their share can stop the run."""
 PRUNABLE_NAMED = 50
 """Objects that a dry run names as prunable; the rest is counted."""
+
+logger = logging.getLogger(__name__)
 
 OnProgress = Callable[[Progress], None]
 
@@ -188,6 +191,7 @@ class Run:
             listing.fill(self._source, self._settings, self._masks)
             for _ in self._pending(listing, self._wanted()):
                 pass
+            self._tell_repeated()
             orphans = self._pruning(listing).orphans() if self._settings.prune else iter(())
             prunable = []
             for self._pruned, row in enumerate(orphans, start=1):
@@ -205,6 +209,7 @@ class Run:
             if not (reason := self._must_stop()):
                 with self._machines_for(listing) as machines:
                     parts = self._store_pending(listing, self._wanted(lease.epoch), attempt=1)
+                    self._tell_repeated()
                     reason = self._restore(listing, parts, lease, writer, machines) if parts else None
             self._failures.close()
             if self._settings.prune and reason is None:
@@ -441,12 +446,22 @@ class Run:
             )
         )
 
+    def _tell_repeated(self) -> None:
+        """Inputs that an earlier one stands for must not vanish without a word."""
+        if self._tally.repeated:
+            logger.warning(
+                f"{self._tally.repeated} inputs are left out, for each has the address of another one: "
+                "list web addresses that differ in more than their query",
+                extra={"run_id": self._id},
+            )
+
     def _summary(self, listing: Listing, stopped: str | None) -> RunSummary:
         tally = self._tally
         counts = {status.value: self._counts[status.value] for status in Status}
         counts["carried"] = tally.carried
         counts["left"] = tally.deferred + tally.pending - self._handled
         counts["ignored"] = listing.ignored.total()
+        counts["repeated"] = tally.repeated
         return RunSummary(
             run_id=self._id,
             dest=self._dest.uri(),

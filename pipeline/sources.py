@@ -6,6 +6,7 @@ import contextlib
 import fnmatch
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -14,8 +15,9 @@ from typing import Any
 
 from fsspec.core import has_magic
 
-from pipeline.containers import HEADS, Found, container_kind, members
+from pipeline.containers import HEADS, Found, Kind, container_kind, members
 from pipeline.errors import PipelineError, RunError, SettingsError, bounded_text
+from pipeline.pages import ListPage, page_lister
 from pipeline.storage import (
     Store,
     local_version,
@@ -78,7 +80,7 @@ class Source:
             RunError: it cannot be listed.
         """
         for found in self.objects():
-            if self.pattern is not None and container_kind(found.key) is not None:
+            if self.pattern is not None and found.kind is not Kind.LINK and container_kind(found.key):
                 yield from members(self.store, found, strict=strict or self.single)
             else:
                 yield found
@@ -175,8 +177,8 @@ def walk(store: Store) -> Iterator[Found]:
     """Every object under a store, however many, in no order: some folders, or pages of them, at a time."""
     if store.is_local:
         return _spread(_Place(store.root), partial(_list_local, store))
-    if "s3" in store.fs.protocol:
-        return _spread(_Place(store.root), partial(_list_s3, store))
+    if (list_page := page_lister(store.fs)) is not None:
+        return _spread(_Place(f"{store.root}/"), partial(_list_pages, store, list_page))
     return _spread(_Place(store.root), partial(_list_web if store.is_web else _list_folder, store))
 
 
@@ -185,7 +187,7 @@ class _Place:
     """Where listing goes on.
 
     Attributes:
-        path: of a folder.
+        path: of a folder; on object stores with every slash at its end, for there may be empty parts.
         more: what tells the next page of it, None for the first.
         flat: it is listed with everything below it.
     """
@@ -220,40 +222,59 @@ def _spread(first: _Place, list_page: Callable[[_Place], _Page]) -> Iterator[Fou
 
 
 def _list_local(store: Store, place: _Place) -> _Page:
+    """A folder's entries; what is deleted while it is listed is not there."""
     start = len(store.root.rstrip("/")) + 1
-    entries = os.scandir(place.path) if place.more is None else place.more
+    try:
+        entries = os.scandir(place.path) if place.more is None else place.more
+    except (FileNotFoundError, NotADirectoryError):
+        if place.path == store.root:
+            raise
+        return [], []
     found: list[Found] = []
     folders: list[_Place] = []
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             folders.append(_Place(entry.path))
-        elif entry.is_file():
-            uri = store.uri_of(entry.path)
-            found.append(Found(entry.path[start:], entry.path, *local_version(entry.stat()), uri))
+        elif (file := _local_file(store, entry, entry.path[start:])) is not None:
+            found.append(file)
         if len(found) + len(folders) == PAGE:
             return found, [replace(place, more=entries), *folders]
     return found, folders
 
 
-def _list_s3(store: Store, place: _Place) -> _Page:
-    """A page of keys: what fsspec's own listing remembers of every key would fill the memory."""
+def _local_file(store: Store, entry: os.DirEntry[str], key: str) -> Found | None:
+    """A file, or a link: one that leads nowhere is an input too, and fails later."""
+    size, version, kind = -1, "", Kind.OBJECT
+    try:
+        known = entry.stat()
+    except OSError as error:
+        if not os.path.islink(entry.path):
+            if isinstance(error, FileNotFoundError):
+                return None
+            raise
+    else:
+        if stat.S_ISDIR(known.st_mode):
+            kind = Kind.LINK
+        elif not stat.S_ISREG(known.st_mode):
+            return None
+        size, version = local_version(known)
+    return Found(key, entry.path, size, version, store.uri_of(entry.path), kind)
+
+
+def _list_pages(store: Store, list_page: ListPage, place: _Place) -> _Page:
+    """A page of keys."""
     bucket, _, prefix = place.path.partition("/")
     start = len(store.root) + 1
-    options = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else "", "MaxKeys": PAGE}
-    options |= {} if place.flat else {"Delimiter": "/"}
-    options |= {} if place.more is None else {"ContinuationToken": place.more}
-    page = retried(partial(store.fs.call_s3, "list_objects_v2", **options))
-    folders = [f"{bucket}/{entry['Prefix'].rstrip('/')}" for entry in page.get("CommonPrefixes", ())]
-    truncated = bool(page.get("IsTruncated"))
-    if truncated and place.more is None and len(folders) > MOST_FOLDERS:
+    page = retried(partial(list_page, store.fs, bucket, prefix, place.more, place.flat, PAGE))
+    if page.token is not None and place.more is None and len(page.prefixes) > MOST_FOLDERS:
         return [], [replace(place, flat=True)]
     found = []
-    for entry in page.get("Contents", ()):
-        if not entry["Key"].endswith("/"):
-            path = f"{bucket}/{entry['Key']}"
-            found.append(Found(path[start:], path, int(entry["Size"]), version_of(entry), store.uri_of(path)))
-    more = [replace(place, more=page["NextContinuationToken"])] if truncated else []
-    return found, [*more, *map(_Place, folders)]
+    for key, size, info in page.objects:
+        if not key.endswith("/"):
+            path = f"{bucket}/{key}"
+            found.append(Found(path[start:], path, size, version_of(info), store.uri_of(path)))
+    more = [] if page.token is None else [replace(place, more=page.token)]
+    return found, [*more, *(_Place(f"{bucket}/{below}") for below in page.prefixes)]
 
 
 def _list_folder(store: Store, place: _Place) -> _Page:

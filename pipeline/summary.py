@@ -82,7 +82,8 @@ class RunSummary:
         run_id: its name, which sorts by time.
         dest: public address of the destination.
         counts: over every input of its listing: one per status, `carried` for those an earlier run had done,
-            `left` for those that are still to be done, and `ignored`.
+            `left` for those that are still to be done, `ignored`, and `repeated` for those that have the
+            address of another one, which stands for them.
         carried_failed: of the carried ones, those that had failed.
         ignored: objects that are no inputs, by extension.
         pruned: restored objects whose source was deleted, and which were removed for it.

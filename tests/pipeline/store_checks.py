@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import islice
 
 import pytest
 
 from pipeline.errors import ErrorCode, ItemError, RunError
-from pipeline.storage import Store
+from pipeline.keys import output_key
+from pipeline.sources import open_source
+from pipeline.storage import Store, open_store
 
 
 def check_objects(store: Store) -> None:
@@ -27,6 +31,29 @@ def check_objects(store: Store) -> None:
     store.delete("a/b.bin")
     store.delete_folder("a")
     assert store.names("a") == []
+
+
+def check_listing(bucket: str, put: Callable[[str], object]) -> None:
+    """Every key is listed once, with its size and version, also one with empty parts, which is refused later.
+
+    Args:
+        bucket: address of an empty one.
+        put: stores four bytes under a key of it.
+    """
+    names = ["//top.jpg", "/top.jpg", "a///3.jpg", "a//2.jpg", "a//b/4.jpg", "a/1.jpg", "a/b/5.jpg"]
+    for folder in ("", "source/", "source-2/"):
+        for name in names:
+            put(folder + name)
+    within = list(islice(open_source(f"{bucket}/source").objects(), 50))
+    assert sorted(found.key for found in within) == names
+    assert {found.uri for found in within} == {f"{bucket}/source/{name}" for name in names}
+    store = open_store(f"{bucket}/source")
+    [first] = [found for found in within if found.key == "a/1.jpg"]
+    assert (first.size, first.version) == store.describe(store.path("a/1.jpg"))
+    everything = sorted(found.key for found in islice(open_source(bucket).objects(), 50))
+    assert everything == sorted(folder + name for folder in ("", "source/", "source-2/") for name in names)
+    for name in names[:5]:
+        _check_refused(partial(output_key, name), ErrorCode.BAD_KEY)
 
 
 def check_denied(store: Store, key: str, patience: float) -> None:

@@ -15,14 +15,16 @@ from pathlib import Path
 import fsspec
 import pytest
 from servers import answers, free_ports
-from store_checks import check_denied, check_objects
+from store_checks import check_denied, check_listing, check_objects
 from test_run import restore, rows
 
+from pipeline import sources
 from pipeline.errors import ErrorCode, ItemError
 from pipeline.inspection import verify_dataset
 from pipeline.storage import open_store
 
 pytest.importorskip("adlfs")
+from azure.storage.blob import ContainerClient
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -78,6 +80,15 @@ def container(azurite: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_objects_on_azure(container: str) -> None:
     check_objects(open_store(f"{container}/dest"))
+
+
+@pytest.mark.parametrize("page", [1000, 2])
+def test_every_key_on_azure_is_listed(
+    azurite: str, container: str, page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "PAGE", page)
+    with ContainerClient.from_connection_string(azurite, container.removeprefix("abfs://")) as client:
+        check_listing(container, lambda key: client.upload_blob(key, b"four"))
 
 
 def test_what_azure_denies_is_told_at_once(azurite: str, container: str) -> None:

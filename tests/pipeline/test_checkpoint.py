@@ -124,8 +124,10 @@ def is_wanted(key: str, version: str, rows: list[dict[str, Any]], wanted: Wanted
 
 def test_an_object_listed_twice_is_one_input(tmp_path: Path) -> None:
     source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))
-    found = pending(dest, listed(dest, source, [("a.png", "1"), ("b.png", "1"), ("a.png", "1")]), Wanted("A"))
+    listing, tally = listed(dest, source, [(f"{name}.png", "1") for name in "abaa"]), Tally()
+    found = pending(dest, listing, Wanted("A"), tally)
     assert [row["source_key"] for row in found] == ["a.png", "b.png"]
+    assert tally == Tally(pending=2, repeated=2)
 
 
 def test_two_sources_of_one_output_collide(tmp_path: Path) -> None:

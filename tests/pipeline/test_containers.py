@@ -20,6 +20,7 @@ import pytest
 
 from pipeline.containers import Fetcher
 from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError
+from pipeline.keys import output_key
 from pipeline.listing import Listing
 from pipeline.settings import RunSettings
 from pipeline.sources import open_source
@@ -201,6 +202,37 @@ def test_a_signature_is_used_and_never_stored(tmp_path: Path, web: str, kind: st
     assert [row["source_uri"] for row in rows.values()] == [f"{web}/a.jpg"]
     assert "secret" not in str(rows)
     assert list(fetched(str(path)).values()) == [b"a"]
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv", "parquet"])
+def test_a_list_may_spell_paths_as_find_does(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "b").mkdir()
+    for name in ("a.jpg", "b/c.jpg"):
+        (tmp_path / name).write_bytes(name.encode())
+    addresses = ["a.jpg", "./a.jpg", "./b//./c.jpg", f"{tmp_path}/./a.jpg", "../a.jpg", "b/../../a.jpg"]
+    path = tmp_path / f"list.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.table({"url": addresses}), path)
+    else:
+        path.write_text("\n".join(["url"] * (kind == "csv") + addresses))
+    rows, fetcher = listed(str(path)), Fetcher(open_source(str(path)).store, 100)
+    inside = f"{tmp_path}/a.jpg".strip("/")
+    assert set(rows) == {"a.jpg", "b/c.jpg", inside, "../a.jpg", "b/../../a.jpg"}
+    assert rows["a.jpg"]["source_uri"] == rows[inside]["source_uri"] == f"file://{tmp_path}/a.jpg"
+    assert [fetcher.fetch(rows[key]) for key in ("a.jpg", "b/c.jpg")] == [b"a.jpg", b"b/c.jpg"]
+    for key in ("../a.jpg", "b/../../a.jpg"):
+        with pytest.raises(ItemError, match=r"'\.\.' in it"):
+            output_key(key)
+
+
+def test_a_csv_list_without_a_header_loses_nothing(tmp_path: Path, web: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"local")
+    path = tmp_path / "list.csv"
+    path.write_text(f"\ufeffcat,a.jpg\ndog,{web}/a.jpg?sig=secret\n")
+    assert fetched(str(path)) == {"a.jpg": b"local", f"{web}/a.jpg".removeprefix("http://"): b"a"}
+    path.write_text("cat,photo\nx,a.jpg\n")
+    with pytest.raises(SettingsError, match="only cat, photo: rename"):
+        listed(str(path))
 
 
 def test_what_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:

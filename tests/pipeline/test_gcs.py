@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import fsspec
 import pytest
 from servers import answers, free_ports
-from store_checks import check_denied, check_objects
+from store_checks import check_denied, check_listing, check_objects
 from test_run import restore, rows
 
 from pipeline.cleaning import clean_dataset
@@ -63,6 +65,15 @@ def gcs_bucket(gcs_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
 
 def test_objects_on_gcs(gcs_bucket: str) -> None:
     check_objects(open_store(f"{gcs_bucket}/dest"))
+
+
+def test_every_key_on_gcs_is_listed(gcs_bucket: str, gcs_endpoint: str) -> None:
+    def put(key: str) -> None:
+        query = urlencode({"uploadType": "media", "name": key})
+        url = f"{gcs_endpoint}/upload/storage/v1/b/{gcs_bucket.removeprefix('gs://')}/o?{query}"
+        urlopen(Request(url, b"four", {"Content-Type": "image/jpeg"})).close()
+
+    check_listing(gcs_bucket, put)
 
 
 def test_one_of_many_creates_an_object_on_gcs(gcs_bucket: str) -> None:

@@ -72,7 +72,8 @@ def test_a_folder_with_broken_files_is_restored_in_full(source: Path, tmp_path: 
 
     assert summary.exit_status == 3
     assert summary.counts == {
-        "restored": 6, "unchanged": 1, "rejected": 1, "failed": 4, "carried": 0, "left": 0, "ignored": 1
+        "restored": 6, "unchanged": 1, "rejected": 1, "failed": 4, "carried": 0, "left": 0, "ignored": 1,
+        "repeated": 0,
     }  # fmt: skip
     found = rows(dest)
     assert len(found) == 12

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from test_run import images, restore, rows
 
+from pipeline import restore_dataset
 from pipeline.inspection import verify_dataset
 
 pytestmark = pytest.mark.usefixtures("ray_here")
@@ -81,7 +82,9 @@ def test_images_in_containers_of_every_kind(source: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", ["txt", "csv", "parquet"])
-def test_images_that_a_list_names(source: Path, tmp_path: Path, web: str, kind: str) -> None:
+def test_images_that_a_list_names(
+    source: Path, tmp_path: Path, web: str, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
     addresses = [
         str(source / "album-0/0.png"),
         "source/album-0/2.png",
@@ -98,7 +101,10 @@ def test_images_that_a_list_names(source: Path, tmp_path: Path, web: str, kind: 
             csv.writer(file).writerows([["label", "url"], *(["x, y", address] for address in addresses)])
     else:
         pq.write_table(pa.table({"url": addresses}), path)
-    summary = restore(path, dest)
+    for seen in (restore_dataset(str(path), str(dest), dry_run=True), summary := restore(path, dest)):
+        assert seen.counts["repeated"] == 1
+    told = [record.getMessage() for record in caplog.records if "differ in more than" in record.getMessage()]
+    assert [message.split()[0] for message in told] == ["1", "1"]
     assert summary.counts["restored"] + summary.counts["failed"] == 5
     host = web.removeprefix("http://")
     codes = {key: row["error_code"] for key, row in rows(dest).items()}

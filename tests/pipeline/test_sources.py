@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from store_checks import check_listing
 
 from pipeline import sources
-from pipeline.errors import SettingsError
+from pipeline.containers import Fetcher
+from pipeline.errors import ErrorCode, ItemError, SettingsError
 from pipeline.listing import Listing
 from pipeline.settings import RunSettings
 from pipeline.sources import matches, open_source, overlap
@@ -52,6 +56,16 @@ def test_pages_are_joined(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(keys(root)) == 4
 
 
+@pytest.mark.parametrize("most_folders", [100, 0])
+def test_keys_with_empty_parts_are_listed_once_and_refused_later(
+    bucket: str, most_folders: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "PAGE", 2)
+    monkeypatch.setattr(sources, "MOST_FOLDERS", most_folders)
+    client, name = open_store(bucket).fs, bucket.removeprefix("s3://")
+    check_listing(bucket, lambda key: client.call_s3("put_object", Bucket=name, Key=key, Body=b"four"))
+
+
 def test_a_single_object_is_an_input(root: str) -> None:
     assert keys(f"{root}/a/1.jpg") == {"1.jpg"}
     assert keys(f"{root}/c/README") == {"README"}
@@ -94,6 +108,47 @@ def test_a_name_that_is_not_text_is_listed_and_refused_later(tmp_path: Path) -> 
     (tmp_path / "source").mkdir()
     Path(f"{tmp_path}/source/\udcff.jpg").touch()
     assert keys(str(tmp_path / "source")) == {"\\udcff.jpg"}
+
+
+def test_what_is_deleted_while_it_is_listed_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.jpg").touch()
+        (tmp_path / f"{folder}.jpg").touch()
+    scan = os.scandir
+
+    def scan_and_delete(path: str) -> Iterator[os.DirEntry[str]]:
+        entries = list(scan(path))
+        for name in ("b.jpg", "b/1.jpg"):
+            (tmp_path / name).unlink(missing_ok=True)
+        if (tmp_path / "b").exists():
+            (tmp_path / "b").rmdir()
+        return iter(entries)
+
+    monkeypatch.setattr(os, "scandir", scan_and_delete)
+    assert {found.key for found in open_source(str(tmp_path)).objects()} == {"a/1.jpg", "a.jpg"}
+
+
+def test_links_are_told(tmp_path: Path) -> None:
+    folder, away = tmp_path / "source", tmp_path / "away"
+    (folder / "a").mkdir(parents=True)
+    away.mkdir()
+    (away / "1.jpg").write_bytes(b"1")
+    (folder / "file.jpg").symlink_to(away / "1.jpg")
+    (folder / "broken.jpg").symlink_to(tmp_path / "gone.jpg")
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    (folder / "a/up").symlink_to(folder)
+    (folder / "shard.zip").symlink_to(away)
+    for address in (str(folder), f"{folder}/**"):
+        listing = fill(address)
+        listed = {row["source_key"]: row for batch in listing.batches() for row in batch.to_pylist()}
+        assert set(listed) == {"file.jpg", "broken.jpg", "loop.jpg"}
+        assert listing.ignored == {"(link to a folder)": 2}
+    with pytest.raises(ItemError) as caught:
+        Fetcher(open_store(str(folder)), 100).fetch(listed["broken.jpg"])
+    assert caught.value.code is ErrorCode.NOT_FOUND
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""A page of the keys under a prefix of an object store, asked of its client itself.
+
+What fsspec's own listing remembers of every key would fill the memory, and on Google's and Azure's stores it
+leaves out keys with empty parts, such as `a//b.png`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fsspec import AbstractFileSystem
+from fsspec.asyn import sync
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of what lies under a prefix.
+
+    Attributes:
+        objects: key within the bucket, size, and what tells the version.
+        prefixes: of what lies deeper, each with its slash.
+        token: of the next page, or None.
+    """
+
+    objects: Sequence[tuple[str, int, Mapping[str, Any]]]
+    prefixes: Sequence[str]
+    token: Any = None
+
+
+ListPage = Callable[[AbstractFileSystem, str, str, Any, bool, int], Page]
+"""Of a file system, a bucket, a prefix and the token of the page: keys up to the next slash, or, where the
+flag is set, however deep; so many at most."""
+
+
+def page_lister(fs: AbstractFileSystem) -> ListPage | None:
+    """How a file system's keys are listed page by page, None where it knows no pages."""
+    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    return next((lister for name, lister in _LISTERS.items() if name in protocols), None)
+
+
+def _list_s3(fs: AbstractFileSystem, bucket: str, prefix: str, token: Any, flat: bool, most: int) -> Page:
+    options = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": most}
+    options |= {} if flat else {"Delimiter": "/"}
+    options |= {} if token is None else {"ContinuationToken": token}
+    page = fs.call_s3("list_objects_v2", **options)
+    return Page(
+        [(entry["Key"], int(entry["Size"]), entry) for entry in page.get("Contents", ())],
+        [entry["Prefix"] for entry in page.get("CommonPrefixes", ())],
+        page["NextContinuationToken"] if page.get("IsTruncated") else None,
+    )
+
+
+def _list_google(fs: AbstractFileSystem, bucket: str, prefix: str, token: Any, flat: bool, most: int) -> Page:
+    options: dict[str, Any] = {"maxResults": most}
+    options |= {"prefix": prefix} if prefix else {}
+    options |= {} if flat else {"delimiter": "/"}
+    options |= {} if token is None else {"pageToken": token}
+    page = fs.call("GET", "b/{}/o", bucket, json_out=True, **options)
+    return Page(
+        [(entry["name"], int(entry.get("size", 0)), entry) for entry in page.get("items", ())],
+        page.get("prefixes", ()),
+        page.get("nextPageToken"),
+    )
+
+
+def _list_azure(fs: AbstractFileSystem, bucket: str, prefix: str, token: Any, flat: bool, most: int) -> Page:
+    from azure.storage.blob import BlobProperties
+
+    async def ask() -> tuple[list[Any], Any]:
+        async with fs.service_client.get_container_client(container=bucket) as client:
+            ask_for = client.list_blobs if flat else client.walk_blobs
+            blobs = ask_for(name_starts_with=prefix or None, include=["metadata"], results_per_page=most)
+            pages, entries = blobs.by_page(continuation_token=token), []
+            async for page in pages:
+                entries = [entry async for entry in page]
+                break
+            return entries, pages.continuation_token
+
+    entries, following = sync(fs.loop, ask)
+    return Page(
+        [
+            (entry.name, int(entry.size), {"etag": entry.etag, "last_modified": entry.last_modified})
+            for entry in entries
+            if isinstance(entry, BlobProperties) and not _is_folder(entry.metadata or {})
+        ],
+        [entry.name for entry in entries if not isinstance(entry, BlobProperties)],
+        following or None,
+    )
+
+
+def _is_folder(metadata: Mapping[str, str]) -> bool:
+    """Whether an object of Azure's stands for a folder, by a mark of its own or of Hadoop's."""
+    marks = {name.lower(): value for name, value in metadata.items()}
+    return "true" in (marks.get("hdi_isfolder"), marks.get("is_directory"))
+
+
+_LISTERS: Mapping[str, ListPage] = {"s3": _list_s3, "gs": _list_google, "abfs": _list_azure}
