@@ -1,8 +1,8 @@
-"""Fully blind restoration: screen, rectify what is atypical, regenerate.
+"""Restoration of images: screen, correct what is atypical or what was told, check the result.
 
-The setting of Algorithm 2 of Invert2Restore (Chihaoui and Favaro, arXiv 2503.21486). The noise that the
-prior sees in an image decides everything: which of its statistics are atypical chooses the corrections
-(:mod:`i2r.rectification`), how atypical they are chooses their depth.
+The settings of Algorithms 2 and 3 of Invert2Restore (Chihaoui and Favaro, arXiv 2503.21486). Fully blind, the
+noise that the prior sees in an image decides everything (:mod:`i2r.strategies`); partially blind, the form of
+the degradation is told.
 """
 
 from __future__ import annotations
@@ -18,32 +18,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2r.calibration_file import LOCAL_STATISTICS, Calibration
+from i2r.calibration_file import Calibration
 from i2r.errors import FormError, SettingsError
 from i2r.fidelity import consistency_psnr
-from i2r.form_names import BLIND
-from i2r.forms import Downsampling, Jpeg
+from i2r.forms import Jpeg
 from i2r.jpeg_tables import JpegTables
 from i2r.prior import Prior
-from i2r.reconstruction import Reconstruction, likeliest_forms, reconstruct
-from i2r.rectification import (
-    fill_damage,
-    fill_streaks,
-    noise_level,
-    regenerate,
-    remove_blocks,
-    remove_noise,
-    sharpen,
-)
-from i2r.sampling import Process, Query, counted, drive
+from i2r.sampling import Process, counted, drive
+from i2r.screening import screen
 from i2r.settings import SMALLEST_TILE, TILE_STEP, RestoreSettings
+from i2r.strategies import IMPLAUSIBLE, STRATEGIES, Correction, Subject, by_forms
 from i2r.tiling import FixedShapeEvaluator, TileGrid
 from i2r.toning import Toning, find_toning
-from i2r.trace import Look, Screening, Trace
-from i2r.typicality import SMALLEST_SIDE, discoveries, measure, regions
-
-_IMPLAUSIBLE = 1e-5
-"""Typicality below which an image is not what undoing its blur would leave: blurs leave 1e-16 and more."""
+from i2r.trace import Screening, Trace
 
 
 class Outcome(StrEnum):
@@ -85,10 +72,6 @@ class Restoration:
     consistency_psnr: float = math.inf
     parameters: dict[str, Any] = field(default_factory=dict)
     message: str = ""
-
-
-Correction = tuple[Tensor, Tensor, dict[str, Any]]
-"""The corrected canvas, the mask of what moved on it, and parameters."""
 
 
 class Restorer:
@@ -167,12 +150,12 @@ class Restorer:
             One :class:`Restoration` per image, in order.
 
         Raises:
-            ValueError: a mask is not of its image's size.
+            ValueError: an image or a mask is not of such a shape or type.
         """
         nothing = [None] * len(images)
         extras = zip(tables or nothing, protected or nothing, traces or nothing, strict=True)
         processes = [
-            self._restore(image, self._grid(image), told, _checked_mask(mask, image), trace)
+            self._restore(_checked(image), self._grid(image), told, _checked_mask(mask, image), trace)
             for image, _, (told, mask, trace) in zip(images, seeds, extras, strict=True)
         ]
         return drive(processes, [self.space.grid(self._grid(image)) for image in images], self.evaluator)
@@ -197,7 +180,7 @@ class Restorer:
             return Restoration(Outcome.FAILED, image, message=str(error))
         except FormError as error:
             return Restoration(Outcome.UNCHANGED, image, message=str(error))
-        (x, mask, parameters), before, after = correction
+        corrected, before, after = correction
         seen = Restoration(
             Outcome.UNCHANGED,
             image,
@@ -205,14 +188,17 @@ class Restorer:
             nfe=nfe,
             typicality_before=before.typicality,
             typicality_after=after.typicality,
-            parameters=parameters,
+            inversion_psnr=corrected.inversion_psnr,
+            parameters=dict(corrected.parameters),
         )
-        if not mask.any():
+        if not corrected.mask.any():
             return seen
         moved = ~protected
         if self.space.of_pixels:
-            moved &= grid.crop(mask[None])[0].cpu().numpy()
-        restored = _to_image(pixels.crop(self.space.decode(x, pixels)), image.shape[2])
+            moved &= grid.crop(corrected.mask[None])[0].cpu().numpy()
+        restored = _to_image(pixels.crop(self.space.decode(corrected.x, pixels)), image.shape[2])
+        if not np.isfinite(restored).all():
+            return Restoration(Outcome.FAILED, image, message="the prior diverged on this image")
         restored[~moved] = image[~moved]
         if trace is not None:
             trace.moved, trace.result = moved, restored
@@ -224,7 +210,7 @@ class Restorer:
                 restored, image, protected if everywhere else moved | protected
             ),
         )
-        if seen.consistency_psnr < self.settings.min_consistency:
+        if not seen.consistency_psnr >= self.settings.min_consistency:
             return replace(
                 seen,
                 outcome=Outcome.REJECTED,
@@ -245,15 +231,27 @@ class Restorer:
         toning, before = yield from self._look(y, grid, trace)
         y = toning.luma if toning else y
         calibration = self._calibration_of(y)
-        if self.settings.told:
-            x, mask, parameters = yield from self._reconstruct(y, grid, calibration, known)
-        else:
-            x, mask, parameters = yield from self._rectify(y, grid, calibration, known, before)
+        if not (self.settings.told or before.atypical):
+            return Correction(y, torch.zeros_like(y[0], dtype=torch.bool)), before, before
+        strategy = by_forms if self.settings.told else STRATEGIES[self.settings.strategy]
+        subject = Subject(y, grid, calibration, before, known, self.space.of_pixels)
+        found = yield from strategy(subject, self.settings)
+        if not found.x.isfinite().all():
+            raise FloatingPointError("the prior diverged on this image")
         if self.space.of_pixels and protected.any():
             kept = grid.pad(torch.from_numpy(protected).to(y.device)[None])[0]
-            x, mask = torch.where(kept, y, x), mask & ~kept
-        after = (yield from self._screen(x, grid, calibration, trace)) if mask.any() else before
-        return (toning.apply(x) if toning else x, mask, parameters), before, after
+            found = replace(found, x=torch.where(kept, y, found.x), mask=found.mask & ~kept)
+        after = (yield from self._screen(found.x, grid, calibration, trace)) if found.mask.any() else before
+        if self.settings.told and not before.atypical and after.typicality < IMPLAUSIBLE:
+            raise FormError(
+                f"the image does not show {', '.join(self.settings.forms)}: undoing it leaves marks"
+            )
+        return replace(found, x=toning.apply(found.x) if toning else found.x), before, after
+
+    def _screen(
+        self, y: Tensor, grid: TileGrid, calibration: Calibration, trace: Trace | None
+    ) -> Process[Screening]:
+        return (yield from screen(y, grid, calibration, self.settings.false_discovery_rate, trace))
 
     def _look(
         self, y: Tensor, grid: TileGrid, trace: Trace | None
@@ -270,111 +268,6 @@ class Restorer:
             if trace is not None:
                 trace.looks.clear()
         return None, (yield from self._screen(y, grid, self._calibration_of(y), trace))
-
-    def _reconstruct(
-        self, y: Tensor, grid: TileGrid, calibration: Calibration, known: Sequence[Jpeg]
-    ) -> Process[Correction]:
-        """Undo the forms that the settings tell."""
-        told = [form for form in known if form.name in self.settings.forms]
-        found = yield from reconstruct(y, self.settings.forms, grid, calibration, told)
-        if not found.x.isfinite().all():
-            raise FloatingPointError("the prior diverged on this image")
-        return found.x, (found.x != y).any(dim=0), found.parameters
-
-    def _rectify(
-        self,
-        y: Tensor,
-        grid: TileGrid,
-        calibration: Calibration,
-        known: Sequence[Jpeg],
-        seen: Screening,
-    ) -> Process[Correction]:
-        """Correct what is atypical."""
-        parameters: dict[str, Any] = {}
-        x, mask = y, torch.zeros(y.shape[1:], dtype=torch.bool, device=y.device)
-        if not seen.atypical:
-            return x, mask, parameters
-        steps, strength = self.settings.steps, self.settings.strength
-        if not self.space.of_pixels:
-            # Damage, blur and blocks look like nothing known in latents: regenerating is left.
-            level = yield from noise_level(x, grid, calibration)
-            x = yield from regenerate(x, strength * level, steps)
-            return x, torch.ones_like(mask), parameters
-        if "tails" in seen.where:
-            x, mask = yield from fill_damage(x, grid, calibration, seen.where["tails"])
-        if "streaks" in seen.where:
-            x, filled = yield from fill_streaks(x, grid, calibration, seen.where["streaks"])
-            mask = mask | filled
-        # Noise drowns the other statistics. Low resolution by two looks like a grid, and a strong compression
-        # like a blur: a table of steps tells them apart.
-        everywhere, filled = seen.atypical.difference(LOCAL_STATISTICS), x
-        if seen.noisy:
-            x = yield from remove_noise(x, grid, calibration, steps, strength)
-        elif everywhere:
-            compressed = "period" in everywhere
-            found = (yield from self._undo_compression(x, grid, calibration, known)) if compressed else None
-            if found is not None:
-                x, parameters = found.x, found.parameters
-            elif "lag" in everywhere:
-                x, parameters = yield from self._bring_detail_back(x, grid, calibration)
-            else:
-                x = yield from remove_blocks(x, grid, calibration, steps, strength)
-        if x is not filled:
-            mask = torch.ones_like(mask)
-        return x, mask, parameters
-
-    def _undo_compression(
-        self, y: Tensor, grid: TileGrid, calibration: Calibration, known: Sequence[Jpeg]
-    ) -> Process[Reconstruction | None]:
-        """With the tables of the file, or those that the pixels show; None where neither tells any."""
-        if self.settings.forms == BLIND:
-            return None
-        try:
-            return (yield from reconstruct(y, (Jpeg.name,), grid, calibration, known))
-        except FormError:  # blocks that were moved, or mixed with others since
-            return None
-
-    def _bring_detail_back(
-        self, y: Tensor, grid: TileGrid, calibration: Calibration
-    ) -> Process[tuple[Tensor, dict[str, Any]]]:
-        """Undo what seems to have taken the detail; where that was something else, leave it so."""
-        strength = self.settings.strength
-        if self.settings.forms == BLIND:
-            return (yield from sharpen(y, grid, calibration, strength)), {}
-        forms = likeliest_forms(grid.crop(y), calibration)
-        if not forms:
-            return y, {}
-        found = yield from reconstruct(y, [form.name for form in forms], grid, calibration, forms)
-        if not isinstance(forms[0], Downsampling):
-            # A wrong form leaves its marks: undoing a blur shows the grid of an image that was enlarged.
-            seen = yield from self._screen(found.x, grid, calibration, None)
-            if seen.typicality < _IMPLAUSIBLE:
-                return y, {}
-        return torch.lerp(y, found.x, strength), found.parameters
-
-    def _screen(
-        self, y: Tensor, grid: TileGrid, calibration: Calibration, trace: Trace | None
-    ) -> Process[Screening]:
-        if min(grid.height, grid.width) < SMALLEST_SIDE:
-            return Screening()
-        eps = grid.crop((yield Query(y, calibration.level)))
-        noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
-        if not (eps.isfinite().all() and noise.isfinite().all()):
-            raise FloatingPointError("the prior diverged on this image")
-        measured = measure(grid.crop(y), eps, noise)
-        p_values = measured.p_values(calibration)
-        rate = self.settings.false_discovery_rate
-        atypical = discoveries(p_values, rate)
-        parts = regions(grid.height, grid.width)
-        where = {
-            name: [parts[index] for index in sorted(found)]
-            for name in atypical.intersection(LOCAL_STATISTICS)
-            if (found := measured.atypical_regions(calibration, name, rate))
-        }
-        screening = Screening(p_values, atypical, where)
-        if trace is not None:
-            trace.looks.append(Look(screening, calibration, eps.cpu().numpy(), noise.cpu().numpy()))
-        return screening
 
     def _grid(self, image: NDArray[np.float32]) -> TileGrid:
         height, width, _ = image.shape
@@ -396,12 +289,23 @@ class Restorer:
         return channels[:1] if (channels == channels[:1]).all() else channels
 
 
+def _checked(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An image that the prior can be shown."""
+    if image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
+        raise ValueError(f"the image is {image.shape}: give (height, width, channels), of 1 or 3 channels")
+    if not np.issubdtype(image.dtype, np.floating):
+        raise ValueError(f"the image is of {image.dtype}: give floats in [0, 1]")
+    return image
+
+
 def _checked_mask(mask: NDArray[np.bool_] | None, image: NDArray[np.float32]) -> NDArray[np.bool_]:
     """The pixels of an image that are protected."""
     if mask is None:
         return np.zeros(image.shape[:2], dtype=np.bool_)
     if mask.shape != image.shape[:2]:
         raise ValueError(f"the mask is {mask.shape}, its image {image.shape[:2]}: give one of the same size")
+    if mask.dtype != np.bool_:
+        raise ValueError(f"the mask is of {mask.dtype}: give bool, True where pixels stay")
     return mask
 
 

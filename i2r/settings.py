@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -28,8 +28,17 @@ class RestoreSettings(BaseModel):
     false_discovery_rate: float = Field(
         0.05, gt=0, lt=1, description="share of wrong alarms among the statistics that are called atypical"
     )
+    strategy: Literal["causes", "patches"] = Field(
+        "causes",
+        description="how atypical noise is rectified where no form is told: causes corrects each by its "
+        "cause, patches is the paper's own, which moves the patches of noise that are not normal",
+    )
     strength: float = Field(
-        1.0, gt=0, le=2, description="depth of the corrections: 1 as measured, less keeps more of the input"
+        1.0,
+        gt=0,
+        le=2,
+        description="1 corrects as measured, less keeps more of the input, more goes deeper where noise or "
+        "blocks are removed",
     )
     min_consistency: float = Field(
         24.0,

@@ -386,3 +386,36 @@ def test_a_prior_that_diverges_fails_the_image(tiny_folder: Path, value: float) 
     )
     assert restoration.outcome is Outcome.FAILED
     assert np.isfinite(restoration.image).all()
+
+
+def test_all_of_a_result_is_held_against_its_input(prior: Prior) -> None:
+    """Where clipping gives pixels back as they were, the rest has moved none the less."""
+    white = _crop(CROPS[0])
+    white[:48, :48] = 1
+    noisy = gaussian_noise(white, np.random.default_rng(0), sigma=25 / 255)
+    told = RestoreSettings(tile=96, overlap=16, forms=("noise",))
+    restoration = _restore(Restorer(prior, told), noisy)
+    assert restoration.outcome is Outcome.RESTORED
+    assert 25 < restoration.consistency_psnr < 60
+    strict = told.model_copy(update={"min_consistency": 90.0})
+    rejected = _restore(Restorer(prior, strict), noisy)
+    assert rejected.outcome is Outcome.REJECTED
+    assert "at coarse scale" in rejected.message
+    np.testing.assert_array_equal(rejected.image, noisy)
+
+
+def test_a_form_that_a_clean_image_lacks_is_not_undone(prior: Prior) -> None:
+    restorer = Restorer(prior, RestoreSettings(forms=("downsampling",)))
+    restoration = _restore(restorer, _photograph(CROPS[0]))
+    assert restoration.outcome is Outcome.UNCHANGED
+    assert "does not show" in restoration.message
+
+
+def test_what_is_no_image_is_refused_before_anything_is_restored(restorer: Restorer) -> None:
+    for shape in ((0, 5, 3), (5, 5, 2), (5, 5), (5, 5, 4)):
+        with pytest.raises(ValueError, match="give \\(height, width, channels\\)"):
+            restorer.restore([np.zeros(shape, np.float32)], [0])
+    with pytest.raises(ValueError, match="give floats"):
+        restorer.restore([np.zeros((5, 5, 3), np.uint8)], [0])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="give bool"):
+        restorer.restore([np.zeros((5, 5, 3), np.float32)], [0], None, [np.zeros((5, 5), np.uint8)])  # type: ignore[list-item]

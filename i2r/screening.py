@@ -1,0 +1,47 @@
+"""Screening: what the noise that the prior sees in an image tells of it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from i2r.calibration_file import LOCAL_STATISTICS, Calibration
+from i2r.sampling import Process, Query
+from i2r.tiling import TileGrid
+from i2r.trace import Look, Screening, Trace
+from i2r.typicality import SMALLEST_SIDE, discoveries, measure, regions
+
+
+def screen(
+    y: Tensor, grid: TileGrid, calibration: Calibration, rate: float, trace: Trace | None = None
+) -> Process[Screening]:
+    """Test the noise of a canvas: two evaluations, or none for an image that is too small to test.
+
+    Args:
+        y: (C, H, W) canvas in [-1, 1].
+        grid: tells which part of the canvas is the image.
+        calibration: the noise of clean photographs.
+        rate: of false discoveries among the statistics.
+        trace: what keeps the noise, where it is wanted.
+
+    Raises:
+        FloatingPointError: the prior's noise is not finite.
+    """
+    if min(grid.height, grid.width) < SMALLEST_SIDE:
+        return Screening()
+    eps = grid.crop((yield Query(y, calibration.level)))
+    noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
+    if not (eps.isfinite().all() and noise.isfinite().all()):
+        raise FloatingPointError("the prior diverged on this image")
+    measured = measure(grid.crop(y), eps, noise)
+    p_values = measured.p_values(calibration)
+    atypical = discoveries(p_values, rate)
+    parts = regions(grid.height, grid.width)
+    where = {
+        name: [parts[index] for index in sorted(found)]
+        for name in atypical.intersection(LOCAL_STATISTICS)
+        if (found := measured.atypical_regions(calibration, name, rate))
+    }
+    screening = Screening(p_values, atypical, where)
+    if trace is not None:
+        trace.looks.append(Look(screening, calibration, eps.cpu().numpy(), noise.cpu().numpy()))
+    return screening
