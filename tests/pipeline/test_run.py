@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tarfile
 import threading
 from pathlib import Path
@@ -298,10 +299,42 @@ def test_what_is_missing_or_wrong_is_repaired(source: Path, tmp_path: Path) -> N
     (dest / done[1]).write_bytes(b"scribbled over")
     faults = verify_dataset(str(dest)).faults
     assert {fault.problem for fault in faults} == {"missing", "changed"}
-    summary = repair_dataset(str(dest), faults, restorer_factory=StandIn())
-    assert (summary.counts["restored"], summary.exit_status) == (2, 0)
+    repair = repair_dataset(str(dest), faults, restorer_factory=StandIn())
+    assert [summary.counts["restored"] for summary in repair.summaries] == [2]
+    assert (repair.left, repair.exit_status) == ([], 0)
     assert verify_dataset(str(dest)).faults == []
     assert len(rows(dest)) == 5
+
+
+def test_each_object_is_repaired_from_the_source_that_it_was_made_from(tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    for number, name in enumerate("abc"):
+        write_image(tmp_path / name / f"{name}.png", seed=number)
+        restore(tmp_path / name, dest)
+        if name != "c":
+            (dest / f"{name}.png").write_bytes(b"scribbled over")
+    faults = verify_dataset(str(dest)).faults
+    assert len(faults) == 2
+    repair = repair_dataset(str(dest), faults, restorer_factory=StandIn())
+    assert [summary.counts["restored"] for summary in repair.summaries] == [1, 1]
+    assert (repair.left, repair.exit_status) == ([], 0)
+
+
+def test_what_cannot_be_repaired_is_named(source: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    write_image(tmp_path / "gone/0.png", seed=0)
+    restore(tmp_path / "gone", dest)
+    restore(source, dest)
+    shutil.rmtree(tmp_path / "gone")
+    (source / "album-0/0.png").unlink()
+    for key in ("0.png", "album-0/0.png", "album-0/2.png"):
+        (dest / key).write_bytes(b"scribbled over")
+    repair = repair_dataset(str(dest), verify_dataset(str(dest)).faults, restorer_factory=StandIn())
+    assert {fault.uri for fault in repair.left} == {
+        f"file://{dest}/{key}" for key in ("0.png", "album-0/0.png")
+    }
+    assert repair.refused == [f"SOURCE file://{tmp_path}/gone does not exist: check the address"]
+    assert repair.exit_status == 3
 
 
 def test_only_our_superfluous_objects_are_cleaned(source: Path, tmp_path: Path) -> None:
