@@ -23,7 +23,7 @@ from pipeline.checkpoint import Tally, Wanted, is_large, pending_batches
 from pipeline.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import ErrorCode, LeaseHeldError, PipelineError, RunError, SettingsError
 from pipeline.failures import FailureLog
-from pipeline.intents import withdraw, withdraw_all
+from pipeline.intents import withdraw, withdraw_settled
 from pipeline.lease import SUBMISSION_VARIABLE, Lease
 from pipeline.listing import SOURCE_COLUMNS, Listing
 from pipeline.manifest import ManifestWriter, Status, manifest_files, seconds_by_stage, to_parquet
@@ -214,8 +214,8 @@ class Run:
             manifest.compact(self._dest, self._id)
             self._dest.delete_folder(f"{run_folder(self._id)}/pending")
             summary = self._summary(listing, reason)
-            if not summary.counts["left"] and reason is None:
-                withdraw_all(self._dest)
+            if reason is None:
+                withdraw_settled(self._dest)
             lease.check()
             summary.store(self._dest)
             return summary

@@ -211,6 +211,20 @@ def test_what_a_killed_run_stored_is_ours_even_under_other_settings(source: Path
     assert list(announced(dest)) == []
 
 
+def test_a_narrower_run_leaves_the_notes_on_what_it_does_not_see(source: Path, tmp_path: Path) -> None:
+    dest = open_store(str(tmp_path / "dest"))
+    announce(dest, "20260101T000000-dead", ["album-1/1.png"])
+    announce(dest, "20260101T000000-dead", ["album-0/0.png", "album-1/absent.png"])
+    dest.write("album-1/1.png", b"made with other settings")
+    assert restore(source, tmp_path / "dest", include=["album-0/**"]).counts["left"] == 0
+    assert list(announced(dest)) == [["album-1/1.png"]]
+    stored = f"file://{tmp_path}/dest/album-1/1.png"
+    assert list(clean_dataset(str(tmp_path / "dest"), delete=False)) == [stored]
+    assert restore(source, tmp_path / "dest").counts["restored"] == 3
+    assert list(announced(dest)) == []
+    assert list(clean_dataset(str(tmp_path / "dest"), delete=True)) == []
+
+
 def test_an_image_that_kills_its_process_is_one_failed_row(source: Path, tmp_path: Path) -> None:
     write_image(source / "deadly.png", 60, mark=DEADLY)
     summary = restore(source, tmp_path / "dest", batch=16)
