@@ -1,7 +1,7 @@
 """One address that objects lie under, on local disk or on any fsspec file system.
 
 A write is whole or absent: on local disk through a temporary name and a rename, on object stores through one
-put. Errors come out as
+put; only where a disk has no hard links, a new object may be empty at first (`_name_new`). Errors come out as
 this package's own: what belongs to one object is an `ItemError`, what belongs to the whole address (no space
 left, a bucket that denies writing) is a `RunError`.
 """
@@ -39,6 +39,8 @@ _ONE_TRY = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
 """For S3's client, which would repeat each of our repetitions itself, for minutes in all."""
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What file systems without hard links answer."""
 _FULL: Mapping[int | str, int] = {
     507: errno.ENOSPC,
     "XMinioStorageFull": errno.ENOSPC,
@@ -291,7 +293,7 @@ class Store:
     def _create(self, key: str, data: bytes) -> bool:
         try:
             if self.is_local:
-                self._place(key, data, os.link)
+                self._place(key, data, _name_new)
             else:
                 self.fs.pipe_file(self.path(key), data, mode="create")
         except FileExistsError:
@@ -319,6 +321,26 @@ class Store:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
+
+
+def _name_new(file: str, path: str) -> None:
+    """Give a whole file its name, unless that is taken. Raises FileExistsError.
+
+    Where there are no hard links (on exFAT, some SMB and FUSE mounts), an empty file takes the name, and the
+    whole one its place. A process that is killed between the two leaves the empty one: never a part. Whoever
+    reads between the two finds it empty, too.
+    """
+    try:
+        os.link(file, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        try:
+            os.replace(file, path)
+        except OSError:
+            os.unlink(path)
+            raise
 
 
 def _in_folder(folder: str, action: Callable[[], Result]) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,7 @@ from gcsfs.retry import HttpError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from pipeline import storage
 from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError
 from pipeline.storage import Store, open_store, public_uri, without_secrets
 
@@ -91,6 +93,28 @@ def test_a_local_write_leaves_no_temporary_name(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.write("x/a.bin", b"1")
     store.create("x/a.bin", b"2")
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.bin"]
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_without_hard_links_an_object_is_created_only_once_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    def replace(*_: object) -> None:
+        raise OSError(errno.ENAMETOOLONG, "no")
+
+    monkeypatch.setattr(os, "link", link)
+    store = open_store(str(tmp_path))
+    assert store.create("x/a.bin", b"first")
+    assert not store.create("x/a.bin", b"second")
+    assert store.read("x/a.bin") == b"first"
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(storage, "FIRST_PAUSE", 0.0)
+    with pytest.raises(ItemError, match=r"b\.bin: .*no"):
+        store.create("x/b.bin", b"third")
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.bin"]
 
 
