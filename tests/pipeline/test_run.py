@@ -7,6 +7,7 @@ import json
 import shutil
 import tarfile
 import threading
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,8 @@ def test_a_folder_with_broken_files_is_restored_in_full(source: Path, tmp_path: 
     record = json.loads((dest / f"_i2r/runs/{summary.run_id}.json").read_text())
     assert record["counts"] == summary.counts
     assert record["details"]["settings"]["prior"] == "photo-64"
+    assert record["details"]["versions"]["torch"] == metadata.version("torch")
+    assert {"python", "ray", "pillow", "imagecodecs", "diffusers"} < set(record["details"]["versions"])
     assert 0 < record["details"]["seconds_to_first_row"] <= summary.seconds
     assert told[-1].stage == "recording"
     assert told[-1].done == told[-1].total == told[-2].total == 12
@@ -223,6 +226,15 @@ def test_a_narrower_run_leaves_the_notes_on_what_it_does_not_see(source: Path, t
     assert restore(source, tmp_path / "dest").counts["restored"] == 3
     assert list(announced(dest)) == []
     assert list(clean_dataset(str(tmp_path / "dest"), delete=True)) == []
+
+
+def test_what_was_pending_for_a_killed_run_is_removed_by_the_next(source: Path, tmp_path: Path) -> None:
+    dest = open_store(str(tmp_path / "dest"))
+    dest.write("_i2r/runs/20260101T000000-dead/pending/1-000000.parquet", b"")
+    dest.write("_i2r/runs/20260101T000000-dead/listing/000000.parquet", b"")
+    restore(source, tmp_path / "dest", limit=1)
+    assert dest.names("_i2r/runs/20260101T000000-dead") == ["listing"]
+    assert list((tmp_path / "dest").rglob("pending")) == []
 
 
 def test_an_image_that_kills_its_process_is_one_failed_row(source: Path, tmp_path: Path) -> None:
