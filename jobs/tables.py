@@ -71,6 +71,8 @@ def print_verification(verification: Verification) -> None:
     """What `verify` found."""
     _print_faults(verification.faults)
     print(f"{verification.checked} objects checked, {len(verification.faults)} wrong")
+    if verification.failed:
+        print(f"{verification.failed} sources failed: what they gave before, if anything, is not checked")
 
 
 def print_repair(repair: Repair) -> None:

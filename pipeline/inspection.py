@@ -101,9 +101,17 @@ class Fault:
 
 @dataclass
 class Verification:
-    """What was checked, and what was found wrong."""
+    """What was checked, and what was found wrong.
+
+    Attributes:
+        checked: objects that were read.
+        failed: sources whose newest row is a failure. It speaks of no object: one that was restored from the
+            source before it broke stays, as the last good one, until it is cleaned.
+        faults: what is wrong.
+    """
 
     checked: int = 0
+    failed: int = 0
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -206,11 +214,10 @@ def verify_dataset(dest: str, sources: frozenset[str] | None = None) -> Verifica
     found = Verification()
     with ThreadPoolExecutor(READS) as threads:
         for batch in newest_rows(store, ("run_id", "source_uri", "output_uri", "output_sha256", "status")):
-            rows = iter(
-                row
-                for row in batch.to_pylist()
-                if row["status"] != Status.FAILED and (sources is None or row["source_uri"] in sources)
-            )
+            wanted = [row for row in batch.to_pylist() if sources is None or row["source_uri"] in sources]
+            good = [row for row in wanted if row["status"] != Status.FAILED]
+            found.failed += len(wanted) - len(good)
+            rows = iter(good)
             while some := list(islice(rows, 4 * READS)):
                 for fault in threads.map(lambda row: _check(store, row), some):
                     found.checked += 1

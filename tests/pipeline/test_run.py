@@ -237,6 +237,18 @@ def test_what_was_pending_for_a_killed_run_is_removed_by_the_next(source: Path, 
     assert list((tmp_path / "dest").rglob("pending")) == []
 
 
+def test_what_a_source_gave_before_it_broke_stays_until_it_is_cleaned(source: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    restore(source, dest)
+    kept = (dest / "album-0/0.png").read_bytes()
+    (source / "album-0/0.png").write_bytes(b"broken now")
+    assert restore(source, dest).counts["failed"] == 1
+    assert (dest / "album-0/0.png").read_bytes() == kept
+    verification = verify_dataset(str(dest))
+    assert (verification.checked, verification.faults, verification.failed) == (5, [], 1)
+    assert list(clean_dataset(str(dest), delete=True)) == [f"file://{dest}/album-0/0.png"]
+
+
 def test_an_image_that_kills_its_process_is_one_failed_row(source: Path, tmp_path: Path) -> None:
     write_image(source / "deadly.png", 60, mark=DEADLY)
     summary = restore(source, tmp_path / "dest", batch=16)
