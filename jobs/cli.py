@@ -127,14 +127,14 @@ def _status(dest: str) -> int:
 def verify(dest: str, repair: bool) -> None:
     """Check that every object which the manifest speaks of is at DEST with the right content.
 
-    Exit status: 0 all is right; 3 something is missing or wrong.
+    Exit status: 0 all is right, with --repair in the end; 3 something is missing or wrong.
     """
     sys.exit(guarded(lambda: _verify(dest, repair)))
 
 
 def _verify(dest: str, repair: bool) -> int:
     from jobs.progress import show_progress, stop_on_signals
-    from jobs.tables import print_summary, print_verification
+    from jobs.tables import print_repair, print_verification
     from pipeline.inspection import verify_dataset
     from pipeline.repair import repair_dataset
     from pipeline.summary import ExitStatus
@@ -143,9 +143,9 @@ def _verify(dest: str, repair: bool) -> int:
     print_verification(verification)
     if verification.faults and repair:
         with stop_on_signals() as stop, show_progress() as on_progress:
-            summary = repair_dataset(dest, verification.faults, on_progress=on_progress, stop=stop)
-        print_summary(summary)
-        return summary.exit_status
+            repaired = repair_dataset(dest, verification.faults, on_progress=on_progress, stop=stop)
+        print_repair(repaired)
+        return repaired.exit_status
     return ExitStatus.SOME_FAILED if verification.faults else ExitStatus.DONE
 
 

@@ -36,7 +36,12 @@ _OPTIONS = (
         "--exclude", multiple=True, metavar="GLOB", help="Leave out inputs whose key matches; repeatable."
     ),
     click.option("--only", type=click.Choice(["new", "changed", "failed"]), help="Only inputs of this kind."),
-    click.option("--retry-failed", is_flag=True, default=None, help="Try again what failed earlier."),
+    click.option(
+        "--retry-failed",
+        is_flag=True,
+        default=None,
+        help="Try again what failed earlier, beside what --only names.",
+    ),
     click.option("--limit", type=int, help="Handle at most so many inputs."),
     click.option("--sample", type=float, help="Share of the inputs, from 0 to 1, always the same ones."),
     click.option(

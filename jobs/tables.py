@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from jobs.cluster import SubmittedJob
 from jobs.progress import describe, duration
-from pipeline.inspection import DatasetStatus, Verification
+from pipeline.inspection import DatasetStatus, Fault, Verification
 from pipeline.summary import Progress, RunSummary
+
+if TYPE_CHECKING:
+    from pipeline.repair import Repair
 
 MOST_FAULTS = 50
 """Faults that `verify` names; the rest is counted."""
@@ -65,11 +69,27 @@ def print_status(status: DatasetStatus) -> None:
 
 def print_verification(verification: Verification) -> None:
     """What `verify` found."""
-    for fault in verification.faults[:MOST_FAULTS]:
-        print(f"{fault.problem}: {fault.uri}")
-    if (more := len(verification.faults) - MOST_FAULTS) > 0:
-        print(f"and {more} more")
+    _print_faults(verification.faults)
     print(f"{verification.checked} objects checked, {len(verification.faults)} wrong")
+    if verification.failed:
+        print(f"{verification.failed} sources failed: what they gave before, if anything, is not checked")
+
+
+def print_repair(repair: Repair) -> None:
+    """What `verify --repair` came to."""
+    for summary in repair.summaries:
+        print_summary(summary)
+    for reason in repair.refused:
+        print(f"not restored again: {reason}")
+    _print_faults(repair.left)
+    print(f"{len(repair.left)} objects are still wrong" if repair.left else "no object is wrong any more")
+
+
+def _print_faults(faults: Sequence[Fault]) -> None:
+    for fault in faults[:MOST_FAULTS]:
+        print(f"{fault.problem}: {fault.uri}")
+    if (more := len(faults) - MOST_FAULTS) > 0:
+        print(f"and {more} more")
 
 
 def print_jobs(jobs: Sequence[SubmittedJob]) -> None:

@@ -167,8 +167,8 @@ def pending_batches(
 def _choose(flags: NDArray[np.uint8], wanted: Wanted, tally: Tally) -> NDArray[np.bool_]:
     kind = flags & _KIND
     chosen = np.isin(kind, list(wanted.kinds()))
-    if wanted.only is Only.FAILED:
-        chosen = (flags & _LAST_FAILED != 0) & (kind != HANDLED)
+    if wanted.only is Only.FAILED or (wanted.only and wanted.retry_failed):
+        chosen |= (flags & _LAST_FAILED != 0) & (kind != HANDLED)
     repeated = flags & _REPEATED != 0
     chosen &= (flags & _SAMPLED != 0) & ~repeated
     carried = np.isin(kind, (DONE, FAILED)) & ~chosen & ~repeated

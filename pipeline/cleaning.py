@@ -1,4 +1,6 @@
-"""Removing what is ours and of no use any more: objects that some row mentions, but no newest row does."""
+"""Removing what is ours and of no use any more: objects that some row mentions, but no newest row does, and
+those that a killed run stored without a row.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,7 @@ import pyarrow as pa
 from pipeline.buckets import DIGEST, Buckets, bucket_count, digests, group_ids
 from pipeline.errors import ErrorCode, ItemError
 from pipeline.inspection import newest_mask, numbered_batches, open_dataset
+from pipeline.intents import unrecorded
 from pipeline.lease import Lease
 from pipeline.manifest import manifest_files
 from pipeline.storage import Store
@@ -29,7 +32,8 @@ _OUTPUT = np.dtype([*DIGEST, ("index", "<i8"), ("current", "?")])
 def clean_dataset(dest: str, *, delete: bool) -> Iterator[str]:
     """Addresses of our objects that no newest row mentions, as they are found and, if asked for, deleted.
 
-    An object whose content is not what we stored there is somebody else's, and left alone.
+    An object whose content is not what its row says is somebody else's, and left alone. One without a row is
+    ours if a run that was killed announced it.
 
     Args:
         dest: a destination.
@@ -79,6 +83,7 @@ def _superfluous(store: Store) -> Iterator[str]:
                     if ours and row["output_uri"] not in told:
                         told.add(row["output_uri"])
                         yield row["output_uri"]
+    yield from map(store.uri, sorted(unrecorded(store)))
 
 
 def is_ours(store: Store, row: Mapping[str, Any], *, absent: bool = False) -> bool:

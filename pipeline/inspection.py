@@ -90,18 +90,28 @@ class Fault:
         uri: of the object.
         problem: `missing`, `changed`, `lies elsewhere`, or the code of the error in reading it.
         source_uri: what it was made from.
+        run_id: the run whose row it is.
     """
 
     uri: str
     problem: str
     source_uri: str
+    run_id: str
 
 
 @dataclass
 class Verification:
-    """What was checked, and what was found wrong."""
+    """What was checked, and what was found wrong.
+
+    Attributes:
+        checked: objects that were read.
+        failed: sources whose newest row is a failure. It speaks of no object: one that was restored from the
+            source before it broke stays, as the last good one, until it is cleaned.
+        faults: what is wrong.
+    """
 
     checked: int = 0
+    failed: int = 0
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -193,13 +203,21 @@ def read_status(dest: str) -> DatasetStatus:
     )
 
 
-def verify_dataset(dest: str) -> Verification:
-    """Read every object that a newest row mentions, and compare it with the row. Raises SettingsError."""
+def verify_dataset(dest: str, sources: frozenset[str] | None = None) -> Verification:
+    """Read every object that a newest row mentions, and compare it with the row. Raises SettingsError.
+
+    Args:
+        dest: a destination.
+        sources: addresses; only what was made from these is checked.
+    """
     store = open_dataset(dest)
     found = Verification()
     with ThreadPoolExecutor(READS) as threads:
-        for batch in newest_rows(store, ("source_uri", "output_uri", "output_sha256", "status")):
-            rows = iter([row for row in batch.to_pylist() if row["status"] != Status.FAILED])
+        for batch in newest_rows(store, ("run_id", "source_uri", "output_uri", "output_sha256", "status")):
+            wanted = [row for row in batch.to_pylist() if sources is None or row["source_uri"] in sources]
+            good = [row for row in wanted if row["status"] != Status.FAILED]
+            found.failed += len(wanted) - len(good)
+            rows = iter(good)
             while some := list(islice(rows, 4 * READS)):
                 for fault in threads.map(lambda row: _check(store, row), some):
                     found.checked += 1
@@ -209,12 +227,16 @@ def verify_dataset(dest: str) -> Verification:
 
 
 def _check(store: Store, row: Mapping[str, Any]) -> Fault | None:
-    uri, source = str(row["output_uri"]), str(row["source_uri"])
+    problem = _problem(store, str(row["output_uri"]), row["output_sha256"])
+    return Fault(row["output_uri"], problem, row["source_uri"], row["run_id"]) if problem else None
+
+
+def _problem(store: Store, uri: str, sha256: str) -> str | None:
     prefix = f"{store.uri()}/"
     if not uri.startswith(prefix):
-        return Fault(uri, "lies elsewhere", source)
+        return "lies elsewhere"
     try:
         data = store.read(uri.removeprefix(prefix))
     except ItemError as error:
-        return Fault(uri, "missing" if error.code is ErrorCode.NOT_FOUND else str(error.code), source)
-    return None if hashlib.sha256(data).hexdigest() == row["output_sha256"] else Fault(uri, "changed", source)
+        return "missing" if error.code is ErrorCode.NOT_FOUND else str(error.code)
+    return None if hashlib.sha256(data).hexdigest() == sha256 else "changed"

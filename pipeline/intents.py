@@ -12,6 +12,11 @@ import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import ErrorCode, ItemError
+from pipeline.manifest import manifest_files, read_batches
 from pipeline.storage import Store
 from pipeline.summary import RUNS, run_folder
 
@@ -33,10 +38,21 @@ def announce(store: Store, run_id: str, keys: Sequence[str]) -> str:
 
 def announced(store: Store, run_id: str | None = None) -> Iterator[list[str]]:
     """Keys of objects that a run, or any run, announced; some of them may be stored without a row."""
-    for name in [run_id] if run_id else _run_ids(store):
-        folder = intents_folder(name)
-        for note in store.names(folder):
-            yield json.loads(store.read(f"{folder}/{note}"))
+    return (keys for _, keys in _notes(store, run_id))
+
+
+def unrecorded(store: Store) -> set[str]:
+    """Keys that runs announced, whose objects are there and have no row."""
+    keys = {key for some in announced(store) for key in some}
+    if not keys:  # as after every run that was not killed
+        return keys
+    uris = {store.uri(key): key for key in keys}
+    wanted = pa.array(uris, pa.string())
+    for file in manifest_files(store):
+        for batch in read_batches(store, file.key, ("output_uri",)):
+            found = batch["output_uri"]
+            keys -= {uris[uri] for uri in found.filter(pc.is_in(found, wanted)).to_pylist()}
+    return {key for key in keys if store.exists(key)}
 
 
 def withdraw(store: Store, notes: Sequence[str]) -> None:
@@ -45,10 +61,22 @@ def withdraw(store: Store, notes: Sequence[str]) -> None:
         list(threads.map(store.delete, notes))
 
 
-def withdraw_all(store: Store) -> None:
-    """Remove every run's notes: all inputs have their rows."""
-    for run_id in _run_ids(store):
-        store.delete_folder(intents_folder(run_id))
+def withdraw_settled(store: Store) -> None:
+    """Remove every run's notes whose objects all have rows, or are not there."""
+    waiting = unrecorded(store)
+    withdraw(store, [note for note, keys in _notes(store) if waiting.isdisjoint(keys)])
+
+
+def _notes(store: Store, run_id: str | None = None) -> Iterator[tuple[str, list[str]]]:
+    """The notes of a run, or of any run, by their keys; not one that is withdrawn meanwhile."""
+    for name in [run_id] if run_id else _run_ids(store):
+        folder = intents_folder(name)
+        for note in store.names(folder):
+            try:
+                yield f"{folder}/{note}", json.loads(store.read(f"{folder}/{note}"))
+            except ItemError as error:
+                if error.code is not ErrorCode.NOT_FOUND:
+                    raise
 
 
 def _run_ids(store: Store) -> list[str]:

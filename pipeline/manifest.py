@@ -38,7 +38,7 @@ STAGES = ("fetch", "decode", "restore", "encode", "store")
 
 
 class Status(StrEnum):
-    """How an input ended."""
+    """How an input ended. A failure stores no object, and removes none that an earlier row speaks of."""
 
     RESTORED = "restored"
     UNCHANGED = "unchanged"

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from pipeline.checkpoint import Tally, Wanted, is_large, pending_batches
 from pipeline.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import ErrorCode, LeaseHeldError, PipelineError, RunError, SettingsError
 from pipeline.failures import FailureLog
-from pipeline.intents import withdraw, withdraw_all
+from pipeline.intents import DELETES, withdraw, withdraw_settled
 from pipeline.lease import SUBMISSION_VARIABLE, Lease
 from pipeline.listing import SOURCE_COLUMNS, Listing
 from pipeline.manifest import ManifestWriter, Status, manifest_files, seconds_by_stage, to_parquet
@@ -34,7 +35,7 @@ from pipeline.restoring import PriorIdentity, PriorRestorerFactory, RestorerFact
 from pipeline.settings import RunSettings
 from pipeline.sources import Source, open_source, overlap
 from pipeline.storage import PRIVATE, Store, open_store, public_uri
-from pipeline.summary import Progress, RunSummary, run_folder
+from pipeline.summary import RUNS, Progress, RunSummary, run_folder, versions
 
 if TYPE_CHECKING:
     from pipeline.engine import Machines  # imports Ray, which checking a run's settings need not wait for
@@ -217,10 +218,10 @@ class Run:
                 self._prune(listing, lease, writer)
             self._tell("recording", self._tally.pending)
             manifest.compact(self._dest, self._id)
-            self._dest.delete_folder(f"{run_folder(self._id)}/pending")
+            self._remove_pending()
             summary = self._summary(listing, reason)
-            if not summary.counts["left"] and reason is None:
-                withdraw_all(self._dest)
+            if reason is None:
+                withdraw_settled(self._dest)
             lease.check()
             summary.store(self._dest)
             return summary
@@ -311,6 +312,14 @@ class Run:
                 attempt, work = attempt + 1, Pass(parts, left, group=1, alone=True)
         self._tally = first
         return None
+
+    def _remove_pending(self) -> None:
+        """Remove what was pending for this run, and for those that were killed: none of them has a record."""
+        names = set(self._dest.names(RUNS))
+        ended = {name.removesuffix(".json") for name in names if name.endswith(".json")}
+        with ThreadPoolExecutor(DELETES) as threads:
+            folders = [f"{run_folder(name)}/pending" for name in names - ended if not name.endswith(".json")]
+            list(threads.map(self._dest.delete_folder, folders))
 
     def _writer(self) -> ManifestWriter:
         return ManifestWriter(
@@ -477,6 +486,7 @@ class Run:
                 "prior": self._prior.name,
                 "prior_sha256": self._prior.sha256,
                 "settings": _public(self._settings),
+                "versions": versions(),
                 "stage_seconds": {name: round(value, 3) for name, value in self._stage_seconds.items()},
                 "seconds_to_first_row": self._first_row and round(self._first_row, 3),
                 "submission": os.environ.get(SUBMISSION_VARIABLE),

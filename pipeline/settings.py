@@ -57,7 +57,9 @@ class RunSettings(BaseModel):
     )
     exclude: tuple[str, ...] = Field((), description="globs of keys that are left out")
     only: Only | None = Field(None, description="only new, changed or failed inputs")
-    retry_failed: bool = Field(False, description="try again what an earlier run recorded as failed")
+    retry_failed: bool = Field(
+        False, description="try again what an earlier run recorded as failed, whatever `only` says"
+    )
     limit: Count | None = Field(None, description="handle at most this many inputs")
     sample: Share | None = Field(None, description="share of the inputs to handle, always the same ones")
 

@@ -1,8 +1,9 @@
 """One address that objects lie under, on local disk or on any fsspec file system.
 
 A write is whole or absent: on local disk through a temporary name and a rename, on object stores through one
-put. Errors come out as this package's own: what belongs to one object is an `ItemError`, what belongs to the
-whole address (no space left, a bucket that denies writing) is a `RunError`.
+put; only where a disk has no hard links, a new object may be empty at first (`_name_new`). Errors come out as
+this package's own: what belongs to one object is an `ItemError`, what belongs to the whole address (no space
+left, a bucket that denies writing) is a `RunError`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,16 @@ _ONE_TRY = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
 """For S3's client, which would repeat each of our repetitions itself, for minutes in all."""
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What file systems without hard links answer."""
+_FULL: Mapping[int | str, int] = {
+    507: errno.ENOSPC,
+    "XMinioStorageFull": errno.ENOSPC,
+    "InsufficientStorage": errno.ENOSPC,
+    "QuotaExceeded": errno.EDQUOT,  # Ceph's, with status 403
+    "XMinioAdminBucketQuotaExceeded": errno.EDQUOT,
+}
+"""Status, or S3's code, of an object store's answer that it takes no more."""
 _FINAL = (
     FileNotFoundError,
     PermissionError,
@@ -263,7 +274,7 @@ class Store:
                 f"{self.uri()} denies writing: give this run the right to, or choose another DEST"
             ) from error
         except OSError as error:
-            if error.errno in _NO_SPACE:
+            if _takes_no_more(error):
                 raise RunError(
                     f"{self.uri()} takes no more ({os.strerror(error.errno or 0)}): make room and run again"
                 ) from error
@@ -282,7 +293,7 @@ class Store:
     def _create(self, key: str, data: bytes) -> bool:
         try:
             if self.is_local:
-                self._place(key, data, os.link)
+                self._place(key, data, _name_new)
             else:
                 self.fs.pipe_file(self.path(key), data, mode="create")
         except FileExistsError:
@@ -312,6 +323,26 @@ class Store:
                 os.unlink(name)
 
 
+def _name_new(file: str, path: str) -> None:
+    """Give a whole file its name, unless that is taken. Raises FileExistsError.
+
+    Where there are no hard links (on exFAT, some SMB and FUSE mounts), an empty file takes the name, and the
+    whole one its place. A process that is killed between the two leaves the empty one: never a part. Whoever
+    reads between the two finds it empty, too.
+    """
+    try:
+        os.link(file, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        try:
+            os.replace(file, path)
+        except OSError:
+            os.unlink(path)
+            raise
+
+
 def _in_folder(folder: str, action: Callable[[], Result]) -> Result:
     """`action()`, once more with its folder made where that was missing."""
     try:
@@ -338,9 +369,25 @@ def translated(error: Exception) -> Exception:
     """An answer that no repetition changes, as Python's own error, which only S3's client makes of it."""
     names = ("status", "status_code", "code")  # of aiohttp, of Azure's client and of Google's
     status = next((value for name in names if isinstance(value := getattr(error, name, None), int)), 0)
+    for answer in (status, *_s3_answer(error)):
+        if answer in _FULL:
+            return OSError(_FULL[answer], str(error))
     if isinstance(error, OSError) and str(error).startswith("Forbidden:"):  # Google's, without its status
         status = 403
     return _FINAL_STATUS[status](str(error)) if status in _FINAL_STATUS else error
+
+
+def _s3_answer(error: Exception) -> tuple[int, str]:
+    """Status and code of what S3 answered, which lies in the cause of the error that `s3fs` makes of it."""
+    for told in (error, error.__cause__):
+        if isinstance(answer := getattr(told, "response", None), Mapping):
+            status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            return status, answer.get("Error", {}).get("Code", "")
+    return 0, ""
+
+
+def _takes_no_more(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in _NO_SPACE
 
 
 def retried(action: Callable[[], Result]) -> Result:
@@ -351,10 +398,11 @@ def retried(action: Callable[[], Result]) -> Result:
         except _FINAL:
             raise
         except Exception as error:
-            if isinstance(known := translated(error), _FINAL):
-                raise known from error
-            if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            if _takes_no_more(error):
                 raise
+            known = translated(error)
+            if isinstance(known, _FINAL) or _takes_no_more(known):
+                raise known from error
             if attempt == ATTEMPTS - 1:
                 error.add_note(f"given up after {ATTEMPTS} attempts")
                 raise

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pipeline.errors import ErrorCode, ItemError
@@ -15,6 +18,18 @@ from pipeline.storage import PRIVATE, Store
 RUNS = f"{PRIVATE}/runs"
 DONE, STOPPED = "done", "stopped"
 """Stages of a run that has ended."""
+
+
+_DISTRIBUTIONS = (
+    "invert2restore",
+    "diffusers",
+    "imagecodecs",
+    "numpy",
+    "pillow",
+    "pillow-heif",
+    "ray",
+    "torch",
+)
 
 
 class ExitStatus(IntEnum):
@@ -121,6 +136,18 @@ class RunSummary:
     def store(self, store: Store) -> None:
         """Write the run record."""
         store.write(record_key(self.run_id), json.dumps(asdict(self), indent=1, sort_keys=True).encode())
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the bytes of outputs, and of Ray, on the machine that a run is started on.
+
+    What is not installed is left out, as this package is where its code came with a job; nothing is imported.
+    """
+    found = {"python": platform.python_version()}
+    for name in _DISTRIBUTIONS:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def run_folder(run_id: str) -> str:

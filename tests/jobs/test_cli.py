@@ -4,9 +4,11 @@ nothing.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,9 @@ from PIL import Image
 
 from jobs.cli import main
 from jobs.commands import settings_of
-from pipeline.summary import ExitStatus
+from pipeline.manifest import folder_of, to_parquet, to_table
+from pipeline.storage import open_store
+from pipeline.summary import ExitStatus, record_key
 
 
 @pytest.fixture
@@ -89,3 +93,23 @@ def test_a_destination_without_anything_is_an_error(tmp_path: Path, command: str
     result = run(command, tmp_path)
     assert result.exit_code == ExitStatus.BAD_SETTINGS
     assert "holds no restored images" in result.stderr
+
+
+def test_a_repair_that_leaves_something_wrong_says_so(tmp_path: Path) -> None:
+    dest = open_store(str(tmp_path / "dest"))
+    row = {
+        "run_id": "r",
+        "source_uri": f"file://{tmp_path}/gone/a.png",
+        "output_uri": dest.uri("a.png"),
+        "output_sha256": "0",
+        "status": "restored",
+    }
+    row |= {"epoch": 1, "attempts": 1, "finished_at": datetime.now(UTC)}
+    dest.write(f"{folder_of('r')}/part-000000.parquet", to_parquet(to_table([row])))
+    record = {"run_id": "r", "details": {"source": f"file://{tmp_path}/gone", "settings": {}}}
+    dest.write(record_key("r"), json.dumps(record).encode())
+    result = run("verify", tmp_path / "dest", "--repair")
+    assert result.exit_code == ExitStatus.SOME_FAILED
+    assert "gone does not exist" in result.stdout
+    assert result.stdout.count(f"missing: file://{tmp_path}/dest/a.png") == 2
+    assert "1 objects are still wrong" in result.stdout

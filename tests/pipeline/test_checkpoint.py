@@ -113,13 +113,40 @@ def is_wanted(key: str, version: str, rows: list[dict[str, Any]], wanted: Wanted
     newest = max(mine, key=lambda row: (row["epoch"], row["attempts"], row["second"]))
     if newest["epoch"] == wanted.epoch:
         return False
-    if wanted.only is Only.FAILED:
-        return bool(newest["failed"])
+    if wanted.only and newest["failed"] and (wanted.only is Only.FAILED or wanted.retry_failed):
+        return True
     if newest["version"] != version:
         return wanted.only in (None, Only.CHANGED)
     if wanted.only is not None:
         return False
     return newest["settings"] != wanted.settings_sha256 or (newest["failed"] and wanted.retry_failed)
+
+
+@pytest.mark.parametrize(("only", "keys"), [(Only.NEW, "fn"), (Only.CHANGED, "cf"), (Only.FAILED, "f")])
+def test_what_failed_is_tried_again_beside_what_a_run_is_restricted_to(
+    tmp_path: Path, only: Only, keys: str
+) -> None:
+    source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))
+    common = {
+        "settings_sha256": "A",
+        "epoch": 1,
+        "attempts": 1,
+        "finished_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    known = [("f", "1", "failed"), ("c", "0", "restored"), ("d", "1", "restored")]
+    record(
+        dest,
+        "first",
+        [
+            common | {"source_uri": source.uri(key), "source_version": version, "status": status}
+            for key, version, status in known
+        ],
+    )
+    listing = listed(dest, source, [(key, "1") for key in "cdfn"])
+    tally = Tally()
+    found = pending(dest, listing, Wanted("A", only=only, retry_failed=True), tally)
+    assert "".join(row["source_key"] for row in found) == keys
+    assert (tally.carried, tally.carried_failed) == (1, 0)
 
 
 def test_an_object_listed_twice_is_one_input(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tarfile
 import threading
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,8 @@ def test_a_folder_with_broken_files_is_restored_in_full(source: Path, tmp_path: 
     record = json.loads((dest / f"_i2r/runs/{summary.run_id}.json").read_text())
     assert record["counts"] == summary.counts
     assert record["details"]["settings"]["prior"] == "photo-64"
+    assert record["details"]["versions"]["torch"] == metadata.version("torch")
+    assert {"python", "ray", "pillow", "imagecodecs", "diffusers"} < set(record["details"]["versions"])
     assert 0 < record["details"]["seconds_to_first_row"] <= summary.seconds
     assert told[-1].stage == "recording"
     assert told[-1].done == told[-1].total == told[-2].total == 12
@@ -211,6 +215,41 @@ def test_what_a_killed_run_stored_is_ours_even_under_other_settings(source: Path
     assert list(announced(dest)) == []
 
 
+def test_a_narrower_run_leaves_the_notes_on_what_it_does_not_see(source: Path, tmp_path: Path) -> None:
+    dest = open_store(str(tmp_path / "dest"))
+    announce(dest, "20260101T000000-dead", ["album-1/1.png"])
+    announce(dest, "20260101T000000-dead", ["album-0/0.png", "album-1/absent.png"])
+    dest.write("album-1/1.png", b"made with other settings")
+    assert restore(source, tmp_path / "dest", include=["album-0/**"]).counts["left"] == 0
+    assert list(announced(dest)) == [["album-1/1.png"]]
+    stored = f"file://{tmp_path}/dest/album-1/1.png"
+    assert list(clean_dataset(str(tmp_path / "dest"), delete=False)) == [stored]
+    assert restore(source, tmp_path / "dest").counts["restored"] == 3
+    assert list(announced(dest)) == []
+    assert list(clean_dataset(str(tmp_path / "dest"), delete=True)) == []
+
+
+def test_what_was_pending_for_a_killed_run_is_removed_by_the_next(source: Path, tmp_path: Path) -> None:
+    dest = open_store(str(tmp_path / "dest"))
+    dest.write("_i2r/runs/20260101T000000-dead/pending/1-000000.parquet", b"")
+    dest.write("_i2r/runs/20260101T000000-dead/listing/000000.parquet", b"")
+    restore(source, tmp_path / "dest", limit=1)
+    assert dest.names("_i2r/runs/20260101T000000-dead") == ["listing"]
+    assert list((tmp_path / "dest").rglob("pending")) == []
+
+
+def test_what_a_source_gave_before_it_broke_stays_until_it_is_cleaned(source: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    restore(source, dest)
+    kept = (dest / "album-0/0.png").read_bytes()
+    (source / "album-0/0.png").write_bytes(b"broken now")
+    assert restore(source, dest).counts["failed"] == 1
+    assert (dest / "album-0/0.png").read_bytes() == kept
+    verification = verify_dataset(str(dest))
+    assert (verification.checked, verification.faults, verification.failed) == (5, [], 1)
+    assert list(clean_dataset(str(dest), delete=True)) == [f"file://{dest}/album-0/0.png"]
+
+
 def test_an_image_that_kills_its_process_is_one_failed_row(source: Path, tmp_path: Path) -> None:
     write_image(source / "deadly.png", 60, mark=DEADLY)
     summary = restore(source, tmp_path / "dest", batch=16)
@@ -299,10 +338,42 @@ def test_what_is_missing_or_wrong_is_repaired(source: Path, tmp_path: Path) -> N
     (dest / done[1]).write_bytes(b"scribbled over")
     faults = verify_dataset(str(dest)).faults
     assert {fault.problem for fault in faults} == {"missing", "changed"}
-    summary = repair_dataset(str(dest), faults, restorer_factory=StandIn())
-    assert (summary.counts["restored"], summary.exit_status) == (2, 0)
+    repair = repair_dataset(str(dest), faults, restorer_factory=StandIn())
+    assert [summary.counts["restored"] for summary in repair.summaries] == [2]
+    assert (repair.left, repair.exit_status) == ([], 0)
     assert verify_dataset(str(dest)).faults == []
     assert len(rows(dest)) == 5
+
+
+def test_each_object_is_repaired_from_the_source_that_it_was_made_from(tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    for number, name in enumerate("abc"):
+        write_image(tmp_path / name / f"{name}.png", seed=number)
+        restore(tmp_path / name, dest)
+        if name != "c":
+            (dest / f"{name}.png").write_bytes(b"scribbled over")
+    faults = verify_dataset(str(dest)).faults
+    assert len(faults) == 2
+    repair = repair_dataset(str(dest), faults, restorer_factory=StandIn())
+    assert [summary.counts["restored"] for summary in repair.summaries] == [1, 1]
+    assert (repair.left, repair.exit_status) == ([], 0)
+
+
+def test_what_cannot_be_repaired_is_named(source: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    write_image(tmp_path / "gone/0.png", seed=0)
+    restore(tmp_path / "gone", dest)
+    restore(source, dest)
+    shutil.rmtree(tmp_path / "gone")
+    (source / "album-0/0.png").unlink()
+    for key in ("0.png", "album-0/0.png", "album-0/2.png"):
+        (dest / key).write_bytes(b"scribbled over")
+    repair = repair_dataset(str(dest), verify_dataset(str(dest)).faults, restorer_factory=StandIn())
+    assert {fault.uri for fault in repair.left} == {
+        f"file://{dest}/{key}" for key in ("0.png", "album-0/0.png")
+    }
+    assert repair.refused == [f"SOURCE file://{tmp_path}/gone does not exist: check the address"]
+    assert repair.exit_status == 3
 
 
 def test_only_our_superfluous_objects_are_cleaned(source: Path, tmp_path: Path) -> None:

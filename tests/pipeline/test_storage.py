@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +10,13 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from aiohttp import ClientResponseError, RequestInfo
+from azure.core.exceptions import HttpResponseError
+from gcsfs.retry import HttpError
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
+from pipeline import storage
 from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError
 from pipeline.storage import Store, open_store, public_uri, without_secrets
 
@@ -89,9 +96,82 @@ def test_a_local_write_leaves_no_temporary_name(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.bin"]
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_without_hard_links_an_object_is_created_only_once_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    def replace(*_: object) -> None:
+        raise OSError(errno.ENAMETOOLONG, "no")
+
+    monkeypatch.setattr(os, "link", link)
+    store = open_store(str(tmp_path))
+    assert store.create("x/a.bin", b"first")
+    assert not store.create("x/a.bin", b"second")
+    assert store.read("x/a.bin") == b"first"
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(storage, "FIRST_PAUSE", 0.0)
+    with pytest.raises(ItemError, match=r"b\.bin: .*no"):
+        store.create("x/b.bin", b"third")
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.bin"]
+
+
 def test_a_full_disk_stops_the_run() -> None:
     with pytest.raises(RunError, match="make room"):
         open_store("/dev")._store("full", lambda: Path("/dev/full").write_bytes(b"x" * 10))
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(507, "XMinioStorageFull"), (507, None), (403, "QuotaExceeded")]
+)
+def test_a_full_bucket_stops_the_run_at_once(status: int, code: str | None) -> None:
+    asked = []
+
+    class Full(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # which asks for the body: S3's client waits for that
+
+        def do_PUT(self) -> None:
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = f"<Error><Code>{code}</Code><Message>full</Message></Error>".encode() if code else b""
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Full) as server:
+        Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        store = open_store("s3://bucket/dest", endpoint_url=address, key="testing", secret="testing")
+        try:
+            for put in (store.write, store.create):
+                with pytest.raises(RunError, match=r"bucket/dest takes no more .* make room"):
+                    put("a.bin", b"x")
+        finally:
+            server.shutdown()
+    assert len(asked) == 2
+
+
+def answers_of_full_stores() -> list[Exception]:
+    azure = HttpResponseError("full")
+    azure.status_code = 507
+    request = RequestInfo(URL("http://host/a"), "PUT", CIMultiDictProxy(CIMultiDict()))
+    return [HttpError({"code": 507}), azure, ClientResponseError(request, (), status=507)]
+
+
+@pytest.mark.parametrize("answer", answers_of_full_stores(), ids=lambda answer: type(answer).__name__)
+def test_a_full_store_of_any_client_stops_the_run(answer: Exception) -> None:
+    def put() -> None:
+        raise answer
+
+    with pytest.raises(RunError, match="make room"):
+        open_store("/dev")._store("full", put)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
