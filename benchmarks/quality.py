@@ -83,10 +83,12 @@ class Ours:
     """Our method, told the forms of a row or nothing."""
 
     prior: Prior
-    told: bool
+    settings: RestoreSettings
+    told: bool = False
 
     def __call__(self, case: Case) -> Attempt:
-        settings = RestoreSettings(forms=parse_forms(case.how.forms)) if self.told else RestoreSettings()
+        told = {"forms": parse_forms(case.how.forms)} if self.told else {}
+        settings = self.settings.model_copy(update=told)
         [found] = Restorer(self.prior, settings).restore([case.degraded], [SEED])
         seen = {"outcome": str(found.outcome), "typicality": found.typicality_before}
         return Attempt([found.image], found.nfe, seen | {"parameters": found.parameters})
@@ -94,16 +96,20 @@ class Ours:
 
 def columns(prior: Prior) -> dict[str, Column]:
     """In the order of the table. Filters depend on no prior, and the optimisers on its weights alone."""
-    settings = RestoreSettings().model_dump(mode="json")
+    default, patches = RestoreSettings(), RestoreSettings(strategy="patches")
     plain = digest(seed=SEED)
     on_prior = digest(seed=SEED, weights=weights_digest(prior))
-    ours = digest(seed=SEED, prior=prior.sha256, settings=settings)
+    ours, by_patches = (
+        digest(seed=SEED, prior=prior.sha256, settings=settings.model_dump(mode="json"))
+        for settings in (default, patches)
+    )
     return {
         "input": Column(no_method, plain),
         **{name: Column(method, plain) for name, method in FILTERS.items()},
         "Richardson-Lucy": Column(richardson_lucy, plain, of_blurs=True),
-        report.BLIND: Column(Ours(prior, told=False), ours),
-        report.TOLD: Column(Ours(prior, told=True), ours, of_forms=True),
+        report.BLIND: Column(Ours(prior, default), ours),
+        report.TOLD: Column(Ours(prior, default, told=True), ours, of_forms=True),
+        "patches": Column(Ours(prior, patches), by_patches, slow=True),
         "DreamClean": Column(OnPrior(prior, solve_dreamclean), on_prior, slow=True),
         "Deep Image Prior": Column(untrained_network, plain, slow=True),
         "DIIP": Column(OnPrior(prior, solve_diip), on_prior, slow=True),
