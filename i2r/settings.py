@@ -52,6 +52,9 @@ class RestoreSettings(BaseModel):
         description="what is known of the degradation: forms in the order in which they happened, "
         "auto where nothing is but what a JPEG file tells of itself, or blind",
     )
+    factor: int | None = Field(
+        None, ge=2, le=16, description="how many times smaller the image was, where downsampling is told"
+    )
 
     @property
     def told(self) -> bool:
@@ -64,4 +67,10 @@ class RestoreSettings(BaseModel):
             raise ValueError(
                 f"overlap {self.overlap} is more than half of the tile {self.tile}: make it smaller"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _factor_is_of_downsampling(self) -> RestoreSettings:
+        if self.factor is not None and "downsampling" not in self.forms:
+            raise ValueError(f"factor {self.factor} belongs to downsampling: tell it among the forms")
         return self

@@ -17,7 +17,7 @@ from torch import Tensor
 from i2r.calibration_file import LOCAL_STATISTICS, Calibration
 from i2r.errors import FormError
 from i2r.form_names import BLIND
-from i2r.forms import Downsampling, Jpeg, Mask
+from i2r.forms import Downsampling, Form, Jpeg, Mask
 from i2r.inversion import Convergence, invert
 from i2r.metrics import psnr
 from i2r.patches import rectify_patches
@@ -157,8 +157,10 @@ def by_forms(subject: Subject, settings: RestoreSettings) -> Process[Correction]
         FormError: the image does not show a form.
     """
     y, grid = subject.y, subject.grid
-    told = [form for form in subject.known if form.name in settings.forms]
-    found = yield from reconstruct(y, settings.forms, grid, subject.calibration, told)
+    known: list[Form] = [form for form in subject.known if form.name in settings.forms]
+    if settings.factor is not None:
+        known.append(Downsampling(settings.factor))
+    found = yield from reconstruct(y, settings.forms, grid, subject.calibration, known)
     x = _share(y, found.x, settings.strength)
     mask = (x != y).any(dim=0)
     if settings.forms != (Mask.name,):  # all of it moved, though clipping gave a pixel back as it was

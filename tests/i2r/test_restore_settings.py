@@ -41,6 +41,12 @@ def test_values_out_of_range_are_refused(changes: dict[str, float]) -> None:
         RestoreSettings.model_validate(changes)
 
 
+def test_a_factor_belongs_to_downsampling() -> None:
+    assert RestoreSettings(forms=("downsampling", "noise"), factor=4).factor == 4
+    with pytest.raises(ValidationError, match="tell it among the forms"):
+        RestoreSettings(forms=("noise",), factor=4)
+
+
 def test_settings_are_frozen_and_travel_as_json() -> None:
     settings = RestoreSettings(tile=64, overlap=8)
     with pytest.raises(ValidationError, match="frozen"):

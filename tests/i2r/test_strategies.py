@@ -82,6 +82,15 @@ def test_an_inversion_that_does_not_converge_is_no_picture(
     np.testing.assert_array_equal(restoration.image, noisy)
 
 
+def test_a_factor_that_is_told_is_taken(prior: Prior, clean: FloatImage) -> None:
+    """Noise hides which one it was."""
+    small = gaussian_noise(low_resolution(clean, factor=4), np.random.default_rng(0), sigma=2 / 255)
+    told = _restore(prior, small, forms="downsampling,noise", factor=4)
+    assert told.outcome is Outcome.RESTORED
+    assert told.parameters["downsampling"] == {"factor": 4}
+    assert psnr(told.image, clean) > psnr(small, clean) + 0.3
+
+
 @pytest.mark.parametrize(
     ("degrade", "settings"),
     [
