@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 PIXELS_TOGETHER = 16 << 20
-"""Most pixels of the images restored at once, which fill any batch of tiles: 3 GB, or 11 of blurred ones
-(benchmarks/canvas.md)."""
+"""Most pixels of the images restored at once, which fill any batch of tiles: 3 to 4 GB, 5 of JPEG files, 11
+of blurred images and 16 of those that motion blurred (benchmarks/canvas.md)."""
 
 
 @dataclass(frozen=True)

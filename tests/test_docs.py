@@ -14,9 +14,11 @@ import fsspec
 import pytest
 from PIL import Image
 
+from i2r.form_names import OPERATORS, RECORDS
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = ["folder.md", "bucket.md", "nightly.md", "watching.md", "priors.md"]
+PAGES = ["folder.md", "bucket.md", "nightly.md", "watching.md", "priors.md", "forms.md"]
 """With commands that run here."""
 ABSENT = {"checkpoint", "cloud", "cluster", "docker", "index", "kubectl", "ports"}
 _BLOCK = re.compile(r"^```sh(?: needs=(\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -97,3 +99,8 @@ def test_what_a_page_mentions_is_there(page: str) -> None:
 def test_every_page_is_in_the_table_of_contents() -> None:
     contents = (DOCS / "README.md").read_text()
     assert all(f"({page.name})" in contents for page in DOCS.glob("*.md") if page.name != "README.md")
+
+
+def test_every_form_is_in_its_table_in_the_order_in_which_they_are_given() -> None:
+    told, _ = (DOCS / "forms.md").read_text().split("What was found", 1)
+    assert tuple(re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE)) == OPERATORS + RECORDS

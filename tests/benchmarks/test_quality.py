@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import baselines
 import diip
@@ -149,6 +150,45 @@ def test_an_optimiser_is_compared_on_the_photographs_that_it_was_measured_on(tmp
     few = report.summary(cells, [report.BLIND, "BIRD", "DIIP"], [row], quality.FEW)
     assert few["rows"][row]["columns"][report.BLIND]["psnr"] == 25
     assert report.against_optimisers({"few": few}) == [("BIRD", row, 1, 2.0)]
+
+
+def _record(columns: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
+    """As summaries make it, of two photographs: by row and column what was averaged."""
+    few = {"photographs": ["astronaut", "fig"], "rows": {row: {"columns": of} for row, of in columns.items()}}
+    return {"all": {"rows": {}}, "few": few}
+
+
+def test_every_row_is_wanted_above_the_others_at_a_tenth_of_the_evaluations() -> None:
+    ours = {"n": 2, "psnr": 30.0, "nfe": 15.0}
+    bird = {"n": 1, "psnr": 28.0, "psnr_of_ours": 29.0, "nfe": 600.0}
+    noise = {report.BLIND: ours, "BIRD": bird, "DIIP": {"n": 2, "psnr": 27.0, "psnr_of_ours": 30.0}}
+    # A record from before the untrained network was compared holds no PSNR of ours beside it.
+    blur = {report.BLIND: ours | {"nfe": 90.0}, "BIRD": bird | {"psnr": 29.0}}
+    blur["Deep Image Prior"] = {"n": 2, "psnr": 26.0}
+    blur["DIIP"] = noise["DIIP"] | {"psnr": 29.5}
+    found = {
+        each.what: each for each in report.floors(_record({"clean": noise, "noise": noise, "blur": blur}))
+    }
+    diip = found["blind over DIIP, dB, lowest"]
+    assert (diip.where, diip.measured, diip.rests_on) == ("blur (n=2)", 0.5, "2 of 2 rows, 4 of 4 cells")
+    assert diip.verdict == "met"
+    untrained = found["blind over Deep Image Prior, dB, lowest (not asked)"]
+    assert (untrained.measured, untrained.rests_on) == (4.0, "1 of 2 rows, 2 of 4 cells")
+    assert untrained.verdict == "met where measured"
+    equal = found["blind over BIRD, dB, lowest"]
+    assert (equal.where, equal.measured, equal.verdict) == ("blur (n=1)", 0.0, "**missed**")
+    share = found["blind's share of BIRD's NFE, highest"]
+    assert (share.where, share.measured, share.verdict) == ("blur (n=1)", 0.15, "**missed**")
+    [share] = [each for each in report.floors(_record({"noise": noise})) if "NFE" in each.what]
+    assert (share.measured, share.verdict) == (0.025, "met where measured")
+
+
+def test_the_page_can_be_made_of_the_record_that_is_checked_in() -> None:
+    record = json.loads((Path(report.__file__).parent / "quality.json").read_text())
+    page = report.pages(record)
+    for name in report.SLOW:
+        assert f"| blind over {name}, dB, lowest" in page
+    assert "| blind's share of BIRD's NFE, highest |" in page
 
 
 def test_an_auroc_counts_ties_half() -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
 from PIL import Image
 
 from i2r import JpegTables, Outcome, Prior, Restoration, Restorer, RestoreSettings, load_prior
+from i2r.calibration_file import Spread
 from i2r.degradation import (
     Degradation,
     FloatImage,
@@ -356,6 +361,70 @@ def test_neighbours_order_and_seeds_change_nothing(small_tiles: Restorer) -> Non
             assert restoration.outcome is alone[index].outcome
             assert restoration.nfe == alone[index].nfe
             np.testing.assert_equal(restoration.typicality_after, alone[index].typicality_after)
+
+
+@pytest.fixture(scope="module")
+def random_restorer(tiny: Prior, prior: Prior) -> Restorer:
+    """Of random weights, which cost little: what it makes of an image is nonsense, and each corrects some."""
+    clean = dict(prior.calibration.clean)
+    clean |= {"grain": Spread(-2.6, 0.05, 0.02), "lag": Spread(0.5, 0.05, 0.02)}
+    clean |= {"period": Spread(0.018, 0.008, 0.006), "tails": Spread(0.1, 0.03, 0.02)}
+    nonsense = Prior(
+        tiny.network,
+        tiny.schedule,
+        tiny.prediction_type,
+        name="random",
+        sha256="",
+        device=tiny.device,
+        calibration=replace(prior.calibration, clean=clean),
+    )
+    return Restorer(nonsense, RestoreSettings(tile=40, overlap=8, tiles_per_batch=3, min_consistency=0))
+
+
+@pytest.fixture(scope="module")
+def mixed() -> list[FloatImage]:
+    """Small images of different sizes, damaged in different ways: their queries end in different rounds."""
+    clean = _crop(CROPS[0])
+    return [
+        _damaged(40, 70),
+        _damaged(33, 33, 1),
+        _damaged(5, 5),
+        jpeg(clean[:48, :64], quality=10),
+        gaussian_blur(clean[:64, :40], sigma=1.5),
+        dead_pixels(clean[:41, :75], np.random.default_rng(0)),
+        np.zeros((40, 40, 3), np.float32),
+        np.full((34, 34, 3), np.nan, np.float32),
+    ]
+
+
+@pytest.fixture(scope="module")
+def each_alone(random_restorer: Restorer, mixed: list[FloatImage]) -> list[Restoration]:
+    alone = [_restore(random_restorer, image) for image in mixed]
+    assert [found.outcome is Outcome.RESTORED for found in alone].count(True) >= 4
+    assert len({found.nfe for found in alone}) >= 4
+    return alone
+
+
+@settings(max_examples=12)
+@given(order=st.lists(st.integers(0, 7), min_size=1, max_size=8), seed=st.integers(0, 9))
+def test_an_image_gets_the_same_bits_in_any_company(
+    random_restorer: Restorer,
+    mixed: list[FloatImage],
+    each_alone: list[Restoration],
+    order: list[int],
+    seed: int,
+) -> None:
+    """Permutations, subsets and repeats, as retries make them."""
+    together = random_restorer.restore([mixed[i] for i in order], [seed + i for i in order])
+    for index, restoration in zip(order, together, strict=True):
+        alone = each_alone[index]
+        assert restoration.image.tobytes() == alone.image.tobytes()
+        np.testing.assert_equal(_told(restoration), _told(alone))
+
+
+def _told(restoration: Restoration) -> dict[str, Any]:
+    """All but the picture."""
+    return {name: value for name, value in vars(restoration).items() if name != "image"}
 
 
 def test_nothing_in_nothing_out(small_tiles: Restorer) -> None:
