@@ -49,6 +49,13 @@ def damaged(format: str, at: float, length: int = 64, **options: object) -> byte
     return bytes(data)
 
 
+def endless_jpeg(scans: int = 20_000) -> bytes:
+    """A progressive JPEG that paints its 2,000 x 2,000 pixels again and again: each scan takes 2 ms."""
+    data = saved("JPEG", Image.new("L", (2000, 2000), 90), progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * scans + data[-2:]
+
+
 def png_chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from broken_images import BROKEN
+from broken_images import BROKEN, endless_jpeg, saved
 from faulty_proxy import Fault, FaultyProxy, faulty_proxy, first
+from PIL import Image
 from small_images import write_image
 from standin import BROKEN as DIVIDES_BY_ZERO
 from standin import DEADLY
@@ -171,6 +172,19 @@ def test_a_full_disk_stops_the_run_and_the_next_one_resumes(tmp_path: Path, smal
     assert summary.counts["carried"] > 0
     assert verify_dataset(str(dest)).faults == []
     assert images(dest) == {path.name for path in source.iterdir()}
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_hang_and_a_memory_bomb_are_one_failed_row_each(tmp_path: Path) -> None:
+    source, dest = tmp_path / "source", tmp_path / "dest"
+    for number in range(6):
+        write_image(source / f"good-{number}.png", seed=number, side=16)
+    (source / "bomb.png").write_bytes(saved("PNG", Image.new("RGB", (6000, 6000))))
+    (source / "endless.jpg").write_bytes(endless_jpeg())
+    counts = restore(source, dest, decode_seconds=2, decode_memory_mib=64).counts
+    assert (counts["restored"], counts["failed"]) == (6, 2)
+    codes = {key: row["error_code"] for key, row in rows(dest).items() if row["error_code"]}
+    assert codes == {"bomb.png": "out_of_memory", "endless.jpg": "timeout"}
 
 
 @pytest.mark.usefixtures("ray_here")
