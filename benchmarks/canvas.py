@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-import i2r.restorer
+import i2r.strategies
 from i2r import Restorer, RestoreSettings, load_prior
 from i2r.degradation import DEGRADATIONS, FloatImage, gaussian_noise, rain
 from i2r.form_names import AUTO
@@ -183,7 +183,7 @@ def peak(prior: str, kind: str, side: int) -> dict[str, Any]:
         image = DEGRADATIONS[kind](image, rng)
     hasty = restorer(prior, min_consistency=0, forms=TOLD.get(kind, AUTO))
     hasty.evaluator = Hasty(hasty.evaluator)
-    with patch.object(i2r.restorer, "_IMPLAUSIBLE", 0.0):  # which what is made up is
+    with patch.object(i2r.strategies, "IMPLAUSIBLE", 0.0):  # which what is made up is
         (found,) = hasty.restore([image], [0])
     return {
         "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
