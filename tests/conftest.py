@@ -12,7 +12,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # second place than in its first.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import settings
 from PIL import Image
-from servers import answers, free_ports
+from servers import answers, free_ports, fresh_bucket
 
 import jobs
 
@@ -79,10 +78,5 @@ def s3_endpoint() -> Iterator[str]:
 @pytest.fixture
 def bucket(s3_endpoint: str) -> Iterator[str]:
     """The address of a fresh bucket."""
-    import fsspec
-
-    fs = fsspec.filesystem("s3")
-    name = f"bucket-{secrets.token_hex(8)}"
-    fs.mkdir(name)
-    yield f"s3://{name}"
-    fs.clear_instance_cache()
+    with fresh_bucket("s3") as address:
+        yield address

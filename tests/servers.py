@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def free_ports(count: int) -> list[int]:
@@ -27,3 +30,15 @@ def answers(port: int, server: subprocess.Popen[bytes], patience: float) -> bool
                 return True
         time.sleep(0.1)
     return False
+
+
+@contextmanager
+def fresh_bucket(protocol: str) -> Iterator[str]:
+    """The address of a new bucket, or container, of a store that fsspec's settings lead to a server."""
+    import fsspec
+
+    fs = fsspec.filesystem(protocol)
+    name = f"bucket-{secrets.token_hex(8)}"
+    fs.mkdir(name)
+    yield f"{protocol}://{name}"
+    fs.clear_instance_cache()

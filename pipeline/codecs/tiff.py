@@ -86,15 +86,13 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
                 unsupported(f"TIFF of an unusual kind of pixel ({error})")
             raise
         mode = opened.mode
-        opened.info.pop(
-            "xmp", None
-        )  # Pillow would turn by what XMP alone says, which it does in no other format
+        # Pillow would turn by what XMP alone says, which it does in no other format.
+        opened.info.pop("xmp", None)
         pixels, alpha, more = raster.bands(opened, limit)
         losses += more
         turn = 1 if metadata.exif is None else ifd.orientation(metadata.exif)
-        if (
-            metadata.exif is not None and turn != 1
-        ):  # Pillow has turned a TIFF, and no other format, by itself
+        # Pillow has turned a TIFF, and no other format, by itself.
+        if metadata.exif is not None and turn != 1:
             metadata = replace(
                 metadata,
                 exif=ifd.upright(metadata.exif, swapped=turn > 4)[0],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from servers import answers, free_ports
+from servers import answers, free_ports, fresh_bucket
 from store_checks import check_denied, check_listing, check_objects
 from test_run import restore, rows
 
@@ -71,11 +70,8 @@ def container(azurite: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a fresh container."""
     # part of a client's own arguments, so that it goes with it into Ray's workers
     monkeypatch.setitem(fsspec.config.conf, "abfs", {"connection_string": azurite})
-    fs = fsspec.filesystem("abfs")
-    name = f"container-{secrets.token_hex(8)}"
-    fs.mkdir(name)
-    yield f"abfs://{name}"
-    fs.clear_instance_cache()
+    with fresh_bucket("abfs") as address:
+        yield address
 
 
 def test_objects_on_azure(container: str) -> None:

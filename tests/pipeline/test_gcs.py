@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from urllib.request import Request, urlopen
 
 import fsspec
 import pytest
-from servers import answers, free_ports
+from servers import answers, free_ports, fresh_bucket
 from store_checks import check_denied, check_listing, check_objects
 from test_run import restore, rows
 
@@ -56,11 +55,8 @@ def gcs_bucket(gcs_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
     # part of a client's own arguments, so that it goes with it into Ray's workers
     options = {"endpoint_url": gcs_endpoint, "token": "anon", "project": "tests"}
     monkeypatch.setitem(fsspec.config.conf, "gs", options)
-    fs = fsspec.filesystem("gs")
-    name = f"bucket-{secrets.token_hex(8)}"
-    fs.mkdir(name)
-    yield f"gs://{name}"
-    fs.clear_instance_cache()
+    with fresh_bucket("gs") as address:
+        yield address
 
 
 def test_objects_on_gcs(gcs_bucket: str) -> None:
