@@ -18,7 +18,8 @@ from i2r.errors import PriorError
 
 CALIBRATION = "calibration.json"
 """Name of the file in a prior's folder."""
-LOCAL_STATISTICS = ("tails", "streaks")
+DAMAGE = ("tails", "streaks")
+LOCAL_STATISTICS = (*DAMAGE, "patchy")
 STATISTICS = ("grain", "antilag", "lag", "period", *LOCAL_STATISTICS)
 """What is tested of an image's noise, as a whole and in its regions; see :mod:`i2r.typicality`."""
 TAIL, TAIL_START = 0.05, 1.6448536269514722
@@ -51,13 +52,17 @@ class Spread:
             return 0.5 * math.erfc(deviation / math.sqrt(2))
         return TAIL * math.exp((TAIL_START - deviation) * self.spread / self.tail)
 
+    def exceeded_by(self, chance: float) -> float:
+        """The value that ``chance`` of clean photographs lie above; at most ``TAIL`` of them."""
+        return self.middle + TAIL_START * self.spread + self.tail * math.log(TAIL / chance)
+
 
 @dataclass(frozen=True)
 class Calibration:
     """What the noise of clean photographs looks like to one prior.
 
     Attributes:
-        level: noise level at which grain, lag and period are measured.
+        level: noise level at which grain, lag, period and patchiness are measured.
         damage_level: noise level at which tails and streaks are measured.
         clean: spread of every statistic over clean photographs.
         entry_scale: for increasing noise levels, the log robust scale of photographs that hold noise of just

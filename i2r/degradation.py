@@ -26,6 +26,16 @@ def gaussian_noise(image: FloatImage, rng: np.random.Generator, *, sigma: float 
     return np.clip(image + np.float32(sigma) * noise, 0, 1)
 
 
+def noisy_shadows(
+    image: FloatImage, rng: np.random.Generator, *, sigma: float = 25 / 255, fraction: float = 0.2
+) -> FloatImage:
+    """White noise of ``sigma`` on the darkest ``fraction`` of the image, with soft edges, clipped."""
+    brightness = gaussian_blur(image.mean(axis=-1, keepdims=True), sigma=4)
+    dark = (brightness <= np.quantile(brightness, fraction)).astype(np.float32)
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    return np.clip(image + np.float32(sigma) * gaussian_blur(dark, sigma=2) * noise, 0, 1)
+
+
 def salt_and_pepper(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.05) -> FloatImage:
     """Black and white pixels, half and half in expectation, over ``fraction`` of the image."""
     hit, white = rng.random(image.shape[:2]) < fraction, rng.random(image.shape[:2]) < 0.5

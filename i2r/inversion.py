@@ -2,7 +2,8 @@
 
 DDIM's step ``x_{i-1} = x_i + (sigma_{i-1} - sigma_i) eps(x_i, sigma_i)`` gives ``x_i`` implicitly, as the
 fixed point of ``g(x) = x_{i-1} + (sigma_i - sigma_{i-1}) eps(x, sigma_i)``. The solvers differ in how they go
-on from ``g(x)``; each stops when it has reached its tolerance.
+on from ``g(x)``; BIRD's, the baseline, searches all steps at once. Each stops when it has reached its
+tolerance.
 """
 
 from __future__ import annotations
@@ -15,27 +16,31 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-from i2r.sampling import Process, Query
+from i2r.sampling import Process, Query, generate
 
 _DAMPING = 0.7
 _MEMORY = 3  # earlier iterates that Anderson's acceleration mixes; more gain nothing within ten iterations
 _SHORTEST = 1 / 8  # step of the line search, in fixed-point steps
 _RIDGE = 1e-8
+_RATE = 0.03  # of Adam, in units of the deepest level
 
 
 class Solver(StrEnum):
-    """How an implicit step is solved; all cost one evaluation an iteration.
+    """How an implicit step is solved; all cost one evaluation an iteration and step.
 
     - ``FIXED_POINT``: ``x <- g(x)`` (Pan et al., arXiv 2309.04907; Garibi et al., arXiv 2403.14602).
     - ``DAMPED``: goes 0.7 of the way to ``g(x)``, which tames a predictor that overshoots.
     - ``ANDERSON``: mixes the last few ``g(x)`` so that their residuals cancel best (Walker and Ni 2011).
     - ``LINE_SEARCH``: a fixed-point step, halved from the best ``x`` so far until the residual falls.
+    - ``BIRD``: Adam on the noise of all steps together, with the gradient through the linear terms of DDIM
+      alone: the network is never differentiated (Chihaoui et al., arXiv 2310.04103).
     """
 
     FIXED_POINT = "fixed_point"
     DAMPED = "damped"
     ANDERSON = "anderson"
     LINE_SEARCH = "line_search"
+    BIRD = "bird"
 
 
 class Convergence(StrEnum):
@@ -65,7 +70,7 @@ class Inversion:
         z: (C, H, W), a sample at the deepest level; where the inversion diverged, the last finite one.
         convergence: how it ended.
         trace: for every evaluation in turn, the RMS by which its step's equation was missed, in units of the
-            [-1, 1] range.
+            [-1, 1] range; of a solver that searches all steps at once, by which they missed the image.
         residual: the largest of the last RMS of every step.
     """
 
@@ -96,6 +101,8 @@ def invert(
         tolerance: RMS at which a step is solved, in units of the [-1, 1] range.
         solver: how a step is solved.
     """
+    if solver is Solver.BIRD:
+        return (yield from _descend(y, sigmas, iterations, tolerance))
     x, lower = y, 0.0
     eps: Tensor | None = None
     trace: list[float] = []
@@ -111,6 +118,27 @@ def invert(
         x, eps, lower = step.x, step.eps, sigma
     reached = Convergence.REACHED if worst <= tolerance else Convergence.NOT_REACHED
     return Inversion(x, reached, tuple(trace), worst)
+
+
+def _descend(y: Tensor, sigmas: Sequence[float], iterations: int, tolerance: float) -> Process[Inversion]:
+    """Fit the noise to the image that it regenerates.
+
+    The linear terms of DDIM add up to the identity: the gradient of ``|G(z) - y|^2 / 2`` is ``G(z) - y``.
+    """
+    z = y.clone()
+    adam = torch.optim.Adam([z], lr=_RATE * sigmas[-1])
+    trace: list[float] = []
+    for iteration in range(iterations):
+        z.grad = (yield from generate(z, sigmas)) - y
+        miss = z.grad.square().mean().sqrt().item()
+        trace += [miss] * len(sigmas)
+        if not math.isfinite(miss):
+            return Inversion(y, Convergence.DIVERGED, tuple(trace), math.inf)
+        if miss <= tolerance or iteration == iterations - 1:  # a step more would be one that nobody looked at
+            break
+        adam.step()
+    reached = Convergence.REACHED if miss <= tolerance else Convergence.NOT_REACHED
+    return Inversion(z.detach(), reached, tuple(trace), miss)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i2r.calibration_file import LOCAL_STATISTICS, Calibration
+from i2r.calibration_file import DAMAGE, Calibration
 from i2r.clipping import unclip
 from i2r.forms import GaussianBlur
+from i2r.graininess import noise_mask
 from i2r.sampling import Process, Query, denoise, generate, levels
 from i2r.spectrum import blur_width
 from i2r.streaks import Streaks, find_streaks, streak_mask
@@ -29,7 +30,7 @@ from i2r.typicality import (
     difference_scale,
     log_period,
     log_scale,
-    measure_regions,
+    measure_damage,
     regions,
 )
 
@@ -49,6 +50,7 @@ _MILDEST_PERIOD = 0.25  # that of quality 85, the mildest that it was fitted on:
 ENTRY = 1.05
 """Noise is entered at this much of it: what noise is left shows more than what detail is lost."""
 _FAINT, _PLAIN = 0.036, 0.055  # 4 and 7 of 255: photographs have fainter noise and texture of their own
+_SOFT_EDGE = 7  # pixels, over which what is noisy in a part of a picture ends
 _SMOOTHER = 1.3  # times as much in wider differences as in the finest: white noise in photographs has less
 
 _SHARPEN_LEVELS = levels(0.03, 0.12, 2)
@@ -110,9 +112,9 @@ def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tu
         return (yield from fill_damage(y, grid, calibration, parts))
     x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
     noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
-    seen = Measurement({}, measure_regions(grid.crop(y), noise))
+    seen = Measurement({}, measure_damage(grid.crop(y), noise))
     p_values = seen.p_values(calibration)
-    likelier = min(LOCAL_STATISTICS, key=lambda name: p_values[name])
+    likelier = min(DAMAGE, key=lambda name: p_values[name])
     for name, fill in (("tails", fill_damage), ("streaks", fill_streaks)):
         found = seen.atypical_regions(calibration, name, _BOLD if name == likelier else _USUAL)
         if found:
@@ -153,6 +155,31 @@ def remove_noise(
     return unclip((yield from regenerate(y, strength * level, steps)), level)
 
 
+def find_noisy_part(
+    y: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
+) -> Process[Tensor]:
+    """The mask (H, W) of what noise covers in some regions of an image, and in what adjoins them."""
+    eps = grid.crop((yield Query(y, calibration.level)))
+    searched = grid.crop(_mask_of(where, grid, y)[None])[0]
+    return grid.pad(noise_mask(eps, searched, calibration.clean["patchy"])[None])[0]
+
+
+def remove_noise_in_part(
+    y: Tensor, noisy: Tensor, grid: TileGrid, calibration: Calibration, steps: int, strength: float = 1.0
+) -> Process[tuple[Tensor, Tensor]]:
+    """Regenerate the ``noisy`` part (H, W) of an image at the level of its noise.
+
+    Returns the canvas and the mask (H, W) of what was replaced.
+    """
+    fine = ENTRY * difference_scale(grid.crop(y), where=grid.crop(noisy[None])[0])
+    level = _unless_faint(fine, calibration)
+    x = unclip((yield from regenerate(y, strength * level, steps)), level)
+    # A soft edge: what is noisy ends nowhere sharply.
+    half = _SOFT_EDGE // 2
+    share = F.avg_pool2d(noisy[None].float(), _SOFT_EDGE, stride=1, padding=half, count_include_pad=False)[0]
+    return torch.lerp(y, x, share), share > 0
+
+
 def entry_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[float]:
     """The level of the noise of ``y``, an image.
 
@@ -166,8 +193,15 @@ def entry_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[
     higher = next((other for other in known if other > level), known[-1])
     if wide > _SMOOTHER * level and (yield from _excess(y, grid, calibration, higher)) > 0:
         level = max(level, min(wide, (yield from noise_level(y, grid, calibration))))
+    return _unless_faint(level, calibration)
+
+
+def _unless_faint(level: float, calibration: Calibration) -> float:
+    """The level to enter noise of ``level`` at: what is faint may be the photograph's own."""
+    least, *_, most = calibration.entry_scale
+    level = min(max(level, least), most)
     share = min(max((level - _FAINT) / (_PLAIN - _FAINT), 0.0), 1.0)
-    return known[0] + share * (level - known[0])
+    return least + share * (level - least)
 
 
 def noise_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[float]:

@@ -263,7 +263,7 @@ class Restorer:
         toning = find_toning(y) if self.calibration.gray is not None and len(y) == 3 else None
         if toning is not None:
             seen = yield from self._screen(toning.luma, grid, self._calibration_of(toning.luma), trace)
-            if seen.noisy and not seen.where:
+            if seen.noisy and not seen.damaged:
                 return toning, seen
             if trace is not None:
                 trace.looks.clear()

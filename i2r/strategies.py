@@ -25,10 +25,12 @@ from i2r.reconstruction import Reconstruction, likeliest_forms, reconstruct
 from i2r.rectification import (
     fill_damage,
     fill_streaks,
+    find_noisy_part,
     noise_level,
     regenerate,
     remove_blocks,
     remove_noise,
+    remove_noise_in_part,
     sharpen,
 )
 from i2r.sampling import Process, Query, generate, levels
@@ -36,10 +38,12 @@ from i2r.screening import screen
 from i2r.settings import RestoreSettings
 from i2r.tiling import TileGrid
 from i2r.trace import Screening
+from i2r.typicality import NOISE
 
 IMPLAUSIBLE = 1e-5
 """Typicality below which an image is not what undoing a form would leave: blurs leave 1e-16 and more."""
 
+_WHOLE = 0.9  # share of an image that noise covers where it is noisy as a whole: less is a part of it
 _PATCH_LEVELS = levels(0.02, 1.0, 8)
 _PATCH_ITERATIONS, _PATCH_TOLERANCE = 12, 2e-3  # gives images back at 62 dB and more, after 21 evaluations
 
@@ -96,7 +100,8 @@ class Strategy(Protocol):
 def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction]:
     """Ours: what is atypical tells its cause, and each cause is corrected in its own way.
 
-    Local damage is filled where it is; then noise, compression or lost detail is undone all over the image.
+    Local damage is filled where it is, and noise that covers only a part removed there; then noise,
+    compression or lost detail is undone all over the image.
     """
     y, grid, calibration, seen = subject.y, subject.grid, subject.calibration, subject.seen
     everywhere = torch.ones(y.shape[1:], dtype=torch.bool, device=y.device)
@@ -112,11 +117,15 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
         x, filled = yield from fill_streaks(x, grid, calibration, seen.where["streaks"])
         mask = mask | filled
     x = _share(y, x, strength)
+    noisy = yield from _noisy_part(x, subject)
+    if noisy is not None:
+        x, removed = yield from remove_noise_in_part(x, noisy, grid, calibration, steps, strength)
+        mask = mask | removed
     # Noise drowns the other statistics. Low resolution by two looks like a grid, and a strong compression
     # like a blur: a table of steps tells them apart.
-    rest, filled = seen.atypical.difference(LOCAL_STATISTICS), x
+    rest, filled = seen.atypical.difference(LOCAL_STATISTICS, NOISE), x
     parameters: Mapping[str, Any] = {}
-    if seen.noisy:
+    if seen.noisy and noisy is None:
         x = yield from remove_noise(x, grid, calibration, steps, strength)
     elif rest:
         compressed = "period" in rest
@@ -170,6 +179,17 @@ def by_forms(subject: Subject, settings: RestoreSettings) -> Process[Correction]
 
 STRATEGIES: Mapping[str, Strategy] = {"causes": by_causes, "patches": by_patches}
 """By the name that ``method.strategy`` gives them."""
+
+
+def _noisy_part(x: Tensor, subject: Subject) -> Process[Tensor | None]:
+    """The mask (H, W) of what noise covers; None where there is none, or it covers the whole image."""
+    seen, grid = subject.seen, subject.grid
+    # Where all is noisy, a network of colour takes too much of the noise of gray patches for texture.
+    if "patchy" not in seen.where or (seen.noisy and len(x) == 1):
+        return None
+    noisy = yield from find_noisy_part(x, grid, subject.calibration, seen.where["patchy"])
+    share = grid.crop(noisy[None]).float().mean().item()
+    return noisy if 0 < share < _WHOLE else None
 
 
 def _undo_compression(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from i2r.calibration_file import Calibration
+from i2r.calibration_file import DAMAGE, Calibration
 from i2r.typicality import NOISE, Region, typicality
 
 
@@ -31,6 +31,11 @@ class Screening:
     def noisy(self) -> bool:
         """Whether there is noise all over it."""
         return not self.atypical.isdisjoint(NOISE)
+
+    @property
+    def damaged(self) -> bool:
+        """Whether there is damage in some region."""
+        return not self.where.keys().isdisjoint(DAMAGE)
 
     @property
     def typicality(self) -> float:

@@ -1,7 +1,7 @@
 """How typical the noise of an image is, against the noise of clean photographs.
 
 The prior reads an image as a sample at a known noise level and predicts its noise. Clean photographs leave
-noise of a known kind; whatever degraded an image shows as noise of another kind. Six statistics find it
+noise of a known kind; whatever degraded an image shows as noise of another kind. Seven statistics find it
 (textbook normality tests do not: they miss correlation, and clean photographs fail them too):
 
 ============ ================================================== ==================================
@@ -13,6 +13,7 @@ antilag      opposition of neighbouring pixels, where least     noise so strong 
 period       steps at one phase of an 8-pixel grid              JPEG blocks
 tails        far outliers among their neighbours                dead pixels, salt and pepper
 streaks      noise along bright lines of one direction          rain, scratches
+patchy       grain of the noisiest patches                      noise in a part of the picture
 ============ ================================================== ==================================
 
 The first four are measured on the image as a whole, the others in each of its regions, since damage is
@@ -32,7 +33,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i2r.calibration_file import LOCAL_STATISTICS, STATISTICS, Calibration
+from i2r.calibration_file import STATISTICS, Calibration
+from i2r.graininess import patchiness
 from i2r.streaks import find_streaks
 
 Name = TypeVar("Name", bound=Hashable)
@@ -55,8 +57,9 @@ _SMOOTHEST = 0.8
 _FAINTEST_POWER = 3e-5  # streaks below this are nothing
 _SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3
 _DAMAGE = 0.99  # quantile over pixels: damage of a hundredth of them shows, a few glints do not
-# Streaks are faint among the lines of a scene, and blur among soft scenes; the others stand out by far.
-_WEIGHTS = dict.fromkeys(STATISTICS, 0.625) | {"streaks": 2.0, "lag": 1.5}  # their mean is one
+# Streaks are faint among the lines of a scene, and blur among soft scenes; the others stand out by far, and
+# noise in a part of a picture farthest.
+_WEIGHTS = dict.fromkeys(STATISTICS, 0.65) | {"streaks": 2.4, "lag": 1.9, "patchy": 0.1}  # their mean is one
 
 
 def robust_scale(eps: Tensor) -> float:
@@ -64,14 +67,16 @@ def robust_scale(eps: Tensor) -> float:
     return eps.abs().median().item() / _MAD_TO_STD
 
 
-def difference_scale(image: Tensor, reach: int = 1) -> float:
+def difference_scale(image: Tensor, reach: int = 1, where: Tensor | None = None) -> float:
     """Standard deviation of the noise in (C, H, W), from the median magnitude of its diagonal differences.
 
     At a reach of one pixel (Donoho and Johnstone 1994) white noise shows and little of the picture; a longer
-    reach tells smoother noise whole, and more of the picture. Zero where the image is no larger than that.
+    reach tells smoother noise whole, and more of the picture. Of the differences that end in ``where``
+    (H, W), if it is given. Zero where there are none: the image is no larger than that, say.
     """
     steps = image[:, reach:] - image[:, :-reach]
     steps = (steps[:, :, reach:] - steps[:, :, :-reach]) / 2
+    steps = steps if where is None else steps[:, where[reach:, reach:]]
     return robust_scale(steps) if steps.numel() else 0.0
 
 
@@ -186,7 +191,7 @@ class Measurement:
 
     Attributes:
         whole: grain, lag, antilag and period.
-        local: tails and streaks of every region, in the order of :func:`regions`.
+        local: tails, streaks and patchiness of every region, in the order of :func:`regions`.
     """
 
     whole: Mapping[str, float]
@@ -200,7 +205,7 @@ class Measurement:
         """
         clean = calibration.clean
         whole = {name: clean[name].p_value(value) for name, value in self.whole.items()}
-        local = {name: simes(self._by_region(calibration, name)) for name in LOCAL_STATISTICS}
+        local = {name: simes(self._by_region(calibration, name)) for name in self.local[0]}
         return {name: min(1.0, p / _WEIGHTS[name]) for name, p in (whole | local).items()}
 
     def atypical_regions(self, calibration: Calibration, name: str, rate: float) -> frozenset[int]:
@@ -217,7 +222,7 @@ class Measurement:
 
 
 def measure(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
-    """Measure the six statistics.
+    """Measure the seven statistics.
 
     Args:
         image: (C, H, W) in [-1, 1].
@@ -233,23 +238,28 @@ def measure(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
             "antilag": antilag,
             "period": log_period(eps),
         },
-        local=measure_regions(image, noise),
+        local=[
+            {**damage, "patchy": patchiness(eps[:, rows, columns])}
+            for damage, (rows, columns) in zip(
+                measure_damage(image, noise), regions(*image.shape[1:]), strict=True
+            )
+        ],
     )
 
 
-def measure_regions(image: Tensor, noise: Tensor) -> list[Mapping[str, float]]:
+def measure_damage(image: Tensor, noise: Tensor) -> list[Mapping[str, float]]:
     """Tails and streaks of every region of an image, in the order of :func:`regions`.
 
     Args:
         image, noise: as in :func:`measure`.
     """
     return [
-        _measure_region(image[:, rows, columns], noise[:, rows, columns])
+        _measure_damage(image[:, rows, columns], noise[:, rows, columns])
         for rows, columns in regions(*image.shape[1:])
     ]
 
 
-def _measure_region(image: Tensor, noise: Tensor) -> dict[str, float]:
+def _measure_damage(image: Tensor, noise: Tensor) -> dict[str, float]:
     outliers = outlier_ratio(noise.square().mean(dim=0).sqrt()).flatten()
     rank = max(1, math.ceil(_DAMAGE * outliers.numel()))
     return {

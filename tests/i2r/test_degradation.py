@@ -18,6 +18,7 @@ from i2r.degradation import (
     jpeg,
     low_resolution,
     motion_blur,
+    noisy_shadows,
     rain,
     salt_and_pepper,
     scratches,
@@ -64,6 +65,13 @@ def test_degrades_a_photograph(name: str, photograph: FloatImage) -> None:
 def test_another_seed_is_other_damage(name: str, photograph: FloatImage) -> None:
     one, other = (DEGRADATIONS[name](photograph, np.random.default_rng(seed)) for seed in (0, 1))
     assert not np.array_equal(one, other)
+
+
+def test_shadows_are_noisy_and_the_light_is_not(photograph: FloatImage) -> None:
+    noisy = noisy_shadows(photograph, np.random.default_rng(0), fraction=0.2)
+    changed = np.abs(noisy - photograph).max(axis=-1) > 0.05
+    assert 0.15 < changed.mean() < 0.5
+    assert photograph[changed].mean() < 0.7 * photograph[~changed].mean()
 
 
 @given(sigma=st.floats(0.005, 0.1))

@@ -11,15 +11,17 @@ import torch.nn.functional as F
 from image_models import GaussianImages
 from torch import Tensor
 
-from i2r.calibration_file import Calibration
+from i2r.calibration_file import Calibration, Spread
 from i2r.forms import Noise
 from i2r.rectification import (
     fill_damage,
     fill_lost,
     fill_streaks,
+    find_noisy_part,
     regenerate,
     remove_blocks,
     remove_noise,
+    remove_noise_in_part,
     sharpen,
 )
 from i2r.sampling import Process, counted, generate, levels
@@ -135,6 +137,22 @@ def test_streaks_are_filled_and_the_rest_is_left_alone(
     assert mask[visible].float().mean() > 0.9
     assert mask.float().mean() < 0.12
     assert _psnr(x, waves) > _psnr(y, waves) + 8
+
+
+def test_noise_in_a_part_is_removed_and_the_rest_is_left_alone(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration
+) -> None:
+    calibration = dataclasses.replace(
+        calibration, clean={**calibration.clean, "patchy": Spread(-1.1, 0.2, 0.07)}
+    )
+    y = waves.clone()
+    y[:, :, :32] += _noise(0.2)[:, :, :32]
+    noisy = smooth_images.answer(find_noisy_part(y, GRID, calibration, LEFT_HALF))
+    x, mask = smooth_images.answer(remove_noise_in_part(y, noisy, GRID, calibration, 5))
+    assert torch.equal(x[:, ~mask], y[:, ~mask])
+    assert mask[:, :32].float().mean() > 0.95
+    assert mask[:, 44:].float().mean() < 0.05
+    assert _psnr(x, waves) > _psnr(y, waves) + 10
 
 
 def test_undamaged_images_are_not_filled(

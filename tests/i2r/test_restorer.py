@@ -27,6 +27,7 @@ from i2r.degradation import (
     jpeg,
     low_resolution,
     motion_blur,
+    noisy_shadows,
     rain,
 )
 from i2r.errors import PriorError
@@ -210,6 +211,15 @@ def test_rain_is_filled(prior: Prior) -> None:
     assert "streaks" in restoration.atypical
     assert 0 < restoration.rectified_fraction < 0.2
     assert psnr(restoration.image, clean) > psnr(rainy, clean) + 2
+
+
+def test_noise_in_a_part_of_a_picture_is_removed_there(prior: Prior) -> None:
+    clean = _photograph("castle")
+    noisy = noisy_shadows(clean, np.random.default_rng(0))
+    restoration = _restore(Restorer(prior), noisy)
+    assert "patchy" in restoration.atypical
+    assert 0.1 < restoration.rectified_fraction < 0.4
+    assert psnr(restoration.image, clean) > psnr(noisy, clean) + 4
 
 
 def test_what_is_protected_comes_back_as_it_was(restorer: Restorer) -> None:
