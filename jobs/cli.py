@@ -19,6 +19,8 @@ from jobs.priors_commands import priors
 from jobs.record_commands import history, report
 from jobs.schedule_commands import schedule
 
+READING = "reading the manifest"
+"""What a command does until it knows how many objects it goes over."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -139,7 +141,8 @@ def _verify(dest: str, repair: bool) -> int:
     from pipeline.repair import repair_dataset
     from pipeline.summary import ExitStatus
 
-    verification = verify_dataset(dest)
+    with show_progress(READING, lines=False) as on_check:
+        verification = verify_dataset(dest, on_progress=on_check)
     print_verification(verification)
     if verification.faults and repair:
         with stop_on_signals() as stop, show_progress() as on_progress:
@@ -158,12 +161,14 @@ def clean(dest: str, yes: bool) -> None:
 
 
 def _clean(dest: str, yes: bool) -> int:
+    from jobs.progress import show_progress
     from pipeline.cleaning import clean_dataset
 
     count = 0
-    for uri in clean_dataset(dest, delete=yes):
-        click.echo(uri)
-        count += 1
+    with show_progress(READING, lines=False) as on_progress:
+        for uri in clean_dataset(dest, delete=yes, on_progress=on_progress):
+            click.echo(uri)
+            count += 1
     click.echo(f"{count} objects {'deleted' if yes else 'would be deleted: --yes does it'}")
     return 0
 

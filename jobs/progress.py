@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -16,17 +16,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, 
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from pipeline.summary import Progress
+from pipeline.summary import OnProgress, Progress, silent
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def show_progress() -> Iterator[Callable[[Progress], None]]:
-    """A function to tell how far a run has come, shown on the standard error."""
+def show_progress(first: str = "listing", *, lines: bool = True) -> Iterator[OnProgress]:
+    """A function to tell how far a command has come, shown on the standard error.
+
+    Args:
+        first: the stage that a bar shows until another one is told.
+        lines: whether there are lines where that is no terminal, or nothing.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield Lines()
+        yield Lines() if lines else silent
         return
     columns = (
         SpinnerColumn(),
@@ -34,8 +39,10 @@ def show_progress() -> Iterator[Callable[[Progress], None]]:
         BarColumn(),
         MofNCompleteColumn(),
     )
-    with BarAndDetail(*columns, console=console, transient=True) as bar:
-        yield Line(bar)
+    # What is printed meanwhile stands above the bar, unless it goes elsewhere: then it goes as it is.
+    above = sys.stdout.isatty()
+    with BarAndDetail(*columns, console=console, transient=True, redirect_stdout=above) as bar:
+        yield Line(bar, first)
 
 
 class BarAndDetail(Bar):
@@ -53,11 +60,12 @@ class Line:
 
     Args:
         bar: a started one.
+        first: stage that it begins with.
     """
 
-    def __init__(self, bar: Bar) -> None:
+    def __init__(self, bar: Bar, first: str) -> None:
         self._bar = bar
-        self._task: TaskID = bar.add_task("listing", total=None, detail="")
+        self._task: TaskID = bar.add_task(first, total=None, detail="")
 
     def __call__(self, progress: Progress) -> None:
         """Show how far the run is."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -14,22 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from pipeline.buckets import DIGEST, Buckets, bucket_count, digests, group_ids
 from pipeline.errors import ErrorCode, ItemError
-from pipeline.inspection import newest_mask, numbered_batches, open_dataset
+from pipeline.inspection import chosen_rows, newest_mask, numbered_batches, open_dataset
 from pipeline.intents import unrecorded
 from pipeline.lease import Lease
 from pipeline.manifest import manifest_files
 from pipeline.storage import Store
+from pipeline.summary import OnProgress, Progress, silent
 
 LEASE_SECONDS = 60.0
 _READS = 16
 _OUTPUT = np.dtype([*DIGEST, ("index", "<i8"), ("current", "?")])
 
 
-def clean_dataset(dest: str, *, delete: bool) -> Iterator[str]:
+def clean_dataset(dest: str, *, delete: bool, on_progress: OnProgress = silent) -> Iterator[str]:
     """Addresses of our objects that no newest row mentions, as they are found and, if asked for, deleted.
 
     An object whose content is not what its row says is somebody else's, and left alone. One without a row is
@@ -38,6 +39,7 @@ def clean_dataset(dest: str, *, delete: bool) -> Iterator[str]:
     Args:
         dest: a destination.
         delete: remove them, under the lease; or only tell.
+        on_progress: told how many of the objects were looked at that may be superfluous.
 
     Raises:
         SettingsError: there is nothing of ours at the destination.
@@ -45,16 +47,16 @@ def clean_dataset(dest: str, *, delete: bool) -> Iterator[str]:
     """
     store = open_dataset(dest)
     if not delete:
-        yield from _superfluous(store)
+        yield from _superfluous(store, on_progress)
         return
     with Lease(store, f"clean-{secrets.token_hex(4)}", LEASE_SECONDS) as lease:
-        for uri in _superfluous(store):
+        for uri in _superfluous(store, on_progress):
             lease.check()
             store.delete(uri.removeprefix(f"{store.uri()}/"))
             yield uri
 
 
-def _superfluous(store: Store) -> Iterator[str]:
+def _superfluous(store: Store, on_progress: OnProgress) -> Iterator[str]:
     files = manifest_files(store)
     with tempfile.TemporaryDirectory(prefix="i2r-") as folder, ThreadPoolExecutor(_READS) as threads:
         current = newest_mask(store, files, Path(folder))
@@ -74,15 +76,24 @@ def _superfluous(store: Store) -> Iterator[str]:
                 used = np.isin(groups, groups[outputs["current"]])
                 chosen[outputs["index"][~used]] = True
         told: set[str] = set()
-        for start, batch in numbered_batches(store, files, ("output_uri", "output_sha256")):
-            rows_left = iter(
-                batch.filter(pa.array(np.asarray(chosen[start : start + batch.num_rows]))).to_pylist()
-            )
+        done, total, begun = 0, int(chosen.sum()), time.monotonic()
+        for batch in chosen_rows(store, files, chosen, ("output_uri", "output_sha256")):
+            rows_left = iter(batch.to_pylist())
             while some := list(islice(rows_left, 4 * _READS)):
                 for row, ours in zip(some, threads.map(lambda row: is_ours(store, row), some), strict=True):
                     if ours and row["output_uri"] not in told:
                         told.add(row["output_uri"])
                         yield row["output_uri"]
+                done += len(some)
+                on_progress(
+                    Progress(
+                        done=done,
+                        total=total,
+                        seconds=time.monotonic() - begun,
+                        stage="cleaning",
+                        counts={"superfluous": len(told)},
+                    )
+                )
     yield from map(store.uri, sorted(unrecorded(store)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +23,13 @@ from pipeline.errors import ErrorCode, ItemError, SettingsError
 from pipeline.lease import describe, epochs, is_dead, read_holder
 from pipeline.manifest import ManifestFile, Status, manifest_files, read_batches, total_rows
 from pipeline.storage import Store, open_store
-from pipeline.summary import read_records
+from pipeline.summary import OnProgress, Progress, read_records, silent
 
 READS = 16
 """Objects that are checked at once."""
 
 _STATUS = ("settings_sha256", "prior", "status", "error_code", "finished_at")
+_CHECKED = ("run_id", "source_uri", "output_uri", "output_sha256", "status")
 _ORDER = ("source_uri", "epoch", "attempts", "finished_at")
 _ENTRY = np.dtype([*DIGEST, ("epoch", "<i8"), ("attempts", "<i4"), ("finished", "<i8"), ("index", "<i8")])
 
@@ -127,9 +129,15 @@ def newest_rows(store: Store, columns: Sequence[str]) -> Iterator[pa.RecordBatch
     """The newest row of every source, in batches with some of the columns; flat in memory."""
     files = manifest_files(store)
     with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
-        wanted = newest_mask(store, files, Path(folder))
-        for start, batch in numbered_batches(store, files, columns):
-            yield batch.filter(pa.array(np.asarray(wanted[start : start + batch.num_rows])))
+        yield from chosen_rows(store, files, newest_mask(store, files, Path(folder)), columns)
+
+
+def chosen_rows(
+    store: Store, files: Sequence[ManifestFile], mask: NDArray[np.bool_], columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Those of all rows of the files that a mask chooses, in batches with some of the columns."""
+    for start, batch in numbered_batches(store, files, columns):
+        yield batch.filter(pa.array(np.asarray(mask[start : start + batch.num_rows])))
 
 
 def newest_mask(store: Store, files: Sequence[ManifestFile], folder: Path) -> NDArray[np.bool_]:
@@ -203,17 +211,23 @@ def read_status(dest: str) -> DatasetStatus:
     )
 
 
-def verify_dataset(dest: str, sources: frozenset[str] | None = None) -> Verification:
+def verify_dataset(
+    dest: str, sources: frozenset[str] | None = None, *, on_progress: OnProgress = silent
+) -> Verification:
     """Read every object that a newest row mentions, and compare it with the row. Raises SettingsError.
 
     Args:
         dest: a destination.
         sources: addresses; only what was made from these is checked.
+        on_progress: told how many of them were checked, and, as `failed`, how many of those are faulty.
     """
     store = open_dataset(dest)
-    found = Verification()
-    with ThreadPoolExecutor(READS) as threads:
-        for batch in newest_rows(store, ("run_id", "source_uri", "output_uri", "output_sha256", "status")):
+    found, files = Verification(), manifest_files(store)
+    with tempfile.TemporaryDirectory(prefix="i2r-") as folder, ThreadPoolExecutor(READS) as threads:
+        mask = newest_mask(store, files, Path(folder))
+        total = int(mask.sum()) if sources is None else len(sources)
+        start = time.monotonic()
+        for batch in chosen_rows(store, files, mask, _CHECKED):
             wanted = [row for row in batch.to_pylist() if sources is None or row["source_uri"] in sources]
             good = [row for row in wanted if row["status"] != Status.FAILED]
             found.failed += len(wanted) - len(good)
@@ -223,6 +237,15 @@ def verify_dataset(dest: str, sources: frozenset[str] | None = None) -> Verifica
                     found.checked += 1
                     if fault:
                         found.faults.append(fault)
+                on_progress(
+                    Progress(
+                        done=found.checked + found.failed,
+                        total=total,
+                        failed=len(found.faults),
+                        seconds=time.monotonic() - start,
+                        stage="verifying",
+                    )
+                )
     return found
 
 

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from pipeline.buckets import DIGEST, Buckets, bucket_count, digests, group_ids
 from pipeline.cleaning import is_ours
 from pipeline.containers import LISTS
 from pipeline.errors import ErrorCode, RunError, SettingsError
-from pipeline.inspection import newest_mask, numbered_batches
+from pipeline.inspection import chosen_rows, newest_mask, numbered_batches
 from pipeline.listing import Listing, is_input
 from pipeline.manifest import SCHEMA, ManifestFile, Status, manifest_files
 from pipeline.settings import RunSettings
@@ -104,8 +103,8 @@ class Pruning:
             if len(rows):
                 listed_groups, row_groups = group_ids(listed, rows)
                 missing[rows["index"][~np.isin(row_groups, listed_groups)]] = True
-        for start, batch in numbered_batches(self.store, files, SCHEMA.names):
-            yield from batch.filter(pa.array(np.asarray(missing[start : start + batch.num_rows]))).to_pylist()
+        for batch in chosen_rows(self.store, files, missing, SCHEMA.names):
+            yield from batch.to_pylist()
 
     def _is_within(self, row: Mapping[str, Any]) -> bool:
         """Whether the run would have listed a row's source."""

@@ -12,9 +12,9 @@ from typing import Any
 from pipeline.errors import SettingsError
 from pipeline.inspection import Fault, open_dataset, verify_dataset
 from pipeline.restoring import RestorerFactory
-from pipeline.run import OnProgress, restore_dataset
+from pipeline.run import restore_dataset
 from pipeline.settings import RunSettings
-from pipeline.summary import ExitStatus, RunSummary, read_records
+from pipeline.summary import ExitStatus, OnProgress, RunSummary, read_records
 
 _EVERYTHING = {"limit": None, "sample": None, "only": None, "retry_failed": False, "prune": False}
 

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ from pipeline.restoring import PriorIdentity, PriorRestorerFactory, RestorerFact
 from pipeline.settings import RunSettings
 from pipeline.sources import Source, open_source, overlap
 from pipeline.storage import PRIVATE, Store, open_store, public_uri
-from pipeline.summary import RUNS, Progress, RunSummary, run_folder, versions
+from pipeline.summary import RUNS, OnProgress, Progress, RunSummary, run_folder, silent, versions
 
 if TYPE_CHECKING:
     from pipeline.engine import Machines  # imports Ray, which checking a run's settings need not wait for
@@ -46,8 +46,6 @@ PRUNABLE_NAMED = 50
 """Objects that a dry run names as prunable; the rest is counted."""
 
 logger = logging.getLogger(__name__)
-
-OnProgress = Callable[[Progress], None]
 
 
 def restore_dataset(
@@ -85,7 +83,7 @@ def restore_dataset(
     settings = settings or RunSettings()
     factory = restorer_factory or PriorRestorerFactory(settings.prior, settings.method)
     run = Run(
-        source, dest, settings, factory, on_progress or _silent, stop or threading.Event(), address, redo
+        source, dest, settings, factory, on_progress or silent, stop or threading.Event(), address, redo
     )
     if dry_run:
         return run.preview()
@@ -124,7 +122,7 @@ def check_dataset(source: str, dest: str, settings: RunSettings) -> CheckedRun:
         SettingsError: the source, the destination, the prior or a setting is wrong.
     """
     factory = PriorRestorerFactory(settings.prior, settings.method)
-    return Run(source, dest, settings, factory, _silent, threading.Event(), None).checked
+    return Run(source, dest, settings, factory, silent, threading.Event(), None).checked
 
 
 class Run:
@@ -538,7 +536,3 @@ def _public(settings: RunSettings) -> dict[str, Any]:
 def extension_of(format: str) -> str:
     """The extension of a file format, with its dot."""
     return next(extension for extension, name in SUPPORTED_EXTENSIONS.items() if name == format)
-
-
-def _silent(_: Progress) -> None:
-    """Tell nobody."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -87,6 +87,13 @@ class Progress:
     def seconds_left(self) -> float | None:
         """Estimate of the time to the end, None while nothing is known."""
         return (self.total - self.done) / self.rate if self.rate else None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def silent(_: Progress) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ nothing.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -14,7 +16,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from rich.console import Console
 
+from jobs import progress
 from jobs.cli import main
 from jobs.commands import settings_of
 from pipeline.manifest import folder_of, to_parquet, to_table
@@ -93,6 +97,38 @@ def test_a_destination_without_anything_is_an_error(tmp_path: Path, command: str
     result = run(command, tmp_path)
     assert result.exit_code == ExitStatus.BAD_SETTINGS
     assert "holds no restored images" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("verify", ("verifying", "1/1", "images/s, 1 failed")),
+        ("clean", ("cleaning", "1/1", "1 superfluous")),
+    ],
+)
+def test_what_goes_over_a_destination_shows_how_far_it_is_on_a_terminal_only(
+    tmp_path: Path, command: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dest = open_store(str(tmp_path))
+    same = {"source_uri": "file:///a.png", "status": "restored", "finished_at": datetime.now(UTC)}
+    same |= {"run_id": "r", "attempts": 1, "output_sha256": hashlib.sha256(b"ours").hexdigest()}
+    generations = [
+        {"output_uri": dest.uri("a.png"), "epoch": 1},
+        {"output_uri": dest.uri("a.jpg"), "epoch": 2},
+    ]
+    rows = to_parquet(to_table([same | generation for generation in generations]))
+    dest.write(f"{folder_of('r')}/part-000000.parquet", rows)
+    dest.write("a.png", b"ours")
+    piped = run(command, tmp_path)
+    assert piped.stderr == ""
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr(progress, "Console", lambda stderr: terminal)
+    assert run(command, tmp_path).stdout == piped.stdout
+    shown = screen.getvalue()
+    assert "reading the manifest" in shown
+    for word in words:
+        assert word in shown
 
 
 def test_a_repair_that_leaves_something_wrong_says_so(tmp_path: Path) -> None:
