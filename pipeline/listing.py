@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import PurePosixPath
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.codec import SUPPORTED_EXTENSIONS
 from pipeline.containers import Found, Kind
-from pipeline.manifest import read_batches, to_parquet
+from pipeline.manifest import read_batches
 from pipeline.masks import with_masks
 from pipeline.settings import RunSettings
 from pipeline.sources import Source, matches
@@ -78,8 +81,19 @@ class Listing:
 
         ``must_stop`` is asked every so many objects; the listing ends short where it says so.
         """
+        batches = self._listed(source, settings, masks, must_stop)
+        for first in batches:
+            self.store_part(chain([first], islice(batches, BATCHES_PER_PART - 1)))
+
+    def _listed(
+        self,
+        source: Source,
+        settings: RunSettings,
+        masks: Source | None,
+        must_stop: Callable[[], object],
+    ) -> Iterator[pa.RecordBatch]:
+        """The inputs of a source, in batches; what is none is counted."""
         rows: list[Found] = []
-        batches: list[pa.RecordBatch] = []
         # What cannot be read must not pass for deleted.
         inputs = source.inputs(strict=settings.prune)
         for number, found in enumerate(with_masks(inputs, masks) if masks else inputs):
@@ -94,23 +108,22 @@ class Listing:
                 continue
             rows.append(found)
             if len(rows) == ROWS_PER_BATCH:
-                batches.append(to_batch(rows))
+                yield to_batch(rows)
                 rows = []
-            if len(batches) == BATCHES_PER_PART:
-                self.store_part(batches)
-                batches = []
         if rows:
-            batches.append(to_batch(rows))
-        if batches:
-            self.store_part(batches)
+            yield to_batch(rows)
 
-    def store_part(self, batches: Sequence[pa.RecordBatch]) -> None:
-        """Append inputs, in batches of `SCHEMA`, as one part."""
-        part = f"{self._folder}/part-{len(self.parts):06d}.parquet"
-        table = pa.Table.from_batches(batches)
-        self.store.write(part, to_parquet(table))
-        self.parts.append((part, table.num_rows))
-        self.count += table.num_rows
+    def store_part(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Append inputs, in batches of `SCHEMA`, as one part. None is held once it is compressed."""
+        part, rows = f"{self._folder}/part-{len(self.parts):06d}.parquet", 0
+        stream = io.BytesIO()
+        with pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+                rows += batch.num_rows
+        self.store.write(part, stream.getvalue())
+        self.parts.append((part, rows))
+        self.count += rows
 
     def _ignore(self, key: str) -> None:
         extension = PurePosixPath(key).suffix.lower() or "(none)"

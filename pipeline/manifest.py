@@ -231,11 +231,14 @@ def manifest_files(store: Store, run_id: str | None = None) -> list[ManifestFile
 def read_batches(
     store: Store, key: str, columns: Sequence[str] | None = None, *, rows: int = ROWS_PER_BATCH
 ) -> Iterator[pa.RecordBatch]:
-    """A Parquet object in batches of at most so many rows, with a flat memory."""
+    """A Parquet object in batches of at most so many rows, with a flat memory.
+
+    By one thread: each of Arrow's keeps what it has freed, and there are as many as cores.
+    """
     with store.fs.open(store.path(key), "rb") as file, pq.ParquetFile(file) as parquet:
         known = set(parquet.schema_arrow.names)
         wanted = None if columns is None else [name for name in columns if name in known]
-        yield from parquet.iter_batches(batch_size=rows, columns=wanted)
+        yield from parquet.iter_batches(batch_size=rows, columns=wanted, use_threads=False)
 
 
 def compact(store: Store, run_id: str) -> None:
