@@ -81,6 +81,7 @@ def log_summary(summary: RunSummary) -> None:
         "dest": summary.dest,
         "counts": dict(summary.counts),
         "seconds": summary.seconds,
+        "repeated_requests": summary.repeated_requests,
         "stopped": summary.stopped,
         "dry_run": summary.dry_run,
         "exit_status": int(summary.exit_status),

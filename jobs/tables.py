@@ -35,6 +35,8 @@ def print_summary(summary: RunSummary) -> None:
         print(f"run {summary.run_id}: {_counted(counts)} in {duration(summary.seconds)}")
         if summary.pruned:
             print(f"pruned: {summary.pruned} restored images, whose sources were deleted")
+        if summary.repeated_requests:
+            print(f"storage: {summary.repeated_requests} requests failed and were repeated")
     if summary.stopped:
         print(f"stopped early: {summary.stopped}; the same command goes on")
     if summary.carried_failed:

@@ -41,6 +41,7 @@ class Item:
         losses: what its restoration had to do without.
         fatal: why the whole run must stop.
         timings: seconds per stage.
+        repeated: requests to the storage that were repeated for it, or for others in its batch.
     """
 
     row: dict[str, Any]
@@ -53,6 +54,7 @@ class Item:
     losses: tuple[str, ...] = ()
     fatal: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
+    repeated: int = 0
 
     @property
     def nbytes(self) -> int:

@@ -34,11 +34,12 @@ from pipeline.pruning import Pruning, check_prunable, tombstone
 from pipeline.restoring import PriorIdentity, PriorRestorerFactory, RestorerFactory
 from pipeline.settings import RunSettings
 from pipeline.sources import Source, open_source, overlap
-from pipeline.storage import PRIVATE, Store, open_store, public_uri
+from pipeline.storage import PRIVATE, Store, open_store, public_uri, repetitions
 from pipeline.summary import RUNS, OnProgress, Progress, RunSummary, run_folder, silent, versions
 
 if TYPE_CHECKING:
     from pipeline.engine import Machines  # imports Ray, which checking a run's settings need not wait for
+    from pipeline.telemetry import RunTelemetry
 
 LOST_TO_WORRY = 64
 """Inputs that must be lost with dead processes before their share can stop the run."""
@@ -170,6 +171,8 @@ class Run:
         self._started: float | None = None  # when the first image could start
         self._first_row: float | None = None  # seconds to it from before Ray and the models started
         self._pruned = 0
+        self._repeated = 0
+        repetitions.take()  # those before were not for this run
         self._notes: set[str] = set()
         self._failures = FailureLog(self._id)
 
@@ -293,13 +296,13 @@ class Run:
                         writer.flush_if_due()
                         lease.check()
                         self._tell("restoring", total)
-                        telemetry.record(self._handled, self._counts[Status.FAILED], total - self._handled)
+                        self._record(telemetry, total - self._handled)
                         if reason := self._must_stop():
                             return reason
                 finally:
                     writer.flush()
                     # Nothing waits for this pass any more.
-                    telemetry.record(self._handled, self._counts[Status.FAILED], 0)
+                    self._record(telemetry, 0)
                 if (left := total - self._handled) <= 0:
                     break
                 self._check_lost(total, attempt)
@@ -310,6 +313,14 @@ class Run:
                 attempt, work = attempt + 1, Pass(parts, left, group=1, alone=True)
         self._tally = first
         return None
+
+    def _record(self, telemetry: RunTelemetry, left: int) -> None:
+        telemetry.record(self._handled, self._counts[Status.FAILED], left, self._count_repeated())
+
+    def _count_repeated(self) -> int:
+        """Requests that were repeated so far: those of the stages, and of this process."""
+        self._repeated += repetitions.take()
+        return self._repeated
 
     def _remove_pending(self) -> None:
         """Remove what was pending for this run, and for those that were killed: none of them has a record."""
@@ -353,7 +364,8 @@ class Run:
 
     def _take(self, table: pa.Table, writer: ManifestWriter) -> None:
         fatal = table["fatal"].drop_null()
-        rows = table.filter(pc.is_null(table["fatal"])).drop_columns(["fatal", "intent"])
+        rows = table.filter(pc.is_null(table["fatal"])).drop_columns(["fatal", "intent", "repeated"])
+        self._repeated += pc.sum(table["repeated"]).as_py() or 0
         if not len(fatal):
             self._notes.update(table["intent"].drop_null().to_pylist())
         if rows.num_rows:
@@ -476,6 +488,7 @@ class Run:
             carried_failed=tally.carried_failed,
             ignored=dict(listing.ignored),
             pruned=self._pruned,
+            repeated_requests=self._count_repeated(),
             seconds=round(time.monotonic() - self._start, 3),
             stopped=stopped,
             settings_sha256=self._digest,

@@ -33,7 +33,7 @@ from pipeline.restoring import RestoreActor, Restored, RestorerFactory, describe
 from pipeline.sandbox import Decoder
 from pipeline.scores import scores
 from pipeline.settings import RunSettings
-from pipeline.storage import Store
+from pipeline.storage import Store, repetitions
 from pipeline.telemetry import DeviceTelemetry, RowTelemetry
 
 FETCHES = 8
@@ -42,9 +42,11 @@ FETCHES = 8
 BLOCK_BYTES = 32 << 20
 """Of images that travel from stage to stage together, roughly: as many as reach it."""
 
-ROWS = manifest.SCHEMA.append(pa.field("fatal", pa.string())).append(pa.field("intent", pa.string()))
+ROWS = pa.schema(
+    [*manifest.SCHEMA, ("fatal", pa.string()), ("intent", pa.string()), ("repeated", pa.int64())]
+)
 """What the last stage hands on: rows, each with the note to withdraw once it is recorded, or in `fatal` why
-the run must stop."""
+the run must stop; and in the first of a batch how many requests were repeated for it."""
 
 Batch = dict[str, np.ndarray]
 T = TypeVar("T")
@@ -110,10 +112,14 @@ class FetchAndDecode:
                 block.append(self._decode(item))
                 room -= item.nbytes
                 if room <= 0:
-                    yield as_table(block)
+                    yield self._handed_on(block)
                     block, room = [], BLOCK_BYTES
         if block:
-            yield as_table(block)
+            yield self._handed_on(block)
+
+    def _handed_on(self, block: list[Item]) -> pa.Table:
+        block[0].repeated = repetitions.take()
+        return as_table(block)
 
     def _fetch(self, listed: dict[str, Any]) -> Item:
         row = self._job.common | {name: listed[name] for name in SOURCE_COLUMNS}
@@ -223,6 +229,8 @@ class EncodeAndStore:
                     self._encode(item)
             ended.append(self._threads.submit(for_each(self._finish), share))
         rows = [row | {"intent": intent} for share in ended for row in share.result()]
+        if rows:
+            rows[0]["repeated"] = repetitions.take() + sum(item.repeated for item in items)
         return pa.Table.from_pylist(rows, schema=ROWS)
 
     def _announce(self, items: Sequence[Item]) -> str | None:

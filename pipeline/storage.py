@@ -15,6 +15,7 @@ import random
 import re
 import secrets
 import stat
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -390,8 +391,29 @@ def _takes_no_more(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in _NO_SPACE
 
 
+class Repetitions:
+    """Counts the requests of this process that were repeated, until somebody takes the count away."""
+
+    def __init__(self) -> None:
+        self._lock, self._number = threading.Lock(), 0
+
+    def add(self) -> None:
+        """Count one."""
+        with self._lock:
+            self._number += 1
+
+    def take(self) -> int:
+        """How many there were since this was asked last."""
+        with self._lock:
+            number, self._number = self._number, 0
+        return number
+
+
+repetitions = Repetitions()
+
+
 def retried(action: Callable[[], Result]) -> Result:
-    """`action()`, repeated with growing pauses while it fails in a way that may pass."""
+    """`action()`, repeated with growing pauses while it fails in a way that may pass; counted."""
     for attempt in range(ATTEMPTS):
         try:
             return action()
@@ -406,5 +428,6 @@ def retried(action: Callable[[], Result]) -> Result:
             if attempt == ATTEMPTS - 1:
                 error.add_note(f"given up after {ATTEMPTS} attempts")
                 raise
+            repetitions.add()
             time.sleep(FIRST_PAUSE * 2**attempt * (0.5 + random.random()))
     raise AssertionError("unreachable")

@@ -111,6 +111,7 @@ class RunSummary:
         pruned: restored objects whose source was deleted, and which were removed for it.
         prunable: addresses of the first of those that a dry run would remove.
         seconds: from start to end.
+        repeated_requests: to the storage, of all its processes; without what its client repeats by itself.
         stopped: why it ended early on purpose, or None.
         dry_run: whether this is only what would be done; `left` are the inputs that would be handled.
     """
@@ -123,6 +124,7 @@ class RunSummary:
     seconds: float
     pruned: int = 0
     prunable: Sequence[str] = ()
+    repeated_requests: int = 0
     stopped: str | None = None
     dry_run: bool = False
     settings_sha256: str = ""

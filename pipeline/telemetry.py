@@ -83,7 +83,8 @@ class DeviceTelemetry:
 
 
 class RunTelemetry:
-    """Tells how far a run is, from its one driver: `i2r_run_images` by state `done`, `failed` and `left`.
+    """Tells how far a run is, from its one driver: `i2r_run_images` by state `done`, `failed` and `left`, and
+    `i2r_run_repeated_requests`.
 
     Exact where the counters of the stages are not: no image is counted twice. `left` is the queue.
 
@@ -95,9 +96,13 @@ class RunTelemetry:
         from ray.util.metrics import Gauge
 
         self._images = Gauge("i2r_run_images", "Inputs of a run, by state.", ("run", "state"))
+        self._repeated = Gauge(
+            "i2r_run_repeated_requests", "Requests of a run to storage that were repeated.", ("run",)
+        )
         self._run_id = run_id
 
-    def record(self, done: int, failed: int, left: int) -> None:
-        """Tell it; `failed` are among the `done`."""
+    def record(self, done: int, failed: int, left: int, repeated: int) -> None:
+        """Tell it; `failed` are among the `done`, `repeated` are requests."""
+        self._repeated.set(repeated, {"run": self._run_id})
         for state, number in (("done", done), ("failed", failed), ("left", left)):
             self._images.set(number, {"run": self._run_id, "state": state})

@@ -25,6 +25,7 @@ from pipeline.errors import ErrorCode, ItemError, RunError
 from pipeline.inspection import verify_dataset
 from pipeline.lease import Lease
 from pipeline.storage import open_store
+from pipeline.summary import read_records
 
 MOST_REQUESTS = 40
 MOST_SECONDS = 60
@@ -121,7 +122,10 @@ def test_a_run_on_a_bad_day_loses_nothing(proxy: FaultyProxy, source: Path, buck
     proxy.plan = plan
     summary = restore(f"{bucket}/source", f"{bucket}/dest")
     assert summary.counts["restored"] == 6
-    assert sum(number for fault, number in proxy.seen.items() if fault is not Fault.NONE) > 3
+    faults = sum(number for fault, number in proxy.seen.items() if fault is not Fault.NONE)
+    assert faults > 3
+    assert 0 < summary.repeated_requests <= faults
+    assert read_records(open_store(f"{bucket}/dest"))[0]["repeated_requests"] == summary.repeated_requests
     assert verify_dataset(f"{bucket}/dest").faults == []
 
 
@@ -139,6 +143,7 @@ def test_an_object_that_is_never_served_is_one_failed_row(
     assert (summary.counts["restored"], summary.counts["failed"], summary.exit_status) == (5, 1, 3)
     row = rows(f"{bucket}/dest")["album-0/2.png"]
     assert (row["error_code"], "given up after" in row["error_message"]) == ("storage", True)
+    assert summary.repeated_requests == storage.ATTEMPTS - 1
 
 
 @pytest.fixture
