@@ -14,16 +14,23 @@ from numpy.typing import NDArray
 
 from pipeline.depth import from_float, to_float
 from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError, bounded_text
+from pipeline.machine import memory_bytes
 from pipeline.priors import local_prior
 
 if TYPE_CHECKING:
     from i2r import JpegTables, Restoration, RestoreSettings
+
+CPU = "cpu"
+"""Name of the device where there is no GPU."""
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 PIXELS_TOGETHER = 16 << 20
 """Most pixels of the images restored at once, which fill any batch of tiles: 3 to 4 GB, 5 of JPEG files, 11
 of blurred images and 16 of those that motion blurred (benchmarks/canvas.md)."""
+
+LEAST_BYTES = 55
+"""Of memory that every value of a canvas takes at least, as a clean image's do (benchmarks/canvas.md)."""
 
 
 @dataclass(frozen=True)
@@ -168,10 +175,14 @@ class RestoreActor:
             for each image what came out, in the image's own type, or why nothing did.
         """
         nothing = [None] * len(images)
-        inputs = list(zip(images, seeds, tables or nothing, protected or nothing, strict=True))
-        results: list[_Result | ItemError] = []
-        for group in _groups(inputs):
-            results += self._restore([(to_float(image), *rest) for image, *rest in group])
+        inputs = zip(images, seeds, tables or nothing, protected or nothing, strict=True)
+        refusals = [_refusal(image) if self.device == CPU else None for image in images]
+        fitting = [given for given, refusal in zip(inputs, refusals, strict=True) if refusal is None]
+        found: list[_Result | ItemError] = []
+        for group in _groups(fitting):
+            found += self._restore([(to_float(image), *rest) for image, *rest in group])
+        left = iter(found)
+        results = [refusal or next(left) for refusal in refusals]
         return [
             result
             if isinstance(result, ItemError)
@@ -272,6 +283,26 @@ MEASURES = (
 """What the method measures on every image."""
 
 
+def _refusal(image: np.ndarray) -> ItemError | None:
+    """Why an image cannot be restored in this machine's memory, whatever is wrong with it, or None.
+
+    The attempt would end the process. What undoing a blur takes may still be too much: it is not seen yet.
+    """
+    there = memory_bytes()
+    if LEAST_BYTES * image.size <= there:
+        return None
+    height, width = image.shape[:2]
+    is_gray = bool((image == image[..., :1]).all())  # of channels that are equal one is restored
+    needed = LEAST_BYTES * (height * width if is_gray else image.size)
+    if needed <= there:
+        return None
+    return ItemError(
+        ErrorCode.TOO_LARGE,
+        f"{width}x{height} takes {needed / 2**30:.1f} GiB of memory at least, and this machine has "
+        f"{there / 2**30:.1f}: give it more, or cut the image",
+    )
+
+
 def _columns(inputs: Sequence[_Input]) -> Any:
     """What `ImageRestorer.restore` takes: images, seeds, tables and masks, each by themselves."""
     return map(list, zip(*inputs, strict=True))
@@ -297,7 +328,7 @@ def set_threads() -> None:
 def device_name() -> str:
     """The device that this process computes on, for the manifest."""
     torch = sys.modules.get("torch")
-    return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else "cpu"
+    return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else CPU
 
 
 def _device() -> Any:

@@ -403,7 +403,8 @@ class Run:
                     | {
                         "status": Status.FAILED.value,
                         "error_code": ErrorCode.WORKER_DIED.value,
-                        "error_message": "the process that handled it died, each time: look at the image",
+                        "error_message": "the process that handled it died, each time: look at the image, "
+                        "and at how much memory the machine has for one of its size",
                         "finished_at": datetime.now(UTC),
                     }
                     for row in batch.to_pylist()

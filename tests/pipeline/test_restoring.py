@@ -54,6 +54,21 @@ def test_a_batch_of_columns_is_restored_in_place() -> None:
     assert "divides by zero" in batch["error_message"][2]
 
 
+def test_what_the_memory_cannot_hold_is_refused_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restoring, "memory_bytes", lambda: restoring.LEAST_BYTES * 8 * 8 * 3)
+    actor = RestoreActor(StandIn())
+    actor.device = restoring.CPU
+    coloured = image(side=9)
+    coloured[0, 0] = 1, 2, 3
+    images = [image(1), coloured, image(3), image(side=13)]
+    results = actor.restore(images, range(4))
+    refused = results.pop(1)
+    assert isinstance(refused, ItemError)
+    assert (refused.code, "9x9 takes" in refused.message) == (ErrorCode.TOO_LARGE, True)
+    shapes = [result.image.shape for result in results if isinstance(result, Restored)]
+    assert shapes == [(8, 8, 3), (8, 8, 3), (13, 13, 3)]
+
+
 def test_one_bad_image_does_not_spoil_its_neighbours() -> None:
     images = [image(mark) for mark in (1, 2, BROKEN, 3, BROKEN)]
     results = RestoreActor(StandIn()).restore(images, range(5))
