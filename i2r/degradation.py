@@ -130,6 +130,7 @@ def scratches(image: FloatImage, rng: np.random.Generator, *, fraction: float = 
 DEGRADATIONS: Mapping[str, Degradation] = MappingProxyType(
     {
         "noise": gaussian_noise,
+        "noisy-shadows": noisy_shadows,
         "jpeg": jpeg,
         "blur": gaussian_blur,
         "low-resolution": low_resolution,
