@@ -99,11 +99,15 @@ def _explain(
     chain = Chain.start(names, grid.crop(filled), calibration, known)
     if tuple(names) == (Mask.name,):
         return filled, chain
-    x, chain = yield from _descend(grid.crop(y), chain, grid)
+    x, chain, missed = yield from _descend(grid.crop(y), chain, grid)
+    for other in chain.others():
+        found = yield from _descend(grid.crop(y), other, grid)
+        x, chain, missed = min((x, chain, missed), found, key=lambda one: one[2])
     return grid.pad(x), chain
 
 
-def _descend(y: Tensor, chain: Chain, grid: TileGrid) -> Process[tuple[Tensor, Chain]]:
+def _descend(y: Tensor, chain: Chain, grid: TileGrid) -> Process[tuple[Tensor, Chain, float]]:
+    """The image, the chain, and the RMS by which what the prior expects last misses ``y``."""
     if chain.leaves_noise:
         entry = ENTRY * chain.noise if chain.noisy else _BLOCK_ENTRY + chain.noise
         sigmas, carried, x = levels(entry / _RECORD_DEPTH, entry, _RECORD_STEPS - 1), 1.0, y
@@ -114,4 +118,5 @@ def _descend(y: Tensor, chain: Chain, grid: TileGrid) -> Process[tuple[Tensor, C
         chain = chain.fit(expected, y, sigma)
         solved = chain.solve(y, expected, sigma)
         x = solved + carried * lower / sigma * (x - solved)
-    return (unclip(x, chain.noise) if chain.leaves_noise and chain.noisy else x), chain
+    missed = (chain.forward(expected) - y).square().mean().sqrt().item()
+    return (unclip(x, chain.noise) if chain.leaves_noise and chain.noisy else x), chain, missed

@@ -101,8 +101,12 @@ class TransferFit:
 
     def misfit(self, transfer: Tensor) -> float:
         """Mean absolute error in log power, given ``H`` of the cells (N,)."""
+        return self.missed(transfer).abs().mean().item()
+
+    def missed(self, transfer: Tensor) -> Tensor:
+        """Error in log power of every cell (N,), given ``H``; differentiable."""
         missed = self.excess - (transfer.square() + self.floor).log()
-        return (missed - self.free @ (self.free.T @ missed)).abs().mean().item()
+        return missed - self.free @ (self.free.T @ missed)
 
 
 def mirror(image: Tensor) -> Tensor:

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from i2r.calibration_file import Calibration
 from i2r.form_names import parse_forms
-from i2r.forms.convolution import GaussianBlur, MotionBlur, SmallKernel
+from i2r.forms.convolution import GaussianBlur, MotionBlur
 from i2r.forms.form import Form, Operator, Record, conjugate_gradients
 from i2r.forms.jpeg import Jpeg
 from i2r.forms.resolution import Downsampling
+from i2r.forms.small_kernel import SmallKernel
 from i2r.forms.values import Mask, Noise
 from i2r.spectrum import ROUNDING
 
@@ -70,12 +71,19 @@ class Chain:
     @property
     def noise(self) -> float:
         """Standard deviation of the error in the degraded image, once the records are undone."""
-        return math.hypot(ROUNDING, *(record.noise for record in self.records))
+        unsure = (operator.error for operator in self.operators)
+        return math.hypot(ROUNDING, *(record.noise for record in self.records), *unsure)
 
     def forward(self, x: Tensor) -> Tensor:
         for form in (*self.operators, *self.records):
             x = form.forward(x)
         return x
+
+    def others(self) -> list[Self]:
+        """What the degraded image shows as well, of a lone operator: several keep what they have."""
+        if len(self.operators) != 1:
+            return []
+        return [type(self)((operator,), self.records) for operator in self.operators[0].others()]
 
     def fit(self, x: Tensor, y: Tensor, level: float) -> Self:
         """Fit the parameters of a lone operator to a clean estimate, made at a noise level.

@@ -17,12 +17,9 @@ from i2r.forms.form import Operator
 from i2r.spectrum import ROUNDING, TransferFit, blur_width, frequencies, mirror
 
 _LENGTHS = range(3, 32)
-_SMALLEST_SIDE = 32
+SMALLEST_SIDE = 32
+"""Below it the spectrum of an image does not tell how it was blurred."""
 _TURNS = 36  # over half of a turn
-_LARGEST_REACH = 16
-_REFIT_PIXELS = 20_000
-_REFIT_LEVEL = 0.03
-_SIMPLEX_STEPS = 100
 _CLEARER = 0.7  # of a Gaussian's misfit: what a line's is below, or its zeros may be those of the scene
 
 
@@ -98,7 +95,7 @@ class MotionBlur(Convolution):
         Raises:
             FormError: the image is too small to have such a spectrum.
         """
-        if min(y.shape[-2:]) < _SMALLEST_SIDE:
+        if min(y.shape[-2:]) < SMALLEST_SIDE:
             raise FormError(f"an image of {y.shape[-1]}x{y.shape[-2]} is too small to tell how it moved")
         fit = TransferFit.of(y, calibration.spectrum, noise)
         lines = [cls(length, math.pi * turn / _TURNS) for length in _LENGTHS for turn in range(_TURNS)]
@@ -116,82 +113,12 @@ class MotionBlur(Convolution):
         }
 
 
-@dataclass(frozen=True)
-class SmallKernel(Convolution):
-    """Any kernel that is not negative and sums to one.
-
-    Attributes:
-        kernel: (K, K), K odd; its middle leaves a pixel where it is.
-    """
-
-    name: ClassVar[str] = "small_kernel"
-    kernel: Tensor
-
-    @classmethod
-    def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
-        """The Gaussian or the line that fits the spectrum better."""
-        blur = likelier_blur(y, calibration, noise)
-        if isinstance(blur, GaussianBlur):
-            return cls.of(blur, math.ceil(2.5 * float(blur.width)), y)
-        return cls.of(blur, math.ceil(float(blur.length) / 2), y)
-
-    @classmethod
-    def of(cls, blur: Convolution, reach: int, like: Tensor) -> Self:
-        """Another blur's kernel, cut at ``reach`` pixels; on the device of ``like``."""
-        reach = min(max(reach, 1), _LARGEST_REACH)
-        canvas = like.new_zeros(1, 2 * _LARGEST_REACH, 2 * _LARGEST_REACH)
-        kernel = torch.fft.irfft2(blur.transfer(*frequencies(canvas)), s=(4 * _LARGEST_REACH,) * 2)
-        kernel = torch.fft.fftshift(kernel)
-        middle = slice(2 * _LARGEST_REACH - reach, 2 * _LARGEST_REACH + reach + 1)
-        part = kernel[middle, middle]
-        return cls(onto_simplex(part.flatten()).view_as(part))
-
-    def transfer(self, down: Tensor, across: Tensor) -> Tensor:
-        reach = len(self.kernel) // 2
-        offset = torch.arange(-reach, reach + 1, device=down.device)
-        turn_down = torch.exp(-2j * math.pi * down * offset)
-        turn_across = torch.exp(-2j * math.pi * across[..., None] * offset)
-        return turn_down @ self.kernel.to(turn_down.dtype) @ turn_across[0].T
-
-    def fit(self, x: Tensor, y: Tensor, level: float) -> Self:
-        """Least squares over the kernels that are not negative and sum to one, at low levels.
-
-        At high ones the estimate is so smooth that a narrower kernel explains the image.
-        """
-        side = len(self.kernel)
-        reach = side // 2
-        if level > _REFIT_LEVEL or min(x.shape[-2:]) <= side:
-            return self
-        # Some of the pixels are enough, and all of a large image would not fit into memory side^2 times.
-        stride = max(1, math.isqrt(y.numel() // _REFIT_PIXELS))
-        wanted = y[:, reach : y.shape[1] - reach : stride, reach : y.shape[2] - reach : stride].flatten()
-        # A convolution turns the kernel around.
-        design = x.unfold(1, side, stride).unfold(2, side, stride).flatten(0, 2).flip(1, 2).flatten(1)
-        gram, target = design.T @ design / len(design), design.T @ wanted / len(design)
-        kernel = self.kernel.flatten()
-        # Of an image that is nothing but middle gray there is nothing to fit.
-        rate = 1 / torch.linalg.matrix_norm(gram, 2).clamp_min(1e-6)
-        for _ in range(_SIMPLEX_STEPS):
-            kernel = onto_simplex(kernel - rate * (gram @ kernel - target))
-        return type(self)(kernel.view(side, side))
-
-    def parameters(self) -> Mapping[str, Any]:
-        return {"kernel": [[round(float(value), 4) for value in row] for row in self.kernel]}
-
-
 def likelier_blur(y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> GaussianBlur | MotionBlur:
     """The Gaussian that the spectrum of (C, H, W) shows, or the line, where that fits clearly better."""
     gaussian = GaussianBlur.start(y, calibration, noise)
-    if min(y.shape[-2:]) < _SMALLEST_SIDE:
+    if min(y.shape[-2:]) < SMALLEST_SIDE:
         return gaussian
     line = MotionBlur.start(y, calibration, noise)
     fit = TransferFit.of(y, calibration.spectrum, noise)
     of_gaussian, of_line = (fit.misfit(blur.transfer(fit.down, fit.across)) for blur in (gaussian, line))
     return line if of_line < _CLEARER * of_gaussian else gaussian
-
-
-def onto_simplex(values: Tensor) -> Tensor:
-    """The nearest vector (N,) that is not negative and sums to one (Duchi et al. 2008)."""
-    ordered = values.sort(descending=True).values
-    excess = (ordered.cumsum(0) - 1) / torch.arange(1, len(values) + 1, device=values.device)
-    return (values - excess[ordered > excess][-1]).clamp_min(0)

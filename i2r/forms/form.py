@@ -8,7 +8,7 @@ shape, so that they compose. A new form is one frozen dataclass whose fields are
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -51,6 +51,15 @@ class Form(ABC):
 
 class Operator(Form):
     """A linear form."""
+
+    @property
+    def error(self) -> float:
+        """Standard deviation of what parameters that are far from sure leave unexplained in an image."""
+        return 0.0
+
+    def others(self) -> Sequence[Self]:
+        """What the degraded image shows as well as this choice of the parameters."""
+        return ()
 
     def fit(self, x: Tensor, y: Tensor, level: float) -> Self:
         """Parameters with which ``forward(x)`` is nearer to ``y``, or those that ``start`` read better.

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from i2r.calibration_file import Calibration
 from i2r.degradation import gaussian_blur, motion_blur
-from i2r.forms import GaussianBlur, MotionBlur, SmallKernel, likelier_blur
-from i2r.forms.convolution import onto_simplex
+from i2r.forms import GaussianBlur, MotionBlur, likelier_blur
 
 HEIGHT, WIDTH = 40, 56
 
@@ -111,54 +110,3 @@ def test_a_line_is_told_from_a_gaussian(textured: Calibration) -> None:
         blurred = as_file(gaussian_blur(texture(103), sigma=sigma))
         assert isinstance(likelier_blur(blurred, textured), GaussianBlur)
     assert isinstance(likelier_blur(blurred[:, :20], textured), GaussianBlur)
-
-
-def test_a_small_kernel_begins_as_the_blur_that_fits_better(textured: Calibration) -> None:
-    drawn = np.random.default_rng(3).uniform(0, np.pi)
-    line = SmallKernel.start(
-        as_file(motion_blur(texture(103), np.random.default_rng(3), length=11)), textured
-    )
-    assert _spread(line.kernel, drawn) > 2.5
-    assert _spread(line.kernel, drawn + math.pi / 2) < 1
-    gaussian = SmallKernel.start(as_file(gaussian_blur(texture(103), sigma=2.0)), textured)
-    assert _spread(gaussian.kernel, 0.0) == pytest.approx(2, rel=0.2)
-    assert _spread(gaussian.kernel, 1.0) == pytest.approx(2, rel=0.2)
-
-
-def test_small_kernels_are_convolved_as_they_lie() -> None:
-    """A kernel with its weight one row below the middle moves the image down."""
-    kernel = torch.zeros(3, 3, dtype=torch.float64)
-    kernel[2, 1] = 1
-    x = _random(0)
-    torch.testing.assert_close(SmallKernel(kernel).forward(x)[:, 1:], x[:, :-1])
-
-
-def test_a_kernel_is_found_from_a_clean_and_a_blurred_image() -> None:
-    kernel = torch.rand(5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    kernel /= kernel.sum()
-    x = _random(0)
-    guess = SmallKernel(torch.full((5, 5), 1 / 25, dtype=torch.float64))
-    y = SmallKernel(kernel).forward(x)
-    assert guess.fit(x, y, 0.5) is guess
-    found = guess.fit(x, y, 0.01)
-    torch.testing.assert_close(found.kernel, kernel, atol=2e-3, rtol=0)
-
-
-@given(st.lists(st.floats(-3, 3), min_size=1, max_size=20))
-def test_the_simplex_holds_what_is_projected_onto_it(values: list[float]) -> None:
-    point = torch.tensor(values, dtype=torch.float64)
-    nearest = onto_simplex(point)
-    assert nearest.min() >= 0
-    assert nearest.sum().item() == pytest.approx(1)
-    torch.testing.assert_close(onto_simplex(nearest), nearest)
-    corner = torch.eye(len(values), dtype=torch.float64)
-    # No corner lies on the point's side of the nearest one: the condition for a projection onto a convex set.
-    assert ((point - nearest) @ (corner - nearest).T).max() < 1e-9
-
-
-def _spread(kernel: Tensor, angle: float) -> float:
-    """Standard deviation of the kernel along a direction."""
-    reach = len(kernel) // 2
-    offset = torch.arange(-reach, reach + 1)
-    along = math.sin(angle) * offset[:, None] + math.cos(angle) * offset
-    return math.sqrt((kernel * along.square()).sum() - (kernel * along).sum() ** 2)
