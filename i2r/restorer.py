@@ -193,22 +193,21 @@ class Restorer:
         )
         if not corrected.mask.any():
             return seen
-        moved = ~protected
+        moved, unknown = ~protected, protected
         if self.space.of_pixels:
             moved &= grid.crop(corrected.mask[None])[0].cpu().numpy()
+            if corrected.lost is not None:
+                unknown = protected | grid.crop(corrected.lost[None])[0].cpu().numpy()
         restored = _to_image(pixels.crop(self.space.decode(corrected.x, pixels)), image.shape[2])
         if not np.isfinite(restored).all():
             return Restoration(Outcome.FAILED, image, message="the prior diverged on this image")
         restored[~moved] = image[~moved]
         if trace is not None:
             trace.moved, trace.result = moved, restored
-        everywhere = (moved | protected).all()
         seen = replace(
             seen,
             rectified_fraction=moved.mean().item(),
-            consistency_psnr=consistency_psnr(
-                restored, image, protected if everywhere else moved | protected
-            ),
+            consistency_psnr=consistency_psnr(restored, image, protected if unknown.all() else unknown),
         )
         if not seen.consistency_psnr >= self.settings.min_consistency:
             return replace(

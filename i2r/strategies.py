@@ -75,6 +75,7 @@ class Correction:
     Attributes:
         x: the corrected canvas.
         mask: (H, W), what moved on it.
+        lost: (H, W), what of it was damage, which says nothing of what was below it; None if nothing was.
         parameters: of the degradation, as far as they were found: plain JSON, by form.
         inversion_psnr: dB between the image and what its inverted noise regenerates; NaN where nothing was
             inverted.
@@ -82,6 +83,7 @@ class Correction:
 
     x: Tensor
     mask: Tensor
+    lost: Tensor | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inversion_psnr: float = math.nan
 
@@ -109,13 +111,13 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
         # Damage, blur and blocks look like nothing known in latents: regenerating is left.
         level = yield from noise_level(y, grid, calibration)
         return Correction((yield from regenerate(y, strength * level, steps)), everywhere)
-    x, mask = y, torch.zeros_like(everywhere)
+    x, lost = y, torch.zeros_like(everywhere)
     if "tails" in seen.where:
-        x, mask = yield from fill_damage(x, grid, calibration, seen.where["tails"])
+        x, lost = yield from fill_damage(x, grid, calibration, seen.where["tails"])
     if "streaks" in seen.where:
         x, filled = yield from fill_streaks(x, grid, calibration, seen.where["streaks"])
-        mask = mask | filled
-    x = _share(y, x, strength)
+        lost = lost | filled
+    x, mask = _share(y, x, strength), lost
     noisy = yield from _noisy_part(x, subject)
     if noisy is not None:
         x, removed = yield from remove_noise_in_part(x, noisy, grid, calibration, steps, strength)
@@ -135,7 +137,7 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
             x, parameters = yield from _bring_detail_back(x, subject, settings)
         else:
             x = yield from remove_blocks(x, grid, calibration, steps, strength)
-    return Correction(x, mask if x is filled else everywhere, parameters)
+    return Correction(x, mask if x is filled else everywhere, lost, parameters)
 
 
 def by_patches(subject: Subject, settings: RestoreSettings) -> Process[Correction]:
@@ -155,7 +157,8 @@ def by_patches(subject: Subject, settings: RestoreSettings) -> Process[Correctio
     x = yield from generate(z, _PATCH_LEVELS)
     # A patch is moved, and the image around it follows: everything may have changed.
     mask = moved.any().expand(y.shape[1:])
-    return Correction(x if moved.any() else y, mask, {}, _psnr(grid.crop(again), grid.crop(y)))
+    back = _psnr(grid.crop(again), grid.crop(y))
+    return Correction(x if moved.any() else y, mask, inversion_psnr=back)
 
 
 def by_forms(subject: Subject, settings: RestoreSettings) -> Process[Correction]:
@@ -171,9 +174,10 @@ def by_forms(subject: Subject, settings: RestoreSettings) -> Process[Correction]
     found = yield from reconstruct(y, settings.forms, grid, subject.calibration, known)
     x = _share(y, found.x, settings.strength)
     mask = (x != y).any(dim=0)
-    if settings.forms != (Mask.name,):  # all of it moved, though clipping gave a pixel back as it was
-        mask = mask.any().expand(mask.shape)
-    return Correction(x, mask, found.parameters)
+    if settings.forms == (Mask.name,):
+        return Correction(x, mask, mask, found.parameters)
+    # All of it moved, though clipping gave a pixel back as it was.
+    return Correction(x, mask.any().expand(mask.shape), None, found.parameters)
 
 
 STRATEGIES: Mapping[str, Strategy] = {"causes": by_causes, "patches": by_patches}

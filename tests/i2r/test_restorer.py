@@ -219,6 +219,7 @@ def test_noise_in_a_part_of_a_picture_is_removed_there(prior: Prior) -> None:
     restoration = _restore(Restorer(prior), noisy)
     assert "patchy" in restoration.atypical
     assert 0.1 < restoration.rectified_fraction < 0.4
+    assert 30 < restoration.consistency_psnr < math.inf  # noise hides little of the coarse picture
     assert psnr(restoration.image, clean) > psnr(noisy, clean) + 4
 
 
