@@ -141,6 +141,7 @@ class RestoreActor:
         self._restorer = factory()
         set_threads()
         self.device = device_name()
+        self._memory = memory_bytes()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Restore a batch of columns."""
@@ -176,7 +177,7 @@ class RestoreActor:
         """
         nothing = [None] * len(images)
         inputs = zip(images, seeds, tables or nothing, protected or nothing, strict=True)
-        refusals = [_refusal(image) if self.device == CPU else None for image in images]
+        refusals = [_refusal(image, self._memory) if self.device == CPU else None for image in images]
         fitting = [given for given, refusal in zip(inputs, refusals, strict=True) if refusal is None]
         found: list[_Result | ItemError] = []
         for group in _groups(fitting):
@@ -283,23 +284,22 @@ MEASURES = (
 """What the method measures on every image."""
 
 
-def _refusal(image: np.ndarray) -> ItemError | None:
-    """Why an image cannot be restored in this machine's memory, whatever is wrong with it, or None.
+def _refusal(image: np.ndarray, memory: int) -> ItemError | None:
+    """Why an image cannot be restored in so many bytes of memory, whatever is wrong with it, or None.
 
     The attempt would end the process. What undoing a blur takes may still be too much: it is not seen yet.
     """
-    there = memory_bytes()
-    if LEAST_BYTES * image.size <= there:
+    if LEAST_BYTES * image.size <= memory:
         return None
     height, width = image.shape[:2]
     is_gray = bool((image == image[..., :1]).all())  # of channels that are equal one is restored
     needed = LEAST_BYTES * (height * width if is_gray else image.size)
-    if needed <= there:
+    if needed <= memory:
         return None
     return ItemError(
         ErrorCode.TOO_LARGE,
         f"{width}x{height} takes {needed / 2**30:.1f} GiB of memory at least, and this machine has "
-        f"{there / 2**30:.1f}: give it more, or cut the image",
+        f"{memory / 2**30:.1f}: give it more, or cut the image",
     )
 
 
