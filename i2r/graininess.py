@@ -20,7 +20,8 @@ NOISIEST = 0.95
 """Quantile over patches: noise that covers a twentieth of a region shows."""
 _SURE = 1e-3  # chance of a region of a clean photograph to hold as much
 _GROWTH = 4  # patches beside what surely is noise that may be likely ones
-_MAD_TO_STD = 0.6744897501960817
+MAD_TO_STD = 0.6744897501960817
+"""The median of ``|n|`` for ``n`` of N(0, 1)."""
 _NEAR, _FINE = 8, 9  # pixels: how far noise may reach beyond its patches, and over which it is told there
 _SHARE = 0.5  # of the power within: at the edge of what is noisy
 _STRONGEST = 4.0  # of typical power: an edge of the picture counts for no more
@@ -78,7 +79,7 @@ def noise_mask(eps: Tensor, where: Tensor, clean: Spread) -> Tensor:
 
 def _graininess(patches: Tensor) -> Tensor:
     """Of (N, C, PATCH, PATCH), one figure each."""
-    scale = patches.flatten(1).abs().median(dim=1).values / _MAD_TO_STD
+    scale = patches.flatten(1).abs().median(dim=1).values / MAD_TO_STD
     inner = patches[..., 1:, 1:-1]
     neighbours = patches[..., 1:, :-2], patches[..., :-1, 1:-1], patches[..., :-1, :-2], patches[..., :-1, 2:]
     products = torch.stack([(inner * other).mean(dim=(1, 2, 3)) for other in (*neighbours, inner)])

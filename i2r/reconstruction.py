@@ -99,15 +99,16 @@ def _explain(
     chain = Chain.start(names, grid.crop(filled), calibration, known)
     if tuple(names) == (Mask.name,):
         return filled, chain
-    x, chain, missed = yield from _descend(grid.crop(y), chain, grid)
+    image = grid.crop(y)
+    found = yield from _descend(image, chain, grid)
     for other in chain.others():
-        found = yield from _descend(grid.crop(y), other, grid)
-        x, chain, missed = min((x, chain, missed), found, key=lambda one: one[2])
+        found = min(found, (yield from _descend(image, other, grid)), key=lambda end: _missed(end, image))
+    x, chain, _ = found
     return grid.pad(x), chain
 
 
-def _descend(y: Tensor, chain: Chain, grid: TileGrid) -> Process[tuple[Tensor, Chain, float]]:
-    """The image, the chain, and the RMS by which what the prior expects last misses ``y``."""
+def _descend(y: Tensor, chain: Chain, grid: TileGrid) -> Process[tuple[Tensor, Chain, Tensor]]:
+    """The image, the chain, and what the prior expects last."""
     if chain.leaves_noise:
         entry = ENTRY * chain.noise if chain.noisy else _BLOCK_ENTRY + chain.noise
         sigmas, carried, x = levels(entry / _RECORD_DEPTH, entry, _RECORD_STEPS - 1), 1.0, y
@@ -118,5 +119,10 @@ def _descend(y: Tensor, chain: Chain, grid: TileGrid) -> Process[tuple[Tensor, C
         chain = chain.fit(expected, y, sigma)
         solved = chain.solve(y, expected, sigma)
         x = solved + carried * lower / sigma * (x - solved)
-    missed = (chain.forward(expected) - y).square().mean().sqrt().item()
-    return (unclip(x, chain.noise) if chain.leaves_noise and chain.noisy else x), chain, missed
+    return (unclip(x, chain.noise) if chain.leaves_noise and chain.noisy else x), chain, expected
+
+
+def _missed(end: tuple[Tensor, Chain, Tensor], y: Tensor) -> float:
+    """RMS by which a chain misses ``y`` from what the prior expects; what was solved misses it by none."""
+    _, chain, expected = end
+    return (chain.forward(expected) - y).square().mean().sqrt().item()

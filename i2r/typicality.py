@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from i2r.calibration_file import STATISTICS, Calibration
-from i2r.graininess import patchiness
+from i2r.graininess import MAD_TO_STD, patchiness
 from i2r.streaks import find_streaks
 
 Name = TypeVar("Name", bound=Hashable)
@@ -51,7 +51,6 @@ REGION = 192
 WINDOW = 11
 """Side of the neighbourhood that an outlier stands out of, in pixels."""
 
-_MAD_TO_STD = 0.6744897501960817  # the median of |n| for n of N(0, 1)
 _SHARPEST = 0.2  # quantile over patches: a photograph in focus is sharp somewhere, a blurred one nowhere
 _SMOOTHEST = 0.8
 _FAINTEST_POWER = 3e-5  # streaks below this are nothing
@@ -64,7 +63,7 @@ _WEIGHTS = dict.fromkeys(STATISTICS, 0.65) | {"streaks": 2.4, "lag": 1.9, "patch
 
 def robust_scale(eps: Tensor) -> float:
     """Standard deviation of (C, H, W) noise from its median magnitude; edges and damage hardly move it."""
-    return eps.abs().median().item() / _MAD_TO_STD
+    return eps.abs().median().item() / MAD_TO_STD
 
 
 def difference_scale(image: Tensor, reach: int = 1, where: Tensor | None = None) -> float:
