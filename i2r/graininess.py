@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from i2r.calibration_file import TAIL, Spread
+from i2r.windows import widened
 
 PATCH = 32
 """Side of the patches in pixels: noise shows in fewer, but so does texture."""
@@ -69,12 +70,12 @@ def noise_mask(eps: Tensor, where: Tensor, clean: Spread) -> Tensor:
     grain = graininess(eps)
     found = sure = (grain > clean.exceeded_by(_SURE)) & _mostly(where)
     for _ in range(_GROWTH):
-        found = found | (_widened(found, 1) & (grain > clean.exceeded_by(TAIL)))
+        found = found | (widened(found, 1) & (grain > clean.exceeded_by(TAIL)))
     power = _smoothed(eps.square().mean(dim=0).clamp_max(_STRONGEST), _FINE)
     within = power[_painted(sure, eps)]
     if not within.numel():
         return torch.zeros_like(where)
-    return _widened(_painted(found, eps), _NEAR) & (power > _SHARE * within.median())
+    return widened(_painted(found, eps), _NEAR) & (power > _SHARE * within.median())
 
 
 def _graininess(patches: Tensor) -> Tensor:
@@ -101,10 +102,6 @@ def _painted(patches: Tensor, eps: Tensor) -> Tensor:
     for row, column in patches.nonzero().tolist():
         mask[rows[row] : rows[row] + PATCH, columns[column] : columns[column] + PATCH] = True
     return mask
-
-
-def _widened(mask: Tensor, reach: int) -> Tensor:
-    return F.max_pool2d(mask[None].float(), 2 * reach + 1, stride=1, padding=reach)[0] > 0
 
 
 def _smoothed(x: Tensor, side: int) -> Tensor:

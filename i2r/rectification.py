@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from i2r.calibration_file import DAMAGE, Calibration
@@ -30,14 +29,17 @@ from i2r.typicality import (
     difference_scale,
     log_period,
     log_scale,
+    mask_of,
     measure_damage,
     regions,
 )
+from i2r.windows import averaged
 
 PATH_DEPTH = 10.0
 """Regeneration ends this far below its entry level; what noise is left there cannot be seen."""
 
 _FILL_LEVELS = levels(0.04, 0.6, 5)
+_AROUND, _FEWEST = 9, 1 / 81  # px that a fill starts from the mean of, and the share of them that are known
 _SMALLEST_CHANGE = 0.25  # of the range [-1, 1], of a pixel that stood out
 _SMALLEST_OF_STREAKS = 0.1  # at their edges the background shines through
 _ROUNDS = 2
@@ -58,6 +60,10 @@ _CAUTION = 0.85  # on the width: too narrow a kernel leaves some blur, too wide 
 _INPUT_NOISE = 0.02  # of the range [-1, 1], as sharpening trusts its input
 
 
+Mend = Callable[[Tensor, TileGrid, Calibration, Sequence[Region]], Process[tuple[Tensor, Tensor]]]
+"""From a canvas and the regions that are damaged to the canvas and the mask (H, W) of what was replaced."""
+
+
 def fill_damage(
     y: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
 ) -> Process[tuple[Tensor, Tensor]]:
@@ -66,7 +72,7 @@ def fill_damage(
     Returns the canvas and the mask (H, W) of what was replaced. What was damaged first hides what lies
     beside it, so the search is repeated on the filled canvas.
     """
-    searched = _mask_of(where, grid, y)
+    searched = grid.pad(mask_of(where, grid.crop(y))[None])[0]
     x, mask = y, torch.zeros_like(searched)
     for _ in range(_ROUNDS):
         expected = yield from denoise(x, calibration.damage_level)
@@ -99,11 +105,15 @@ def fill_streaks(
     return _keep_changes(y, x, mask, _SMALLEST_OF_STREAKS)
 
 
+MENDS: Mapping[str, Mend] = {"tails": fill_damage, "streaks": fill_streaks}
+"""What fills the damage that a local statistic tells of, in the order in which they are tried."""
+
+
 def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tuple[Tensor, Tensor]]:
     """Find and fill the lost pixels of an image that is known to have some, be they specks or streaks.
 
-    By :func:`fill_damage` and then :func:`fill_streaks`, in the regions that look damaged: the likelier of
-    the two is looked for at a rate at which an image that lost nothing would be filled too often.
+    By all of ``MENDS``, in the regions that look damaged: the likeliest of them is looked for at a rate at
+    which an image that lost nothing would be filled too often.
 
     Returns the canvas and the mask (H, W) of what was replaced.
     """
@@ -114,21 +124,13 @@ def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tu
     noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
     seen = Measurement({}, measure_damage(grid.crop(y), noise))
     p_values = seen.p_values(calibration)
-    likelier = min(DAMAGE, key=lambda name: p_values[name])
-    for name, fill in (("tails", fill_damage), ("streaks", fill_streaks)):
-        found = seen.atypical_regions(calibration, name, _BOLD if name == likelier else _USUAL)
+    likeliest = min(DAMAGE, key=lambda name: p_values[name])
+    for name, mend in MENDS.items():
+        found = seen.atypical_regions(calibration, name, _BOLD if name == likeliest else _USUAL)
         if found:
-            x, filled = yield from fill(x, grid, calibration, [parts[index] for index in sorted(found)])
+            x, filled = yield from mend(x, grid, calibration, [parts[index] for index in sorted(found)])
             mask = mask | filled
     return x, mask
-
-
-def _mask_of(regions: Sequence[Region], grid: TileGrid, canvas: Tensor) -> Tensor:
-    """The pixels (H, W) of the canvas that lie in some regions of the image, or mirror one that does."""
-    mask = torch.zeros(grid.height, grid.width, dtype=torch.bool, device=canvas.device)
-    for rows, columns in regions:
-        mask[rows, columns] = True
-    return grid.pad(mask[None])[0]
 
 
 def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor, smallest: float) -> tuple[Tensor, Tensor]:
@@ -140,8 +142,8 @@ def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor, smallest: float) -> t
 def _fill(y: Tensor, mask: Tensor) -> Process[Tensor]:
     """Replace the masked pixels by posterior means at falling noise levels, the known ones held."""
     known = (~mask).float()[None]
-    weight = F.avg_pool2d(known, 9, stride=1, padding=4)
-    x = torch.where(mask, F.avg_pool2d(y * known, 9, stride=1, padding=4) / weight.clamp_min(1 / 81), y)
+    around = averaged(y * known, _AROUND) / averaged(known, _AROUND).clamp_min(_FEWEST)
+    x = torch.where(mask, around, y)
     for level in reversed(_FILL_LEVELS):
         x = torch.where(mask, (yield from denoise(x, level)), y)
     return x
@@ -158,10 +160,9 @@ def remove_noise(
 def find_noisy_part(
     y: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
 ) -> Process[Tensor]:
-    """The mask (H, W) of what noise covers in some regions of an image, and in what adjoins them."""
+    """The mask (height, width) of what noise covers in some regions of an image, and in what adjoins them."""
     eps = grid.crop((yield Query(y, calibration.level)))
-    searched = grid.crop(_mask_of(where, grid, y)[None])[0]
-    return grid.pad(noise_mask(eps, searched, calibration.clean["patchy"])[None])[0]
+    return noise_mask(eps, mask_of(where, eps), calibration.clean["patchy"])
 
 
 def remove_noise_in_part(
@@ -175,8 +176,7 @@ def remove_noise_in_part(
     level = _unless_faint(fine, calibration)
     x = unclip((yield from regenerate(y, strength * level, steps)), level)
     # A soft edge: what is noisy ends nowhere sharply.
-    half = _SOFT_EDGE // 2
-    share = F.avg_pool2d(noisy[None].float(), _SOFT_EDGE, stride=1, padding=half, count_include_pad=False)[0]
+    share = averaged(noisy[None].float(), _SOFT_EDGE)[0]
     return torch.lerp(y, x, share), share > 0
 
 

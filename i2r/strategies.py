@@ -22,8 +22,7 @@ from i2r.inversion import Convergence, invert
 from i2r.patches import rectify_patches
 from i2r.reconstruction import Reconstruction, likeliest_forms, reconstruct
 from i2r.rectification import (
-    fill_damage,
-    fill_streaks,
+    MENDS,
     find_noisy_part,
     noise_level,
     regenerate,
@@ -112,13 +111,12 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
         level = yield from noise_level(y, grid, calibration)
         return Correction((yield from regenerate(y, strength * level, steps)), everywhere)
     x, lost = y, torch.zeros_like(everywhere)
-    if "tails" in seen.where:
-        x, lost = yield from fill_damage(x, grid, calibration, seen.where["tails"])
-    if "streaks" in seen.where:
-        x, filled = yield from fill_streaks(x, grid, calibration, seen.where["streaks"])
-        lost = lost | filled
+    for name, mend in MENDS.items():
+        if name in seen.where:
+            x, filled = yield from mend(x, grid, calibration, seen.where[name])
+            lost = lost | filled
     x, mask = _share(y, x, strength), lost
-    noisy = yield from _noisy_part(x, subject)
+    noisy = yield from _noisy_part(x, subject, lost)
     if noisy is not None:
         x, removed = yield from remove_noise_in_part(x, noisy, grid, calibration, steps, strength)
         mask = mask | removed
@@ -184,15 +182,18 @@ STRATEGIES: Mapping[str, Strategy] = {"causes": by_causes, "patches": by_patches
 """By the name that ``method.strategy`` gives them."""
 
 
-def _noisy_part(x: Tensor, subject: Subject) -> Process[Tensor | None]:
-    """The mask (H, W) of what noise covers; None where there is none, or it covers the whole image."""
-    seen, grid = subject.seen, subject.grid
+def _noisy_part(x: Tensor, subject: Subject, lost: Tensor) -> Process[Tensor | None]:
+    """The mask (H, W) of what noise covers; None where there is none, or it covers the whole image.
+
+    What was lost may have been taken for noise, so that the noise is looked at again where it was filled.
+    """
+    seen, grid, part = subject.seen, subject.grid, subject.seen.noisy_part
     # Where all is noisy, a network of colour takes too much of the noise of gray patches for texture.
-    if "patchy" not in seen.where or (seen.noisy and len(x) == 1):
+    if part is None or (seen.noisy and len(x) == 1):
         return None
-    noisy = yield from find_noisy_part(x, grid, subject.calibration, seen.where["patchy"])
-    share = grid.crop(noisy[None]).float().mean().item()
-    return noisy if 0 < share < _WHOLE else None
+    if lost.any():
+        part = yield from find_noisy_part(x, grid, subject.calibration, seen.where["patchy"])
+    return grid.pad(part[None])[0] if 0 < part.float().mean().item() < _WHOLE else None
 
 
 def _undo_compression(

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from i2r.windows import widened
+
 DIRECTIONS = 24
 LENGTH = 21
 """Pixels along a line over which streaks are found: longer than most of what a texture is made of."""
@@ -95,7 +97,7 @@ def streak_mask(image: Tensor, noise: Tensor, streaks: Streaks) -> Tensor:
         likely &= _along(sheared[-1:], SHORT_LENGTH)[0] > 0
         mask |= _shear((near & likely).float(), -slope)[0] > 0.5
     mask = mask[:, margin : mask.shape[1] - margin]
-    mask = F.max_pool2d(mask[None].float(), 3, stride=1, padding=1)[0] > 0
+    mask = widened(mask, 1)
     return mask.T if streaks.transposed else mask
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from i2r.calibration_file import DAMAGE, Calibration
 from i2r.typicality import NOISE, Region, typicality
@@ -21,11 +22,14 @@ class Screening:
         p_values: one per statistic; empty for images too small to test.
         atypical: the statistics that fail.
         where: the regions in which a local statistic fails.
+        noisy_part: the mask (height, width) of what noise covers, where it covers a part only; None where no
+            region is patchy.
     """
 
     p_values: Mapping[str, float] = field(default_factory=dict)
     atypical: frozenset[str] = frozenset()
     where: Mapping[str, Sequence[Region]] = field(default_factory=dict)
+    noisy_part: Tensor | None = None
 
     @property
     def noisy(self) -> bool:

@@ -36,6 +36,7 @@ from torch import Tensor
 from i2r.calibration_file import STATISTICS, Calibration
 from i2r.graininess import MAD_TO_STD, patchiness
 from i2r.streaks import find_streaks
+from i2r.windows import widened
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -109,8 +110,7 @@ def damaged(magnitude: Tensor) -> Tensor:
     stands_out = outlier_ratio(magnitude)
     mask = stands_out > _SEED_RATIO
     for _ in range(_GROWTH):
-        near = F.max_pool2d(mask[None].float(), 3, stride=1, padding=1)[0] > 0
-        mask |= near & (stands_out > _GROW_RATIO)
+        mask |= widened(mask, 1) & (stands_out > _GROW_RATIO)
     return mask
 
 
@@ -176,6 +176,14 @@ Region = tuple[slice, slice]
 def regions(height: int, width: int) -> list[Region]:
     """An image cut evenly into parts of about ``REGION`` pixels a side, the size of calibration crops."""
     return [(rows, columns) for rows in _cuts(height) for columns in _cuts(width)]
+
+
+def mask_of(where: Sequence[Region], image: Tensor) -> Tensor:
+    """The pixels (H, W) of ``image`` (C, H, W) that lie in some regions of it."""
+    mask = torch.zeros(image.shape[1:], dtype=torch.bool, device=image.device)
+    for rows, columns in where:
+        mask[rows, columns] = True
+    return mask
 
 
 def _cuts(length: int) -> list[slice]:

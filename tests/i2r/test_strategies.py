@@ -62,6 +62,11 @@ def test_every_strategy_takes_noise_away(prior: Prior, clean: FloatImage, strate
     assert psnr(restoration.image, clean) > psnr(noisy, clean) + gain
 
 
+def test_noise_that_was_seen_is_not_asked_for_again(prior: Prior, clean: FloatImage) -> None:
+    """Two evaluations before, two after, and the five steps."""
+    assert _restore(prior, _noisy(clean)).nfe == 9
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_no_strategy_touches_a_clean_photograph(prior: Prior, clean: FloatImage, strategy: str) -> None:
     assert _restore(prior, clean, strategy=strategy).outcome is Outcome.UNCHANGED
