@@ -18,15 +18,11 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(
-    ("kind", "seen", "forms"),
-    [("clean", None, []), ("rain", "streaks", []), ("blur", "lag", ["gaussian_blur"])],
-)
-def test_what_is_measured_is_what_is_undone(kind: str, seen: str | None, forms: list[str]) -> None:
-    peak = canvas.peak("photo-64", kind, 400)
+def test_what_is_measured_is_what_is_undone() -> None:
+    peak = canvas.peak("photo-64", "blur", 400)
     assert peak["bytes"] > 100 << 20
-    assert peak["forms"] == forms
-    assert (seen in peak["seen"]) if seen else peak["seen"] == []
+    assert peak["forms"] == ["gaussian_blur"]
+    assert "lag" in peak["seen"]
 
 
 def test_borders_are_what_two_tiles_share() -> None:
