@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from i2r.calibration_file import DAMAGE, Calibration
+from i2r.calibration_file import Calibration
 from i2r.clipping import unclip
 from i2r.forms import GaussianBlur
-from i2r.graininess import noise_mask
 from i2r.sampling import Process, Query, denoise, generate, levels
 from i2r.spectrum import blur_width
 from i2r.streaks import Streaks, find_streaks, streak_mask
@@ -31,6 +30,7 @@ from i2r.typicality import (
     log_scale,
     mask_of,
     measure_damage,
+    noisy_part,
     regions,
 )
 from i2r.windows import averaged
@@ -39,7 +39,7 @@ PATH_DEPTH = 10.0
 """Regeneration ends this far below its entry level; what noise is left there cannot be seen."""
 
 _FILL_LEVELS = levels(0.04, 0.6, 5)
-_AROUND, _FEWEST = 9, 1 / 81  # px that a fill starts from the mean of, and the share of them that are known
+_AROUND = 9  # px that a fill starts from the mean of
 _SMALLEST_CHANGE = 0.25  # of the range [-1, 1], of a pixel that stood out
 _SMALLEST_OF_STREAKS = 0.1  # at their edges the background shines through
 _ROUNDS = 2
@@ -124,7 +124,7 @@ def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tu
     noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
     seen = Measurement({}, measure_damage(grid.crop(y), noise))
     p_values = seen.p_values(calibration)
-    likeliest = min(DAMAGE, key=lambda name: p_values[name])
+    likeliest = min(MENDS, key=lambda name: p_values[name])
     for name, mend in MENDS.items():
         found = seen.atypical_regions(calibration, name, _BOLD if name == likeliest else _USUAL)
         if found:
@@ -142,7 +142,7 @@ def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor, smallest: float) -> t
 def _fill(y: Tensor, mask: Tensor) -> Process[Tensor]:
     """Replace the masked pixels by posterior means at falling noise levels, the known ones held."""
     known = (~mask).float()[None]
-    around = averaged(y * known, _AROUND) / averaged(known, _AROUND).clamp_min(_FEWEST)
+    around = averaged(y * known, _AROUND) / averaged(known, _AROUND).clamp_min(_AROUND**-2)
     x = torch.where(mask, around, y)
     for level in reversed(_FILL_LEVELS):
         x = torch.where(mask, (yield from denoise(x, level)), y)
@@ -162,7 +162,7 @@ def find_noisy_part(
 ) -> Process[Tensor]:
     """The mask (height, width) of what noise covers in some regions of an image, and in what adjoins them."""
     eps = grid.crop((yield Query(y, calibration.level)))
-    return noise_mask(eps, mask_of(where, eps), calibration.clean["patchy"])
+    return noisy_part(eps, where, calibration)
 
 
 def remove_noise_in_part(

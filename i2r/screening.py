@@ -5,11 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from i2r.calibration_file import LOCAL_STATISTICS, Calibration
-from i2r.graininess import noise_mask
 from i2r.sampling import Process, Query
 from i2r.tiling import TileGrid
 from i2r.trace import Look, Screening, Trace
-from i2r.typicality import SMALLEST_SIDE, discoveries, mask_of, measure, regions
+from i2r.typicality import SMALLEST_SIDE, discoveries, measure, noisy_part, regions
 
 
 def screen(
@@ -42,10 +41,8 @@ def screen(
         for name in atypical.intersection(LOCAL_STATISTICS)
         if (found := measured.atypical_regions(calibration, name, rate))
     }
-    noisy_part = None
-    if "patchy" in where:
-        noisy_part = noise_mask(eps, mask_of(where["patchy"], eps), calibration.clean["patchy"])
-    screening = Screening(p_values, atypical, where, noisy_part)
+    noisy = noisy_part(eps, where["patchy"], calibration) if "patchy" in where else None
+    screening = Screening(p_values, atypical, where, noisy)
     if trace is not None:
         trace.looks.append(Look(screening, calibration, eps.cpu().numpy(), noise.cpu().numpy()))
     return screening

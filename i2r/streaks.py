@@ -96,8 +96,7 @@ def streak_mask(image: Tensor, noise: Tensor, streaks: Streaks) -> Tensor:
         likely = _opacities(sheared[:-1], slope, SHORT_LENGTH)[0] > FAINT
         likely &= _along(sheared[-1:], SHORT_LENGTH)[0] > 0
         mask |= _shear((near & likely).float(), -slope)[0] > 0.5
-    mask = mask[:, margin : mask.shape[1] - margin]
-    mask = widened(mask, 1)
+    mask = widened(mask[:, margin : mask.shape[1] - margin], 1)
     return mask.T if streaks.transposed else mask
 
 

@@ -22,8 +22,8 @@ class Screening:
         p_values: one per statistic; empty for images too small to test.
         atypical: the statistics that fail.
         where: the regions in which a local statistic fails.
-        noisy_part: the mask (height, width) of what noise covers, where it covers a part only; None where no
-            region is patchy.
+        noisy_part: the mask (height, width) of what noise covers in the patchy regions, and in what adjoins
+            them; None where no region is patchy.
     """
 
     p_values: Mapping[str, float] = field(default_factory=dict)

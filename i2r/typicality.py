@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from i2r.calibration_file import STATISTICS, Calibration
-from i2r.graininess import MAD_TO_STD, patchiness
+from i2r.graininess import MAD_TO_STD, noise_mask, patchiness
 from i2r.streaks import find_streaks
 from i2r.windows import widened
 
@@ -184,6 +184,16 @@ def mask_of(where: Sequence[Region], image: Tensor) -> Tensor:
     for rows, columns in where:
         mask[rows, columns] = True
     return mask
+
+
+def noisy_part(eps: Tensor, where: Sequence[Region], calibration: Calibration) -> Tensor:
+    """The pixels (H, W) that noise covers in the patchy regions of an image, and in what adjoins them.
+
+    Args:
+        eps: as in :func:`measure`.
+        where: the regions that are patchy.
+    """
+    return noise_mask(eps, mask_of(where, eps), calibration.clean["patchy"])
 
 
 def _cuts(length: int) -> list[slice]:

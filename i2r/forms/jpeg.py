@@ -16,6 +16,7 @@ from i2r.errors import FormError
 from i2r.forms.form import Record
 from i2r.jpeg_tables import SIDE, JpegTables, standard_steps
 from i2r.spectrum import ROUNDING, frequencies, mirror
+from i2r.windows import widened
 
 SAMPLINGS = ((2, 2), (1, 1), (1, 2))
 """Pixels of the image in one of chroma, (down, across); the first is what nearly every file has."""
@@ -136,10 +137,8 @@ def _moves(expected: Tensor, stored: Tensor, table: tuple[int, ...]) -> Tensor:
 
 def _unclipped(y: Tensor, block: tuple[int, int] = (SIDE, SIDE), margin: int = 0) -> Tensor:
     """The blocks (rows, columns) without a value at the end of the range, which may have been clipped."""
-    clipped = (y.abs() > 1 - 1 / _HALF_RANGE).any(dim=0).float()[None, None]
-    if margin:
-        clipped = F.max_pool2d(clipped, 2 * margin + 1, stride=1, padding=margin)
-    return F.max_pool2d(clipped, block)[0, 0] == 0
+    clipped = widened((y.abs() > 1 - 1 / _HALF_RANGE).any(dim=0), margin)
+    return F.max_pool2d(clipped[None].float(), block)[0] == 0
 
 
 def _planes(x: Tensor) -> Tensor:
