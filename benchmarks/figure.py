@@ -20,6 +20,7 @@ SHOWN = (
     "low resolution 4x",
     "rain 5 %",
     "dead pixels 2 %",
+    "dust 1 %",
 )
 """Rows, each on another photograph, so that none is picked for its looks."""
 GAP, LINE, SIZE = 8, 18, 13

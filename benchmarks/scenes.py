@@ -15,6 +15,8 @@ from i2r.degradation import (
     Degradation,
     FloatImage,
     dead_pixels,
+    drops,
+    dust,
     gaussian_blur,
     gaussian_noise,
     jpeg,
@@ -24,6 +26,7 @@ from i2r.degradation import (
     rain,
     salt_and_pepper,
     scratches,
+    stains,
 )
 
 SEED = 20250321
@@ -92,10 +95,20 @@ ROWS: Mapping[str, Row] = {
     "dead pixels 2 %": Row(partial(dead_pixels, fraction=0.02), "mask"),
     "salt and pepper 2 %": Row(partial(salt_and_pepper, fraction=0.02), "mask"),
     "salt and pepper 5 %": Row(partial(salt_and_pepper, fraction=0.05), "mask"),
+    "dust 0.5 %": Row(partial(dust, fraction=0.005), "mask"),
+    "dust 1 %": Row(partial(dust, fraction=0.01), "mask"),
+    "stains 5 %": Row(partial(stains, fraction=0.05), "mask"),
+    "stains 10 %": Row(partial(stains, fraction=0.1), "mask"),
+    "drops 4 %": Row(partial(drops, fraction=0.04), "mask"),
+    "drops 8 %": Row(partial(drops, fraction=0.08), "mask"),
+    "dark scratches 1 %": Row(partial(scratches, fraction=0.01, brightness=0.05), "mask"),
+    "dark scratches 3 %": Row(partial(scratches, fraction=0.03, brightness=0.05), "mask"),
     "noisy shadows 15/255": Row(partial(noisy_shadows, sigma=15 / 255)),
     "noisy shadows 25/255": Row(partial(noisy_shadows, sigma=25 / 255)),
     "gray noise 10/255": Row(partial(gaussian_noise, sigma=10 / 255), "noise", photographed=in_gray),
     "gray noise 25/255": Row(partial(gaussian_noise, sigma=25 / 255), "noise", photographed=in_gray),
+    "gray noisy shadows 15/255": Row(partial(noisy_shadows, sigma=15 / 255), photographed=in_gray),
+    "gray noisy shadows 25/255": Row(partial(noisy_shadows, sigma=25 / 255), photographed=in_gray),
     "sepia grain 10/255": Row(partial(sepia_grain, sigma=10 / 255), "noise", photographed=in_sepia),
     "sepia grain 25/255": Row(partial(sepia_grain, sigma=25 / 255), "noise", photographed=in_sepia),
 }

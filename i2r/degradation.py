@@ -17,7 +17,12 @@ import numpy.typing as npt
 from PIL import Image
 
 FloatImage = npt.NDArray[np.float32]
+Place = tuple[slice, slice]
+"""Rows and columns of a part of an image."""
 Degradation = Callable[[FloatImage, np.random.Generator], FloatImage]
+
+_BROWN = np.array([0.5, 0.26, 0.05], dtype=np.float32)
+_YELLOW = np.array([0.9, 0.7, 0.2], dtype=np.float32)
 
 
 def gaussian_noise(image: FloatImage, rng: np.random.Generator, *, sigma: float = 25 / 255) -> FloatImage:
@@ -116,15 +121,91 @@ def rain(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.05)
     return _painted(image, cover, brightness=1.0)
 
 
-def scratches(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.03) -> FloatImage:
-    """Long, nearly vertical and opaque lines of worn film over ``fraction`` of the pixels, or a line more."""
+def scratches(
+    image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.03, brightness: float = 0.95
+) -> FloatImage:
+    """Long, nearly vertical and opaque lines of worn film over ``fraction`` of the pixels, or a line more.
+
+    Their ``brightness`` is in [0, 1]: those of a negative are bright, those of a positive dark.
+    """
     height, width, _ = image.shape
     cover = np.zeros((height, width), dtype=np.float32)
     while np.count_nonzero(cover) < fraction * cover.size:
         length = rng.uniform(0.3, 1.2) * height
         tilt, opacity = rng.normal(0, 0.08), rng.uniform(0.85, 1)
         _draw_streak(cover, rng, slope=tilt, length=length, thickness=1.2, opacity=opacity)
-    return _painted(image, cover, brightness=0.95)
+    return _painted(image, cover, brightness=brightness)
+
+
+def dust(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.01) -> FloatImage:
+    """Opaque specks and a few short hairs over ``fraction`` of the pixels or one of them more.
+
+    Specks have radii of 1 to 3.5 pixels, most of them small. All of an image's dust is dark, as on a print
+    that was scanned, or all of it bright, as on a negative.
+    """
+    brightness = rng.choice([0.08, 0.95])
+    cover = np.zeros(image.shape[:2], dtype=np.float32)
+    while np.count_nonzero(cover) < fraction * cover.size:
+        if rng.random() < 0.12:
+            _draw_hair(cover, rng, length=rng.uniform(8, 22), thickness=rng.uniform(0.9, 1.5))
+        else:
+            radius = 1 + 2.5 * rng.random() ** 2
+            place, depth = _blob(cover.shape, rng, radius=radius, roughness=0.25)
+            opacity = np.float32(rng.uniform(0.9, 1))
+            cover[place] = np.maximum(cover[place], opacity * np.clip(depth + 0.5, 0, 1))
+    return _painted(image, cover, brightness=brightness)
+
+
+def stains(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.1) -> FloatImage:
+    """Yellow and brown blots that the scene shines through, over ``fraction`` of the pixels or a blot more.
+
+    Radii are 0.06 to 0.16 of the shorter side. A blot multiplies by its colour, as dye does, over an edge of
+    two pixels; toward that edge, where a drying liquid leaves most of its dye, it is darker.
+    """
+    height, width, channels = image.shape
+    light = np.ones((height, width, 3), dtype=np.float32)
+    covered = np.zeros((height, width), dtype=np.bool_)
+    while np.count_nonzero(covered) < fraction * covered.size:
+        radius = max(2.0, rng.uniform(0.06, 0.16) * min(height, width))
+        place, depth = _blob(covered.shape, rng, radius=radius, roughness=0.25)
+        colour = _BROWN + rng.random(dtype=np.float32) * (_YELLOW - _BROWN)
+        rim = np.exp(-np.square((depth - 2.5) / 2))
+        density = rng.uniform(0.4, 0.65) * (1 + 0.45 * rim) * np.clip(depth / 2, 0, 1)
+        light[place] *= 1 - density[..., None].astype(np.float32) * (1 - colour)
+        covered[place] |= depth > 0
+    return image * (light if channels == 3 else light.mean(axis=-1, keepdims=True))
+
+
+def drops(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.08) -> FloatImage:
+    """Drops of water on the lens or a window, over ``fraction`` of the pixels or a drop more.
+
+    Radii are 0.02 to 0.075 of the shorter side. A drop is a strong lens: it shows what lies around it upside
+    down, small and out of focus, with a dark rim and the reflection of a light.
+    """
+    height, width, _ = image.shape
+    degraded = image.copy()
+    covered = np.zeros((height, width), dtype=np.bool_)
+    towards_light = rng.uniform(-2.6, -0.5)
+    while np.count_nonzero(covered) < fraction * covered.size:
+        radius = max(1.5, rng.uniform(0.02, 0.075) * min(height, width))
+        place, depth = _blob(covered.shape, rng, radius=radius, roughness=0.07)
+        rows, columns = np.nonzero(depth > -0.5)
+        if not len(rows):
+            continue
+        seen = _through_a_lens(image, place, reach=rng.uniform(2.5, 4) * radius)
+        seen *= (1 - 0.45 * np.exp(-np.clip(depth, 0, None) / (0.18 * radius)))[..., None]
+        away_down = _centres(place[0]) - rows.mean() - place[0].start - 0.5
+        away_across = _centres(place[1]) - columns.mean() - place[1].start - 0.5
+        glint = np.hypot(
+            away_down[:, None] - 0.5 * radius * np.sin(towards_light),
+            away_across - 0.5 * radius * np.cos(towards_light),
+        )
+        bright = np.clip(0.22 * radius + 0.7 - glint, 0, 1)[..., None]
+        seen += 0.9 * bright * (1 - seen)
+        share = np.clip(depth + 0.5, 0, 1)[..., None]
+        degraded[place] = (1 - share) * degraded[place] + share * seen
+        covered[place] |= depth > -0.5
+    return np.clip(degraded, 0, 1)
 
 
 DEGRADATIONS: Mapping[str, Degradation] = MappingProxyType(
@@ -139,6 +220,9 @@ DEGRADATIONS: Mapping[str, Degradation] = MappingProxyType(
         "dead-pixels": dead_pixels,
         "motion-blur": motion_blur,
         "salt-and-pepper": salt_and_pepper,
+        "dust": dust,
+        "stains": stains,
+        "drops": drops,
     }
 )
 """By the name in tables and file names, each at the strength of its defaults."""
@@ -175,6 +259,63 @@ def _draw_streak(
         near = np.arange(max(0, int(column - thickness)), min(width, int(column + thickness) + 1))
         inside = np.clip((1 + thickness) / 2 - np.abs(near + 0.5 - column), 0, 1)
         cover[row, near] = np.maximum(cover[row, near], opacity * inside)
+
+
+def _blob(
+    shape: tuple[int, ...], rng: np.random.Generator, *, radius: float, roughness: float
+) -> tuple[Place, FloatImage]:
+    """A blob around a drawn point of an image of ``shape``, its outline rough by a share of its radius.
+
+    Returns where in the image it lies, and how far inside of its outline every pixel there is, in pixels.
+    """
+    middle = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
+    heights, phases = rng.normal(0, roughness, 6), rng.uniform(0, 2 * np.pi, 6)
+    place = _around(shape, middle, 2 * radius + 1)
+    down, across = _centres(place[0])[:, None] - middle[0], _centres(place[1]) - middle[1]
+    angle = np.arctan2(down, across)
+    waves = sum(heights[k] / (k + 1) * np.cos((k + 1) * angle + phases[k]) for k in range(6))
+    outline = radius * np.clip(1 + waves, 0.5, 2)
+    return place, (outline - np.hypot(down, across)).astype(np.float32)
+
+
+def _draw_hair(cover: FloatImage, rng: np.random.Generator, *, length: float, thickness: float) -> None:
+    """Draw an antialiased and opaque line into ``cover`` (H, W), from a drawn point in a drawn curve."""
+    middle = rng.uniform(0, cover.shape[0]), rng.uniform(0, cover.shape[1])
+    angle, bend = rng.uniform(0, 2 * np.pi), rng.normal(0, 2) / length
+    place = _around(cover.shape, middle, length + thickness + 1)
+    rows, columns = _centres(place[0])[:, None], _centres(place[1])
+    row, column = middle
+    for _ in range(math.ceil(2 * length)):
+        inside = np.clip((1 + thickness) / 2 - np.hypot(rows - row, columns - column), 0, 1)
+        cover[place] = np.maximum(cover[place], inside)
+        row, column, angle = row + 0.5 * np.sin(angle), column + 0.5 * np.cos(angle), angle + 0.5 * bend
+
+
+def _through_a_lens(image: FloatImage, place: Place, reach: float) -> FloatImage:
+    """``place`` as a drop shows it: the image (H, W, C) ``reach`` pixels farther, upside down and small."""
+    sides, seen = [], []
+    for part, length in zip(place, image.shape, strict=False):
+        at = np.arange(math.floor(part.start - reach), math.ceil(part.stop + reach))[::-1] % (2 * length)
+        sides.append(np.minimum(at, 2 * length - 1 - at))
+    rows, columns = (part.stop - part.start for part in place)
+    for plane in np.moveaxis(image[np.ix_(*sides)], -1, 0):
+        small = Image.fromarray(plane).resize((columns // 2 + 1, rows // 2 + 1), Image.Resampling.BOX)
+        seen.append(np.asarray(small.resize((columns, rows), Image.Resampling.BILINEAR)))
+    return np.stack(seen, axis=-1)
+
+
+def _around(shape: tuple[int, ...], middle: tuple[float, float], reach: float) -> Place:
+    """The rows and columns of an image that lie no farther than ``reach`` from a point of it."""
+    rows, columns = (
+        slice(max(0, math.floor(at - reach)), min(length, math.ceil(at + reach)))
+        for at, length in zip(middle, shape, strict=True)
+    )
+    return rows, columns
+
+
+def _centres(part: slice) -> npt.NDArray[np.float64]:
+    """The middles of some rows or columns of pixels."""
+    return np.arange(part.start, part.stop) + 0.5
 
 
 def _painted(image: FloatImage, cover: FloatImage, *, brightness: float) -> FloatImage:

@@ -13,6 +13,8 @@ from i2r.degradation import (
     DEGRADATIONS,
     FloatImage,
     dead_pixels,
+    drops,
+    dust,
     gaussian_blur,
     gaussian_noise,
     jpeg,
@@ -22,6 +24,7 @@ from i2r.degradation import (
     rain,
     salt_and_pepper,
     scratches,
+    stains,
 )
 
 
@@ -60,7 +63,18 @@ def test_degrades_a_photograph(name: str, photograph: FloatImage) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["noise", "rain", "scratches", "dead-pixels", "motion-blur", "salt-and-pepper"]
+    "name",
+    [
+        "noise",
+        "rain",
+        "scratches",
+        "dead-pixels",
+        "motion-blur",
+        "salt-and-pepper",
+        "dust",
+        "stains",
+        "drops",
+    ],
 )
 def test_another_seed_is_other_damage(name: str, photograph: FloatImage) -> None:
     one, other = (DEGRADATIONS[name](photograph, np.random.default_rng(seed)) for seed in (0, 1))
@@ -97,6 +111,72 @@ def test_outliers_cover_their_share(degrade: DamageByShare, fraction: float) -> 
     hit = degraded != grey
     assert hit.mean() == pytest.approx(fraction, rel=0.1)
     assert set(np.unique(degraded[hit])) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("degrade", "fraction", "largest"),
+    [(dust, 0.005, 0.002), (dust, 0.02, 0.002), (stains, 0.1, 0.13), (drops, 0.08, 0.03)],
+)
+def test_blobs_cover_their_share(degrade: DamageByShare, fraction: float, largest: float) -> None:
+    """Up to the last one, of which no more than ``largest`` is in excess; the rest is left alone."""
+    image = np.random.default_rng(7).uniform(0.2, 0.8, (192, 192, 3)).astype(np.float32)
+    for seed in range(5):
+        touched = (degrade(image, np.random.default_rng(seed), fraction=fraction) != image).any(axis=-1)
+        assert 0.98 * fraction <= touched.mean() < fraction + largest
+
+
+@pytest.mark.parametrize("degrade", [dust, stains, drops])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 30, 3), (8, 8, 1)])
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
+def test_blobs_end_on_small_images(
+    degrade: DamageByShare, shape: tuple[int, int, int], fraction: float
+) -> None:
+    image = np.full(shape, 0.5, dtype=np.float32)
+    degraded = degrade(image, np.random.default_rng(0), fraction=fraction)
+    assert degraded.shape == shape
+    assert np.array_equal(degraded, image) == (fraction == 0)
+
+
+def test_the_dust_of_an_image_is_dark_or_bright() -> None:
+    grey = np.full((64, 64, 1), 0.5, dtype=np.float32)
+    signs = []
+    for seed in range(12):
+        change = dust(grey, np.random.default_rng(seed), fraction=0.05) - grey
+        assert abs(change).max() > 0.38
+        signs.append(set(np.sign(change[change != 0])))
+    assert all(len(found) == 1 for found in signs)
+    assert {-1} in signs
+    assert {1} in signs
+
+
+def test_stains_are_a_brown_veil_that_the_scene_shines_through(photograph: FloatImage) -> None:
+    brighter = 0.3 + 0.7 * photograph
+    stained = stains(brighter, np.random.default_rng(0))
+    light = stained / brighter
+    white = stains(np.ones_like(photograph), np.random.default_rng(0))
+    np.testing.assert_allclose(light, white, atol=1e-5)
+    red, green, blue = white[(white < 1).all(axis=-1)].T
+    assert (red >= green).all()
+    assert (green >= blue).all()
+    assert blue.min() > 0.05
+
+
+def test_drops_show_what_lies_around_them() -> None:
+    """Of a white upper and a black lower half, a drop in between is dark above and bright below."""
+    image = np.zeros((64, 64, 1), dtype=np.float32)
+    image[:32] = 1
+    upper = [drops(image, np.random.default_rng(seed))[24:32].min() for seed in range(8)]
+    lower = [drops(image, np.random.default_rng(seed))[32:40].max() for seed in range(8)]
+    assert min(upper) < 0.3
+    assert max(lower) > 0.7
+
+
+@pytest.mark.parametrize("brightness", [0.05, 0.95])
+def test_scratches_have_their_brightness(brightness: float) -> None:
+    grey = np.full((64, 64, 3), 0.5, dtype=np.float32)
+    change = scratches(grey, np.random.default_rng(0), brightness=brightness) - 0.5
+    assert (change * (brightness - 0.5) >= 0).all()
+    assert abs(change).max() > 0.8 * abs(brightness - 0.5)
 
 
 def test_salt_and_pepper_hits_whole_pixels() -> None:
