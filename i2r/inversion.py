@@ -194,5 +194,7 @@ def _mixed(tried: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     changes = torch.stack([(residual - earlier).flatten() for _, earlier in tried[:-1]])
     gram = (changes @ changes.T).double()
     gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    weights = torch.linalg.solve(gram, (changes @ residual.flatten()).double()).to(x)
+    # Of iterates that no longer move, the residuals say nothing, and the matrix has no inverse.
+    inverse = torch.linalg.pinv(gram, hermitian=True)
+    weights = (inverse @ (changes @ residual.flatten()).double()).to(x)
     return x + residual - (weights @ (moves + changes)).view_as(x)
