@@ -14,7 +14,7 @@ import torch
 from i2r.errors import SettingsError
 from i2r.photographs import Photographs
 from i2r.prior import load_prior
-from i2r.training import Recipe, Trainer, build_network, build_scheduler, main, train
+from i2r.training import Recipe, Trainer, batches, build_network, build_scheduler, main
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(crop=16, batch=2, warmup_steps=1)
@@ -33,7 +33,7 @@ def photographs(data: Path) -> Photographs:
 
 def _steps(photographs: Photographs, trainer: Trainer, count: int) -> list[float]:
     """Train for so many steps and save."""
-    training = train(photographs, trainer, minutes=60)
+    training = trainer.train(batches(photographs, trainer), minutes=60)
     losses = [next(training) for _ in range(count)]
     training.close()
     trainer.save()
@@ -83,9 +83,10 @@ def test_a_resumed_run_goes_on_where_it_stopped(trained: Path, photographs: Phot
 
 def test_training_ends_with_its_time(photographs: Photographs, tmp_path: Path) -> None:
     trainer = Trainer(RECIPE, tmp_path, CPU)
-    losses = list(train(photographs, trainer, minutes=1e-6))
+    losses = list(trainer.train(batches(photographs, trainer), minutes=1e-6))
     assert len(losses) == trainer.step == 1
-    assert list(train(photographs, Trainer(RECIPE, tmp_path, CPU), minutes=1e-6)) == []
+    ended = Trainer(RECIPE, tmp_path, CPU)
+    assert list(ended.train(batches(photographs, ended), minutes=1e-6)) == []
 
 
 def test_the_learning_rate_warms_up_and_falls(tmp_path: Path) -> None:
