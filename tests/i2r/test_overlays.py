@@ -1,0 +1,104 @@
+"""The network that tells what lies over a scene: its laws, and that it tells something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+
+from i2r import overlays
+from i2r.degradation import FloatImage, dust
+from i2r.overlays import (
+    LIKELY,
+    SHARE,
+    STRIDE,
+    SURE,
+    OverlayNetwork,
+    features,
+    find_overlays,
+    overlay_evidence,
+    overlay_mask,
+)
+
+
+@pytest.fixture(scope="module")
+def photographs(samples: Path) -> list[FloatImage]:
+    return [
+        np.asarray(Image.open(path).convert("RGB").crop((0, 0, 192, 192)), np.float32) / 255
+        for path in sorted((samples / "clean").glob("*.png"))
+    ]
+
+
+def _canvas(image: FloatImage) -> Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1) * 2 - 1
+
+
+def test_the_network_sees_four_pixels_at_each_place_and_answers_for_each() -> None:
+    images = torch.rand(2, 3, 2 * STRIDE, 3 * STRIDE) * 2 - 1
+    planes = features(images)
+    assert planes.shape == (2, 52, STRIDE, 3 * STRIDE // 2)
+    assert planes.isfinite().all()
+    assert OverlayNetwork()(planes).shape == (2, 2 * STRIDE, 3 * STRIDE)
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.2, 1.0])
+def test_flat_images_have_no_detail(value: float) -> None:
+    planes = features(torch.full((1, 3, 32, 32), value))
+    torch.testing.assert_close(planes[:, 12:], torch.zeros_like(planes[:, 12:]), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 33, 47), (4, 50, 35)])
+def test_images_of_any_shape_are_looked_at(shape: tuple[int, int, int]) -> None:
+    logits = find_overlays(torch.rand(shape) * 2 - 1)
+    assert logits.shape == shape[1:]
+    assert logits.isfinite().all()
+    assert torch.equal(logits, logits.clone())
+
+
+def test_gray_images_are_those_whose_channels_are_equal() -> None:
+    gray = torch.rand(1, 48, 48) * 2 - 1
+    torch.testing.assert_close(find_overlays(gray), find_overlays(gray.expand(3, -1, -1)), rtol=0, atol=0.1)
+
+
+def test_tiles_leave_no_seam(photographs: list[FloatImage], monkeypatch: pytest.MonkeyPatch) -> None:
+    image = _canvas(dust(photographs[0], np.random.default_rng(0)))
+    whole = find_overlays(image)
+    monkeypatch.setattr(overlays, "_TILE", 96)
+    tiled = find_overlays(image)
+    assert not torch.equal(tiled, whole)
+    difference = (tiled - whole).abs()
+    assert difference.median() < 0.1
+    assert difference[94:98].median() < 0.2
+    assert ((tiled > SURE) == (whole > SURE)).float().mean() > 0.99
+
+
+def test_dust_is_told_from_what_photographs_show(photographs: list[FloatImage]) -> None:
+    for seed, image in enumerate(photographs):
+        dusty = dust(image, np.random.default_rng(seed), fraction=0.02)
+        covered = torch.from_numpy(np.abs(dusty - image).max(axis=2) > 0.2)
+        clean, logits = find_overlays(_canvas(image)), find_overlays(_canvas(dusty))
+        assert overlay_evidence(logits) > overlay_evidence(clean)
+        assert logits[covered].mean() > logits[~covered].mean() + 1
+
+
+@given(st.integers(32, 80), st.integers(32, 80), st.integers(0, 2**32 - 1))
+def test_the_evidence_is_what_a_share_of_the_pixels_reaches(height: int, width: int, seed: int) -> None:
+    logits = torch.randn(height, width, generator=torch.Generator().manual_seed(seed))
+    reached = (logits >= overlay_evidence(logits)).float().mean()
+    assert SHARE <= reached < SHARE + 1 / logits.numel()
+
+
+def test_what_is_likely_counts_where_it_adjoins_what_is_sure() -> None:
+    logits = torch.full((20, 20), LIKELY - 1)
+    logits[3:9, 4] = (LIKELY + SURE) / 2
+    logits[5, 4] = SURE + 1
+    logits[14:18, 15] = (LIKELY + SURE) / 2
+    expected = torch.zeros(20, 20, dtype=torch.bool)
+    expected[3:9, 4] = True
+    assert torch.equal(overlay_mask(logits), expected)
