@@ -1,8 +1,10 @@
 """Graininess: how much a picture looks like noise, patch by patch, where noise covers only a part of it.
 
 Sensors are noisier in the shadows, scans where the film was dense, composites where one source was poor. In
-a patch of 32 pixels noise is told from texture by two things at once: the prior reads it as strong, and
-neighbours do not agree. Of clean photographs one patch in a thousand comes near.
+a patch of 32 pixels noise is told from texture by two things at once: it is strong, and neighbours do not
+agree. In colour the noise that the prior predicts is looked at: of clean photographs one patch in a thousand
+comes near. In gray a prior of colour takes noise for texture; there the picture's finest differences tell,
+which are correlated as those of white noise are, and those of textures are not.
 """
 
 from __future__ import annotations
@@ -21,6 +23,13 @@ NOISIEST = 0.95
 """Quantile over patches: noise that covers a twentieth of a region shows."""
 _SURE = 1e-3  # chance of a region of a clean photograph to hold as much
 _GROWTH = 4  # patches beside what surely is noise that may be likely ones
+_TOLD = 0.12  # of the range [-1, 1]: stronger differences are no more like noise
+_WHITE = {(0, 1): -0.5, (1, 0): -0.5, (1, 1): 0.25, (1, -1): 0.25} | dict.fromkeys(
+    [(0, 2), (2, 0), (1, 2), (2, 1), (1, -2), (2, -1), (2, 2), (2, -2)], 0.0
+)
+"""By rows and columns apart, how the diagonal differences of white noise are correlated."""
+_APART = 3.0  # by how much not being so correlated counts
+_FLATTEST = 2e-3  # of the range: what rounding leaves
 MAD_TO_STD = 0.6744897501960817
 """The median of ``|n|`` for ``n`` of N(0, 1)."""
 _NEAR, _FINE = 8, 9  # pixels: how far noise may reach beyond its patches, and over which it is told there
@@ -28,21 +37,25 @@ _SHARE = 0.5  # of the power within: at the edge of what is noisy
 _STRONGEST = 4.0  # of typical power: an edge of the picture counts for no more
 
 
-def graininess(eps: Tensor) -> Tensor:
+def graininess(image: Tensor, eps: Tensor) -> Tensor:
     """How much every patch looks like noise.
 
     Args:
-        eps: (C, H, W), the noise that the prior predicts at a low level, of unit scale; sides of at least
-            ``PATCH``.
+        image: (C, H, W) in [-1, 1]; sides of at least ``PATCH``.
+        eps: of that shape, the noise that the prior predicts at a low level, of unit scale.
 
     Returns:
-        (R, K), for the patches that start at :func:`starts` of both sides: the log robust standard deviation,
-        less twice the correlation of neighbours along the direction in which it is largest. About 0 for white
-        noise of the level or above.
+        (R, K), for the patches that start at :func:`starts` of both sides. In colour, and of latents: the log
+        robust standard deviation of ``eps``, less twice the correlation of neighbours along the direction in
+        which it is largest; about 0 for white noise of the level or above. In gray: the same of the image's
+        diagonal differences, less how far their correlations are from those of white noise.
     """
-    columns = torch.tensor(starts(eps.shape[2]), device=eps.device)
-    rows = [eps[:, row : row + PATCH].unfold(2, PATCH, 1)[:, :, columns] for row in starts(eps.shape[1])]
-    return torch.stack([_graininess(row.permute(2, 0, 1, 3)) for row in rows])
+    figure, values = (_of_noise, eps) if len(image) > 1 else (_of_differences, _differences(image))
+    columns = torch.tensor(starts(values.shape[2]), device=values.device)
+    rows = [
+        values[:, row : row + PATCH].unfold(2, PATCH, 1)[:, :, columns] for row in starts(values.shape[1])
+    ]
+    return torch.stack([figure(row.permute(2, 0, 1, 3)) for row in rows])
 
 
 def starts(length: int) -> list[int]:
@@ -52,34 +65,55 @@ def starts(length: int) -> list[int]:
     return [last * index // count for index in range(count + 1)] if count else [0]
 
 
-def patchiness(eps: Tensor) -> float:
-    """How much the noisiest patches of (C, H, W) noise look like noise; see :func:`graininess`."""
-    return graininess(eps).flatten().quantile(NOISIEST).item()
+def patchiness(image: Tensor, eps: Tensor) -> float:
+    """How much the noisiest patches of an image look like noise; see :func:`graininess`."""
+    return graininess(image, eps).flatten().quantile(NOISIEST).item()
 
 
-def noise_mask(eps: Tensor, where: Tensor, clean: Spread) -> Tensor:
+def noise_mask(image: Tensor, eps: Tensor, where: Tensor, clean: Spread) -> Tensor:
     """The pixels (H, W) that noise covers, where it covers a part of a picture.
 
     By hysteresis: surely noisy somewhere in ``where`` (H, W), and likely beside it. A patch that is found
     tells only about where: at its edges the pixels do.
 
     Args:
-        eps: as in :func:`graininess`.
+        image, eps: as in :func:`graininess`.
         clean: how the patchiness of clean photographs lies.
     """
-    grain = graininess(eps)
+    grain = graininess(image, eps)
     found = sure = (grain > clean.exceeded_by(_SURE)) & _mostly(where)
     for _ in range(_GROWTH):
         found = found | (widened(found, 1) & (grain > clean.exceeded_by(TAIL)))
-    power = _smoothed(eps.square().mean(dim=0).clamp_max(_STRONGEST), _FINE)
-    within = power[_painted(sure, eps)]
-    if not within.numel():
+    within = _painted(sure, where)
+    if not within.any():
         return torch.zeros_like(where)
-    return widened(_painted(found, eps), _NEAR) & (power > _SHARE * within.median())
+    values = eps if len(image) > 1 else _differences(image)
+    values = values / (values[:, within].abs().median() / MAD_TO_STD + 1e-6)
+    power = _smoothed(values.square().mean(dim=0).clamp_max(_STRONGEST), _FINE)
+    return widened(_painted(found, where), _NEAR) & (power > _SHARE * power[within].median())
 
 
-def _graininess(patches: Tensor) -> Tensor:
-    """Of (N, C, PATCH, PATCH), one figure each."""
+def _differences(image: Tensor) -> Tensor:
+    """The diagonal differences of (C, H, W), of the standard deviation of its noise; the last ones twice."""
+    steps = image[:, 1:] - image[:, :-1]
+    steps = (steps[:, :, 1:] - steps[:, :, :-1]) / 2
+    return F.pad(steps[None], (0, 1, 0, 1), mode="replicate")[0]
+
+
+def _of_differences(patches: Tensor) -> Tensor:
+    """Of diagonal differences (N, C, PATCH, PATCH), one figure each."""
+    scale = patches.flatten(1).abs().median(dim=1).values / MAD_TO_STD + _FLATTEST
+    power = patches.square().mean(dim=(1, 2, 3)) + 1e-9
+    apart = torch.zeros_like(scale)
+    for (down, across), white in _WHITE.items():
+        one = patches[:, :, down:, max(across, 0) : PATCH + min(across, 0)]
+        other = patches[:, :, : PATCH - down, max(-across, 0) : PATCH - max(across, 0)]
+        apart += ((one * other).mean(dim=(1, 2, 3)) / power - white).square()
+    return scale.clamp_max(_TOLD).log() - _APART * apart.sqrt()
+
+
+def _of_noise(patches: Tensor) -> Tensor:
+    """Of noise (N, C, PATCH, PATCH), one figure each."""
     scale = patches.flatten(1).abs().median(dim=1).values / MAD_TO_STD
     inner = patches[..., 1:, 1:-1]
     neighbours = patches[..., 1:, :-2], patches[..., :-1, 1:-1], patches[..., :-1, :-2], patches[..., :-1, 2:]
@@ -95,10 +129,10 @@ def _mostly(where: Tensor) -> Tensor:
     return share[rows][:, columns] >= 0.5
 
 
-def _painted(patches: Tensor, eps: Tensor) -> Tensor:
-    """The pixels (H, W) of the marked ones among the patches (R, K) of ``eps`` (C, H, W)."""
-    rows, columns = starts(eps.shape[1]), starts(eps.shape[2])
-    mask = torch.zeros(eps.shape[1:], dtype=torch.bool, device=eps.device)
+def _painted(patches: Tensor, where: Tensor) -> Tensor:
+    """The pixels (H, W) of the marked ones among the patches (R, K) of an image, as many as in ``where``."""
+    rows, columns = starts(where.shape[0]), starts(where.shape[1])
+    mask = torch.zeros_like(where)
     for row, column in patches.nonzero().tolist():
         mask[rows[row] : rows[row] + PATCH, columns[column] : columns[column] + PATCH] = True
     return mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from i2r.calibration_file import Spread
-from i2r.graininess import PATCH, STEP, graininess, noise_mask, patchiness, starts
+from i2r.graininess import _WHITE, PATCH, STEP, _differences, graininess, noise_mask, patchiness, starts
 
-CLEAN = Spread(-1.1, 0.2, 0.07)
+CLEAN, CLEAN_GRAY = Spread(-1.1, 0.2, 0.07), Spread(-4.5, 0.4, 0.15)
+IN_COLOUR = torch.zeros(3, 128, 160)
 
 
 def _white(seed: int = 0, channels: int = 3) -> Tensor:
@@ -39,42 +41,66 @@ def test_patches_reach_from_end_to_end(length: int) -> None:
     assert all(0 < after - before <= STEP for before, after in itertools.pairwise(begins))
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_white_noise_is_grainy_and_texture_is_not(channels: int) -> None:
-    grain = graininess(_white(channels=channels))
+def test_white_noise_is_grainy_and_texture_is_not() -> None:
+    grain = graininess(IN_COLOUR, _white())
     assert grain.shape == (7, 9)
     assert -0.25 < grain.min() <= grain.max() < 0.1
-    assert graininess(_texture()).max() < -1
-    assert patchiness(0.5 * _white()) == pytest.approx(patchiness(_white()) - 0.693, abs=1e-3)
+    assert graininess(IN_COLOUR, _texture()).max() < -1
+    half, whole = (patchiness(IN_COLOUR, scale * _white()) for scale in (0.5, 1))
+    assert half == pytest.approx(whole - 0.693, abs=1e-3)
+
+
+def test_in_gray_the_image_is_looked_at() -> None:
+    noisy, texture = 0.1 * _white(channels=1), 0.3 * _texture()[:1]
+    grain = graininess(noisy, torch.zeros_like(noisy))
+    assert grain.shape == (7, 9)
+    assert torch.equal(grain, graininess(noisy, _white(channels=1)))
+    assert grain.min() > graininess(texture, torch.zeros_like(noisy)).max() + 1
+    assert torch.equal(graininess(noisy + 0.2, noisy), graininess(noisy + 0.2, noisy))
+    faint = graininess(0.02 * _white(channels=1), noisy)
+    assert faint.mean().item() == pytest.approx(grain.mean().item() + math.log(0.02 / 0.1), abs=0.15)
+
+
+def test_the_differences_of_white_noise_are_correlated_as_is_said() -> None:
+    differences = _differences(torch.randn(1, 600, 600, generator=torch.Generator().manual_seed(0)))
+    assert differences.std().item() == pytest.approx(1, rel=0.02)
+    for (down, across), wanted in _WHITE.items():
+        moved = torch.roll(differences, (-down, -across), (1, 2))
+        assert (moved * differences).mean().item() == pytest.approx(wanted, abs=0.02)
 
 
 @pytest.mark.parametrize("side", [PATCH, PATCH + 1, 40])
-def test_small_images_hold_a_patch(side: int) -> None:
-    eps = _white()[:, :PATCH, :side]
-    assert patchiness(eps) == pytest.approx(0, abs=0.2)
-    assert noise_mask(eps, _everywhere(eps), CLEAN).float().mean() > 0.9
+@pytest.mark.parametrize("channels", [1, 3])
+def test_small_images_hold_a_patch(side: int, channels: int) -> None:
+    image = (0.1 * _white(channels=channels))[:, :PATCH, :side]
+    clean = CLEAN if channels == 3 else CLEAN_GRAY
+    assert patchiness(image, 10 * image) > clean.exceeded_by(1e-3)
+    assert noise_mask(image, 10 * image, _everywhere(image), clean).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_noise_is_found_where_it_is(seed: int) -> None:
-    eps = 0.3 * _texture()
-    noisy = torch.zeros(eps.shape[1:], dtype=torch.bool)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_noise_is_found_where_it_is(seed: int, channels: int) -> None:
+    texture = 0.3 * _texture()[:channels]
+    noisy = torch.zeros(texture.shape[1:], dtype=torch.bool)
     noisy[30:101, 50:120] = True
-    eps = torch.where(noisy, _white(seed), eps)
-    mask = noise_mask(eps, _everywhere(eps), CLEAN)
+    eps = torch.where(noisy, _white(seed, channels), texture)
+    clean = CLEAN if channels == 3 else CLEAN_GRAY
+    mask = noise_mask(0.1 * eps, eps, _everywhere(eps), clean)
     assert (mask & noisy).sum() > 0.9 * noisy.sum()
     assert (mask & ~noisy).sum() < 0.15 * noisy.sum()
 
 
 def test_nothing_is_found_where_there_is_none_or_nobody_looks() -> None:
-    assert not noise_mask(_texture(), _everywhere(_texture()), CLEAN).any()
-    assert not noise_mask(_white(), torch.zeros_like(_everywhere(_white())), CLEAN).any()
+    white, texture = _white(), _texture()
+    assert not noise_mask(texture, texture, _everywhere(texture), CLEAN).any()
+    assert not noise_mask(white, white, torch.zeros_like(_everywhere(white)), CLEAN).any()
 
 
 def test_what_adjoins_the_noise_of_a_region_is_found_with_it() -> None:
     eps = torch.cat([_white()[:, :, :80], 0.3 * _texture()[:, :, 80:]], dim=2)
     left = _everywhere(eps)
     left[:, 48:] = False
-    mask = noise_mask(eps, left, CLEAN)
+    mask = noise_mask(eps, eps, left, CLEAN)
     assert mask[:, :72].float().mean() > 0.95
     assert mask[:, 92:].float().mean() < 0.05
