@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from i2r.calibration_file import STATISTICS, TAIL, TAIL_START, Calibration, Spread
+from i2r.calibration_file import STATISTICS, TAIL, TAIL_START, Calibration, Spread, overlays_digest
 from i2r.degradation import jpeg
 from i2r.errors import PriorError, SettingsError
 from i2r.photographs import Photographs
@@ -92,6 +92,7 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
         entry_scale={level: statistics.fmean(scales) for level, scales in entry.items()},
         block_entry=blocky,
         spectrum=tuple(torch.stack([log_band_power(canvas) for canvas in canvases]).mean(dim=0).tolist()),
+        overlays=overlays_digest(),
     )
 
 

@@ -6,10 +6,12 @@ checks its prior before it loads anything.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,9 @@ from i2r.errors import PriorError
 
 CALIBRATION = "calibration.json"
 """Name of the file in a prior's folder."""
-DAMAGE = ("tails", "streaks")
+OVERLAYS = Path(__file__).with_name("overlays.safetensors")
+"""Weights of the network of :mod:`i2r.overlays`, which serves all priors."""
+DAMAGE = ("tails", "streaks", "overlay")
 LOCAL_STATISTICS = (*DAMAGE, "patchy")
 STATISTICS = ("grain", "antilag", "lag", "period", *LOCAL_STATISTICS)
 """What is tested of an image's noise, as a whole and in its regions; see :mod:`i2r.typicality`."""
@@ -70,6 +74,7 @@ class Calibration:
         block_entry: intercept and slope of the line of the log entry level that restores blocks best over the
             log period that they leave in the noise.
         spectrum: log power of clean photographs in ``BANDS`` bands.
+        overlays: digest of the network that the spread of overlays was measured with.
         gray: the same for gray images, of a prior that knows colour; see :meth:`i2r.prior.Prior.eps`.
 
     Raises:
@@ -82,6 +87,7 @@ class Calibration:
     entry_scale: Mapping[float, float]
     block_entry: tuple[float, float]
     spectrum: tuple[float, ...]
+    overlays: str
     gray: Calibration | None = None
 
     def __post_init__(self) -> None:
@@ -109,16 +115,19 @@ class Calibration:
         """Read ``calibration.json`` of a prior's folder.
 
         Raises:
-            PriorError: the file is missing or damaged.
+            PriorError: the file is missing or damaged, or was made with another network of overlays.
         """
         path = folder / CALIBRATION
         mend = f"make it with `i2r priors calibrate {folder} --data PHOTOS`"
         try:
-            return cls._from_json(json.loads(path.read_text()))
+            calibration = cls._from_json(json.loads(path.read_text()))
         except FileNotFoundError as error:
             raise PriorError(f"{path} is missing: {mend}") from error
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise PriorError(f"{path} is damaged ({_one_line(error)}): {mend}") from error
+        if calibration.overlays != overlays_digest():
+            raise PriorError(f"{path} was made by another version of this program: {mend}")
+        return calibration
 
     def save(self, folder: Path) -> None:
         """Write it into a prior's folder, whole or not at all."""
@@ -136,6 +145,7 @@ class Calibration:
             entry_scale={float(level): float(scale) for level, scale in content["entry_scale"]},
             block_entry=(float(intercept), float(slope)),
             spectrum=tuple(float(power) for power in content["spectrum"]),
+            overlays=str(content["overlays"]),
             gray=cls._from_json(content["gray"]) if content.get("gray") else None,
         )
 
@@ -147,8 +157,15 @@ class Calibration:
             "entry_scale": [[level, scale] for level, scale in self.entry_scale.items()],
             "block_entry": self.block_entry,
             "spectrum": self.spectrum,
+            "overlays": self.overlays,
             "gray": self.gray._to_json() if self.gray else None,
         }
+
+
+@cache
+def overlays_digest() -> str:
+    """Of the network that tells overlays: a calibration holds for this one only."""
+    return hashlib.sha256(OVERLAYS.read_bytes()).hexdigest()[:16]
 
 
 def _floats(values: Mapping[str, float]) -> dict[str, float]:

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from i2r.calibration_file import Calibration
 from i2r.clipping import unclip
+from i2r.filling import fill, lift, translucent
 from i2r.forms import GaussianBlur
+from i2r.overlays import find_overlays, overlay_mask
 from i2r.sampling import Process, Query, denoise, generate, levels
 from i2r.spectrum import blur_width
 from i2r.streaks import Streaks, find_streaks, streak_mask
@@ -38,10 +40,9 @@ from i2r.windows import averaged
 PATH_DEPTH = 10.0
 """Regeneration ends this far below its entry level; what noise is left there cannot be seen."""
 
-_FILL_LEVELS = levels(0.04, 0.6, 5)
-_AROUND = 9  # px that a fill starts from the mean of
 _SMALLEST_CHANGE = 0.25  # of the range [-1, 1], of a pixel that stood out
 _SMALLEST_OF_STREAKS = 0.1  # at their edges the background shines through
+_SMALLEST_OF_OVERLAYS = 0.05  # veils are thin
 _ROUNDS = 2
 # How boldly lost pixels are looked for where some are known to be lost: as false discovery rates.
 _BOLD, _USUAL = 0.6, 0.05
@@ -78,7 +79,7 @@ def fill_damage(
         expected = yield from denoise(x, calibration.damage_level)
         # What was found first stays found: its own fill would hide some of it from the next search.
         mask = mask | damaged((y - expected).square().mean(dim=0).sqrt()) & searched
-        x = yield from _fill(y, mask)
+        x = yield from fill(y, mask)
     return _keep_changes(y, x, mask, _SMALLEST_CHANGE)
 
 
@@ -101,11 +102,28 @@ def fill_streaks(
         for (rows, columns), part, streaks in zip(where, parts, found, strict=True):
             lines[rows, columns] = streak_mask(*part, streaks)
         mask = mask | grid.pad(lines[None])[0]
-        x = yield from _fill(y, mask)
+        x = yield from fill(y, mask)
     return _keep_changes(y, x, mask, _SMALLEST_OF_STREAKS)
 
 
-MENDS: Mapping[str, Mend] = {"tails": fill_damage, "streaks": fill_streaks}
+def fill_overlays(
+    y: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
+) -> Process[tuple[Tensor, Tensor]]:
+    """Find what lies over some regions; lift it where the scene shines through, and fill the rest.
+
+    Returns the canvas and the mask (H, W) of what was replaced.
+    """
+    logits = find_overlays(grid.crop(y))
+    covered = torch.zeros_like(logits, dtype=torch.bool)
+    for rows, columns in where:
+        covered[rows, columns] = overlay_mask(logits[rows, columns])
+    mask = grid.pad(covered[None])[0]
+    veiled = translucent(y, mask)
+    x = yield from fill(lift(y, veiled), mask & ~veiled)
+    return _keep_changes(y, x, mask, _SMALLEST_OF_OVERLAYS)
+
+
+MENDS: Mapping[str, Mend] = {"tails": fill_damage, "streaks": fill_streaks, "overlay": fill_overlays}
 """What fills the damage that a local statistic tells of, in the order in which they are tried."""
 
 
@@ -139,16 +157,6 @@ def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor, smallest: float) -> t
     return torch.where(mask, filled, y), mask
 
 
-def _fill(y: Tensor, mask: Tensor) -> Process[Tensor]:
-    """Replace the masked pixels by posterior means at falling noise levels, the known ones held."""
-    known = (~mask).float()[None]
-    around = averaged(y * known, _AROUND) / averaged(known, _AROUND).clamp_min(_AROUND**-2)
-    x = torch.where(mask, around, y)
-    for level in reversed(_FILL_LEVELS):
-        x = torch.where(mask, (yield from denoise(x, level)), y)
-    return x
-
-
 def remove_noise(
     y: Tensor, grid: TileGrid, calibration: Calibration, steps: int, strength: float = 1.0
 ) -> Process[Tensor]:
@@ -162,7 +170,7 @@ def find_noisy_part(
 ) -> Process[Tensor]:
     """The mask (height, width) of what noise covers in some regions of an image, and in what adjoins them."""
     eps = grid.crop((yield Query(y, calibration.level)))
-    return noisy_part(eps, where, calibration)
+    return noisy_part(grid.crop(y), eps, where, calibration)
 
 
 def remove_noise_in_part(

@@ -78,7 +78,7 @@ class Restorer:
     """Restores images without being told what is wrong with them.
 
     Args:
-        prior: the only knowledge of what images look like, with its calibration.
+        prior: the knowledge of what images look like, with its calibration.
         settings: the same for every image and every degradation.
 
     Raises:

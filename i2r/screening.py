@@ -41,7 +41,7 @@ def screen(
         for name in atypical.intersection(LOCAL_STATISTICS)
         if (found := measured.atypical_regions(calibration, name, rate))
     }
-    noisy = noisy_part(eps, where["patchy"], calibration) if "patchy" in where else None
+    noisy = noisy_part(grid.crop(y), eps, where["patchy"], calibration) if "patchy" in where else None
     screening = Screening(p_values, atypical, where, noisy)
     if trace is not None:
         trace.looks.append(Look(screening, calibration, eps.cpu().numpy(), noise.cpu().numpy()))

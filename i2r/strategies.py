@@ -188,7 +188,7 @@ def _noisy_part(x: Tensor, subject: Subject, lost: Tensor) -> Process[Tensor | N
     What was lost may have been taken for noise, so that the noise is looked at again where it was filled.
     """
     seen, grid, part = subject.seen, subject.grid, subject.seen.noisy_part
-    # Where all is noisy, a network of colour takes too much of the noise of gray patches for texture.
+    # Faint noise all over a gray picture is seen only where there is little texture.
     if part is None or (seen.noisy and len(x) == 1):
         return None
     if lost.any():

@@ -1,7 +1,7 @@
 """How typical the noise of an image is, against the noise of clean photographs.
 
 The prior reads an image as a sample at a known noise level and predicts its noise. Clean photographs leave
-noise of a known kind; whatever degraded an image shows as noise of another kind. Seven statistics find it
+noise of a known kind; whatever degraded an image shows as noise of another kind. Eight statistics find it
 (textbook normality tests do not: they miss correlation, and clean photographs fail them too):
 
 ============ ================================================== ==================================
@@ -13,11 +13,13 @@ antilag      opposition of neighbouring pixels, where least     noise so strong 
 period       steps at one phase of an 8-pixel grid              JPEG blocks
 tails        far outliers among their neighbours                dead pixels, salt and pepper
 streaks      noise along bright lines of one direction          rain, scratches
+overlay      what looks as if it lay over the scene             dust, hairs, drops, stains
 patchy       grain of the noisiest patches                      noise in a part of the picture
 ============ ================================================== ==================================
 
 The first four are measured on the image as a whole, the others in each of its regions, since damage is
-local. Each prior ships the spread of these statistics over clean photographs:
+local. What lies over a scene may be as smooth as noise is of a scene: the image shows it, not its noise.
+Each prior ships the spread of these statistics over clean photographs:
 :class:`i2r.calibration_file.Calibration`.
 """
 
@@ -35,6 +37,7 @@ from torch import Tensor
 
 from i2r.calibration_file import STATISTICS, Calibration
 from i2r.graininess import MAD_TO_STD, noise_mask, patchiness
+from i2r.overlays import find_overlays, overlay_evidence
 from i2r.streaks import find_streaks
 from i2r.windows import widened
 
@@ -58,8 +61,9 @@ _FAINTEST_POWER = 3e-5  # streaks below this are nothing
 _SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3
 _DAMAGE = 0.99  # quantile over pixels: damage of a hundredth of them shows, a few glints do not
 # Streaks are faint among the lines of a scene, and blur among soft scenes; the others stand out by far, and
-# noise in a part of a picture farthest.
-_WEIGHTS = dict.fromkeys(STATISTICS, 0.65) | {"streaks": 2.4, "lag": 1.9, "patchy": 0.1}  # their mean is one
+# noise in a part of a picture farther. Overlays are told last: some scenes look like them, and to fill what
+# is no damage costs most. The mean of the weights is one.
+_WEIGHTS = dict.fromkeys(STATISTICS, 0.745) | {"streaks": 2.73, "lag": 2.16, "patchy": 0.08, "overlay": 0.05}
 
 
 def robust_scale(eps: Tensor) -> float:
@@ -186,14 +190,14 @@ def mask_of(where: Sequence[Region], image: Tensor) -> Tensor:
     return mask
 
 
-def noisy_part(eps: Tensor, where: Sequence[Region], calibration: Calibration) -> Tensor:
+def noisy_part(image: Tensor, eps: Tensor, where: Sequence[Region], calibration: Calibration) -> Tensor:
     """The pixels (H, W) that noise covers in the patchy regions of an image, and in what adjoins them.
 
     Args:
-        eps: as in :func:`measure`.
+        image, eps: as in :func:`measure`.
         where: the regions that are patchy.
     """
-    return noise_mask(eps, mask_of(where, eps), calibration.clean["patchy"])
+    return noise_mask(image, eps, mask_of(where, eps), calibration.clean["patchy"])
 
 
 def _cuts(length: int) -> list[slice]:
@@ -208,7 +212,7 @@ class Measurement:
 
     Attributes:
         whole: grain, lag, antilag and period.
-        local: tails, streaks and patchiness of every region, in the order of :func:`regions`.
+        local: tails, streaks, overlay and patchiness of every region, in the order of :func:`regions`.
     """
 
     whole: Mapping[str, float]
@@ -239,7 +243,7 @@ class Measurement:
 
 
 def measure(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
-    """Measure the seven statistics.
+    """Measure the eight statistics.
 
     Args:
         image: (C, H, W) in [-1, 1].
@@ -256,7 +260,7 @@ def measure(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
             "period": log_period(eps),
         },
         local=[
-            {**damage, "patchy": patchiness(eps[:, rows, columns])}
+            {**damage, "patchy": patchiness(image[:, rows, columns], eps[:, rows, columns])}
             for damage, (rows, columns) in zip(
                 measure_damage(image, noise), regions(*image.shape[1:]), strict=True
             )
@@ -265,18 +269,22 @@ def measure(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
 
 
 def measure_damage(image: Tensor, noise: Tensor) -> list[Mapping[str, float]]:
-    """Tails and streaks of every region of an image, in the order of :func:`regions`.
+    """Tails, streaks and overlay of every region of an image, in the order of :func:`regions`.
 
     Args:
         image, noise: as in :func:`measure`.
     """
+    covered = find_overlays(image)
     return [
-        _measure_damage(image[:, rows, columns], noise[:, rows, columns])
+        {
+            **_noise_damage(image[:, rows, columns], noise[:, rows, columns]),
+            "overlay": overlay_evidence(covered[rows, columns]),
+        }
         for rows, columns in regions(*image.shape[1:])
     ]
 
 
-def _measure_damage(image: Tensor, noise: Tensor) -> dict[str, float]:
+def _noise_damage(image: Tensor, noise: Tensor) -> dict[str, float]:
     outliers = outlier_ratio(noise.square().mean(dim=0).sqrt()).flatten()
     rank = max(1, math.ceil(_DAMAGE * outliers.numel()))
     return {

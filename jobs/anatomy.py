@@ -37,7 +37,7 @@ DAMAGE = 0.5
 """Noise at the damage level that is shown as white or black, in units of the range [-1, 1]."""
 
 _COLUMNS = ("before", "after", "what changed")
-_REGION_COLOURS = {"tails": "#00b4ff", "streaks": "#ffb000", "patchy": "#7ad000"}
+_REGION_COLOURS = {"tails": "#00b4ff", "streaks": "#ffb000", "overlay": "#ff5ad0", "patchy": "#7ad000"}
 _MOVED = np.array([1.0, 0.1, 0.5], np.float32)
 _MEANING = {
     "grain": "noise is strong",
@@ -46,6 +46,7 @@ _MEANING = {
     "period": "8-pixel blocks",
     "tails": "lone outliers",
     "streaks": "bright lines",
+    "overlay": "something over the scene",
     "patchy": "noise in a part",
 }
 _PAPER, _INK, _ALARM = "#ffffff", "#1a1a1a", "#c4001a"

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i2r.calibration_file import BANDS, CALIBRATION, STATISTICS, Calibration, Spread
+from i2r.calibration_file import BANDS, CALIBRATION, STATISTICS, Calibration, Spread, overlays_digest
 from i2r.errors import PriorError
 
 figures = st.floats(-1e3, 1e3)
@@ -29,6 +29,7 @@ of_one_kind = st.builds(
     entry_scale=st.dictionaries(levels, figures, min_size=2).map(lambda scales: dict(sorted(scales.items()))),
     block_entry=st.tuples(figures, figures),
     spectrum=st.tuples(*[figures] * BANDS),
+    overlays=st.just(overlays_digest()),
 )
 calibrations = st.builds(dataclasses.replace, of_one_kind, gray=st.none() | of_one_kind)
 
@@ -52,12 +53,22 @@ def test_a_damaged_calibration_is_refused_with_the_mend(content: str, tmp_path: 
         Calibration.load(tmp_path)
 
 
+def test_a_calibration_of_another_network_of_overlays_is_refused_with_the_mend(
+    calibration: Calibration, tmp_path: Path
+) -> None:
+    dataclasses.replace(calibration, overlays="0" * 16).save(tmp_path)
+    with pytest.raises(PriorError, match="by another version of this program: make it with `i2r priors"):
+        Calibration.load(tmp_path)
+
+
 def test_a_missing_calibration_is_refused_with_the_mend(tmp_path: Path) -> None:
     with pytest.raises(PriorError, match="is missing: make it with `i2r priors calibrate"):
         Calibration.load(tmp_path)
 
 
-@pytest.mark.parametrize("key", ["level", "damage_level", "clean", "entry_scale", "block_entry", "spectrum"])
+@pytest.mark.parametrize(
+    "key", ["level", "damage_level", "clean", "entry_scale", "block_entry", "spectrum", "overlays"]
+)
 def test_every_part_of_a_calibration_is_needed(calibration: Calibration, tmp_path: Path, key: str) -> None:
     calibration.save(tmp_path)
     path = tmp_path / CALIBRATION

@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from image_models import GaussianImages
 from torch import Tensor
 
-from i2r.calibration_file import Calibration, Spread
+from i2r.calibration_file import DAMAGE, Calibration, Spread
 from i2r.forms import Noise
 from i2r.rectification import (
+    MENDS,
     fill_damage,
     fill_lost,
+    fill_overlays,
     fill_streaks,
     find_noisy_part,
     regenerate,
@@ -83,6 +85,10 @@ def test_what_was_found_first_stays_found(
     assert mask[visible].all()
 
 
+def test_there_is_a_mend_for_every_kind_of_damage() -> None:
+    assert tuple(MENDS) == DAMAGE
+
+
 @pytest.mark.parametrize("streaked", [False, True])
 def test_what_is_known_to_be_lost_is_found_be_it_specks_or_streaks(
     smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, streaked: bool
@@ -137,6 +143,27 @@ def test_streaks_are_filled_and_the_rest_is_left_alone(
     assert mask[visible].float().mean() > 0.9
     assert mask.float().mean() < 0.12
     assert _psnr(x, waves) > _psnr(y, waves) + 8
+
+
+@pytest.mark.parametrize("veiled", [False, True])
+def test_what_lies_over_a_scene_is_filled_or_lifted_where_it_was_found(
+    smooth_images: GaussianImages,
+    waves: Tensor,
+    calibration: Calibration,
+    monkeypatch: pytest.MonkeyPatch,
+    veiled: bool,
+) -> None:
+    blots = torch.zeros(64, 64, dtype=torch.bool)
+    blots[20:40, 6:26] = blots[20:40, 38:58] = True
+    over = 0.6 * (waves + 1) - 1 if veiled else torch.ones_like(waves)
+    y = torch.where(blots, over, waves)
+    monkeypatch.setattr("i2r.rectification.find_overlays", lambda image: torch.where(blots, 9.0, -9.0))
+    x, mask = smooth_images.answer(fill_overlays(y, GRID, calibration, LEFT_HALF))
+    assert torch.equal(x[:, ~mask], y[:, ~mask])
+    assert not mask[:, 32:].any()
+    assert mask[20:40, 6:26].float().mean() > 0.9
+    left = slice(None), slice(None), slice(0, 32)
+    assert _psnr(x[left], waves[left]) > _psnr(y[left], waves[left]) + 8
 
 
 def test_noise_in_a_part_is_removed_and_the_rest_is_left_alone(

@@ -23,6 +23,7 @@ CALIBRATION = Calibration(
     entry_scale={0.1: -0.2, 0.8: 0.0},
     block_entry=(-4.0, 1.5),
     spectrum=(0.0,) * 16,
+    overlays="",
 )
 P_VALUES = dict.fromkeys(STATISTICS, 0.5)
 
