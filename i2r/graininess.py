@@ -87,8 +87,11 @@ def noise_mask(image: Tensor, eps: Tensor, where: Tensor, clean: Spread) -> Tens
     within = _painted(sure, where)
     if not within.any():
         return torch.zeros_like(where)
-    values = eps if len(image) > 1 else _differences(image)
-    values = values / (values[:, within].abs().median() / MAD_TO_STD + 1e-6)
+    if len(image) > 1:
+        values = eps
+    else:
+        values = _differences(image)
+        values = values / (values[:, within].abs().median() / MAD_TO_STD + _FLATTEST)
     power = _smoothed(values.square().mean(dim=0).clamp_max(_STRONGEST), _FINE)
     return widened(_painted(found, where), _NEAR) & (power > _SHARE * power[within].median())
 
