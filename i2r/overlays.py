@@ -78,15 +78,14 @@ def _logits(image: Tensor) -> Tensor:
     """Of an image (3, H, W) that is seen at once."""
     _, height, width = image.shape
     padded = F.pad(image[None], (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
-    with torch.autocast(image.device.type, torch.bfloat16):
-        return _network(image.device)(features(padded))[0, :height, :width].float()
+    return _network(image.device)(features(padded).bfloat16())[0, :height, :width].float()
 
 
 @cache
 def _network(device: torch.device) -> OverlayNetwork:
     network = OverlayNetwork()
-    network.load_state_dict({name: value.float() for name, value in load_file(OVERLAYS).items()})
-    return network.to(device).eval().requires_grad_(False)
+    network.load_state_dict(load_file(OVERLAYS))
+    return network.to(device, torch.bfloat16).eval().requires_grad_(False)
 
 
 def features(image: Tensor) -> Tensor:
