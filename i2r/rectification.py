@@ -17,7 +17,7 @@ from i2r.calibration_file import Calibration
 from i2r.clipping import unclip
 from i2r.filling import fill, lift, translucent
 from i2r.forms import GaussianBlur
-from i2r.overlays import find_overlays, overlay_mask
+from i2r.overlays import find_overlays, overlay_evidence, overlay_mask
 from i2r.sampling import Process, Query, denoise, generate, levels
 from i2r.spectrum import blur_width
 from i2r.streaks import Streaks, find_streaks, streak_mask
@@ -43,6 +43,9 @@ PATH_DEPTH = 10.0
 _SMALLEST_CHANGE = 0.25  # of the range [-1, 1], of a pixel that stood out
 _SMALLEST_OF_STREAKS = 0.1  # at their edges the background shines through
 _SMALLEST_OF_OVERLAYS = 0.05  # veils are thin
+_STILL = (
+    4e-3  # chance of a clean photograph to show as much: what other damage was taken for is filled by now
+)
 _ROUNDS = 2
 # How boldly lost pixels are looked for where some are known to be lost: as false discovery rates.
 _BOLD, _USUAL = 0.6, 0.05
@@ -111,12 +114,14 @@ def fill_overlays(
 ) -> Process[tuple[Tensor, Tensor]]:
     """Find what lies over some regions; lift it where the scene shines through, and fill the rest.
 
-    Returns the canvas and the mask (H, W) of what was replaced.
+    Returns the canvas and the mask (H, W) of what was replaced. Specks and streaks look like overlays too:
+    where they were filled, and nothing else is seen, nothing is replaced.
     """
-    logits = find_overlays(grid.crop(y))
+    logits, least = find_overlays(grid.crop(y)), calibration.clean["overlay"].exceeded_by(_STILL)
     covered = torch.zeros_like(logits, dtype=torch.bool)
     for rows, columns in where:
-        covered[rows, columns] = overlay_mask(logits[rows, columns])
+        if overlay_evidence(logits[rows, columns]) > least:
+            covered[rows, columns] = overlay_mask(logits[rows, columns])
     mask = grid.pad(covered[None])[0]
     veiled = translucent(y, mask)
     x = yield from fill(lift(y, veiled), mask & ~veiled)

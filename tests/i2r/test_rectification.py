@@ -166,6 +166,17 @@ def test_what_lies_over_a_scene_is_filled_or_lifted_where_it_was_found(
     assert _psnr(x[left], waves[left]) > _psnr(y[left], waves[left]) + 8
 
 
+def test_where_damage_was_filled_already_a_few_likely_pixels_are_no_overlay(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = torch.full((64, 64), -9.0)
+    few[30:32, 30:33] = 9.0
+    monkeypatch.setattr("i2r.rectification.find_overlays", lambda image: few)
+    x, mask = smooth_images.answer(fill_overlays(waves, GRID, calibration, EVERYWHERE))
+    assert torch.equal(x, waves)
+    assert not mask.any()
+
+
 def test_noise_in_a_part_is_removed_and_the_rest_is_left_alone(
     smooth_images: GaussianImages, waves: Tensor, calibration: Calibration
 ) -> None:
