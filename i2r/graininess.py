@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from i2r.calibration_file import TAIL, Spread
-from i2r.windows import widened
+from i2r.windows import diagonal_differences, widened
 
 PATCH = 32
 """Side of the patches in pixels: noise shows in fewer, but so does texture."""
@@ -98,9 +98,7 @@ def noise_mask(image: Tensor, eps: Tensor, where: Tensor, clean: Spread) -> Tens
 
 def _differences(image: Tensor) -> Tensor:
     """The diagonal differences of (C, H, W), of the standard deviation of its noise; the last ones twice."""
-    steps = image[:, 1:] - image[:, :-1]
-    steps = (steps[:, :, 1:] - steps[:, :, :-1]) / 2
-    return F.pad(steps[None], (0, 1, 0, 1), mode="replicate")[0]
+    return F.pad(diagonal_differences(image)[None], (0, 1, 0, 1), mode="replicate")[0]
 
 
 def _of_differences(patches: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ from i2r.calibration_file import STATISTICS, Calibration
 from i2r.graininess import MAD_TO_STD, noise_mask, patchiness
 from i2r.overlays import find_overlays, overlay_evidence
 from i2r.streaks import find_streaks
-from i2r.windows import widened
+from i2r.windows import diagonal_differences, widened
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -78,8 +78,7 @@ def difference_scale(image: Tensor, reach: int = 1, where: Tensor | None = None)
     reach tells smoother noise whole, and more of the picture. Of the differences that end in ``where``
     (H, W), if it is given. Zero where there are none: the image is no larger than that, say.
     """
-    steps = image[:, reach:] - image[:, :-reach]
-    steps = (steps[:, :, reach:] - steps[:, :, :-reach]) / 2
+    steps = diagonal_differences(image, reach)
     steps = steps if where is None else steps[:, where[reach:, reach:]]
     return robust_scale(steps) if steps.numel() else 0.0
 

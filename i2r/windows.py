@@ -1,4 +1,4 @@
-"""What lies around every pixel: means over squares, and masks that reach farther."""
+"""What lies around every pixel: means over squares, differences, and masks that reach farther."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ def averaged(x: Tensor, side: int) -> Tensor:
 def widened(mask: Tensor, reach: int) -> Tensor:
     """The pixels (H, W) that lie in a mask, or no farther than ``reach`` rows and columns from it."""
     return F.max_pool2d(mask[None].float(), 2 * reach + 1, stride=1, padding=reach)[0] > 0
+
+
+def diagonal_differences(image: Tensor, reach: int = 1) -> Tensor:
+    """The differences across of those down, (C, H - reach, W - reach); white noise keeps its scale."""
+    steps = image[:, reach:] - image[:, :-reach]
+    return (steps[:, :, reach:] - steps[:, :, :-reach]) / 2
