@@ -20,8 +20,9 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 demo: $(VENV)/installed
 	$(BIN)/i2r demo
 
+# Two at a time: what tests wait for is mostly other processes. Those of a file share what they start.
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile
 
 soak: $(VENV)/installed-dev
 	$(BIN)/python tests/pipeline/soak.py --kills 30 --out benchmarks/soak
