@@ -1,6 +1,6 @@
 """What the method is worth: both settings beside what a user would pick instead.
 
-    python benchmarks/quality.py           ours and the filters on every photograph: half an hour of one core
+    python benchmarks/quality.py           ours and the filters on every photograph: over an hour of one core
     python benchmarks/quality.py --slow    the optimisers too, on four photographs: hours of one core
 
 degrades the photographs of ``benchmarks/photographs`` (no training saw them) in every way of ``scenes.py``,

@@ -24,7 +24,7 @@ from i2r.rectification import regenerate
 from i2r.sampling import drive, levels
 from i2r.spectrum import log_band_power
 from i2r.tiling import FixedShapeEvaluator, TileGrid
-from i2r.typicality import log_period, log_scale, measure
+from i2r.typicality import SMALLEST_SIDE, log_period, log_scale, measure
 
 SCREENING_LEVEL = 0.06
 DAMAGE_LEVEL = 0.3
@@ -34,6 +34,8 @@ BLOCK_QUALITIES = (10, 20, 35, 60, 85)
 BLOCK_CROPS = 25
 BLOCK_STEPS = 3
 SHORT_SIDES = (256, 384, 512)
+CROP = 192
+"""Side of a crop of photographs, in pixels, where that is enough for a prior."""
 _NARROWEST = 1e-3  # spread or tail: a statistic may be the same on all crops
 
 
@@ -51,9 +53,10 @@ def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
     """
     if len(crops) < (fewest := len(ENTRY_LEVELS)):
         raise SettingsError(f"{len(crops)} crops are too few to calibrate on: give {fewest} or more")
-    if (side := crops.shape[-1]) % prior.stride:
+    if (side := crops.shape[-1]) % prior.stride or side < SMALLEST_SIDE * prior.space.factor:
         raise SettingsError(
-            f"crops of {side} px do not fit the prior {prior.name}: give a multiple of {prior.stride}"
+            f"crops of {side} px do not fit the prior {prior.name}: give a multiple of {prior.stride}, "
+            f"{fitting_side(prior)} or more"
         )
     try:
         calibration = _calibrate(prior, crops, seed)
@@ -65,6 +68,11 @@ def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
             f"the prior {prior.name} cannot be calibrated on these photographs ({error}): "
             "check it with `i2r priors check`, and give sharp photographs of many scenes"
         ) from error
+
+
+def fitting_side(prior: Prior) -> int:
+    """Side of crops to calibrate a prior on, in pixels: ``CROP``, or more if its latents need it."""
+    return math.ceil(max(CROP, SMALLEST_SIDE * prior.space.factor) / prior.stride) * prior.stride
 
 
 def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:

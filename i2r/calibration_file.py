@@ -25,7 +25,7 @@ OVERLAYS = Path(__file__).with_name("overlays.safetensors")
 DAMAGE = ("tails", "streaks", "overlay")
 LOCAL_STATISTICS = (*DAMAGE, "patchy")
 STATISTICS = ("grain", "antilag", "lag", "period", *LOCAL_STATISTICS)
-"""What is tested of an image's noise, as a whole and in its regions; see :mod:`i2r.typicality`."""
+"""What is tested of an image and its noise, as a whole and in regions; see :mod:`i2r.typicality`."""
 TAIL, TAIL_START = 0.05, 1.6448536269514722
 """The share of a normal distribution that counts as its tail, and the deviation that it starts at."""
 BANDS = 16
@@ -66,7 +66,7 @@ class Calibration:
     """What the noise of clean photographs looks like to one prior.
 
     Attributes:
-        level: noise level at which grain, lag, period and patchiness are measured.
+        level: noise level at which grain, lag, antilag and period are measured, and patchiness in colour.
         damage_level: noise level at which tails and streaks are measured.
         clean: spread of every statistic over clean photographs.
         entry_scale: for increasing noise levels, the log robust scale of photographs that hold noise of just

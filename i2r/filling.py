@@ -31,14 +31,14 @@ _DARKER = 0.05  # at least, in logarithms: water is as bright as the scene
 def fill(y: Tensor, mask: Tensor) -> Process[Tensor]:
     """Replace the masked pixels of a canvas by posterior means at falling noise levels, the known ones held.
 
-    One evaluation a level.
+    One evaluation a level, and none where nothing is masked.
 
     Args:
         y: (C, H, W) in [-1, 1].
         mask: (H, W), the pixels to replace; what ``y`` holds there is not looked at.
     """
     x = start(y, mask)
-    for level in reversed(_LEVELS):
+    for level in reversed(_LEVELS) if mask.any() else ():
         x = torch.where(mask, (yield from denoise(x, level)), y)
     return x
 
@@ -106,13 +106,14 @@ def translucent(y: Tensor, mask: Tensor) -> Tensor:
     inside = _within(mask, far) & ~_within(mask, near)
     beside = ~mask & widened(mask, _BESIDE)
     told = _within(mask, 1) & _has(inside) & _has(beside)
-    every, count = _parts(mask), mask.numel() + 1
-    inner, outer = (_mean_over(light, where, _NEAR)[:, told] for where in (inside, beside))
-    part = every[told]
-    darker = light.new_zeros(count).index_add(0, part, (outer - inner).mean(dim=0) - _DARKER) > 0
+    numbers, every = _parts(mask).unique(return_inverse=True)
+    # Sums on the CPU: a GPU adds up in another order each time.
+    inner, outer = (_mean_over(light, where, _NEAR)[:, told].cpu() for where in (inside, beside))
+    part, count = every[told].cpu(), len(numbers)
+    darker = inner.new_zeros(count).index_add(0, part, (outer - inner).mean(dim=0) - _DARKER) > 0
     apart, alone = _spread(outer - inner, part, count), _spread(inner, part, count)
     agree = apart < (1 - _AGREE) * (alone + _spread(outer, part, count))
-    return mask & (darker & agree)[every]
+    return mask & (darker & agree).to(mask.device)[every]
 
 
 def _has(where: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class Convergence(StrEnum):
 _MESSAGES = {
     Convergence.REACHED: "every step reached the tolerance",
     Convergence.NOT_REACHED: "a step missed the tolerance: allow more iterations or take more levels",
-    Convergence.DIVERGED: "the prior's noise is not finite or grows without bound: lower the depth",
+    Convergence.DIVERGED: "the prior's noise is not finite: lower the depth",
 }
 
 

@@ -99,21 +99,24 @@ def _explain(
     chain = Chain.start(names, grid.crop(filled), calibration, known)
     if tuple(names) == (Mask.name,):
         return filled, chain
-    image = grid.crop(y)
-    found = yield from _descend(image, chain, grid)
+    image, filled = grid.crop(y), grid.crop(filled)
+    found = yield from _descend(image, filled, chain, grid)
     for other in chain.others():
-        found = min(found, (yield from _descend(image, other, grid)), key=lambda end: _missed(end, image))
+        end = yield from _descend(image, filled, other, grid)
+        found = min(found, end, key=lambda end: _missed(end, image))
     x, chain, _ = found
     return grid.pad(x), chain
 
 
-def _descend(y: Tensor, chain: Chain, grid: TileGrid) -> Process[tuple[Tensor, Chain, Tensor]]:
-    """The image, the chain, and what the prior expects last."""
+def _descend(
+    y: Tensor, filled: Tensor, chain: Chain, grid: TileGrid
+) -> Process[tuple[Tensor, Chain, Tensor]]:
+    """The image, the chain, and what the prior expects last; ``filled`` is ``y`` with what it lost."""
     if chain.leaves_noise:
         entry = ENTRY * chain.noise if chain.noisy else _BLOCK_ENTRY + chain.noise
-        sigmas, carried, x = levels(entry / _RECORD_DEPTH, entry, _RECORD_STEPS - 1), 1.0, y
+        sigmas, carried, x = levels(entry / _RECORD_DEPTH, entry, _RECORD_STEPS - 1), 1.0, filled
     else:
-        sigmas, carried, x = _OPERATOR_LEVELS, 0.0, chain.solve(y, y, _FIRST_ERROR)
+        sigmas, carried, x = _OPERATOR_LEVELS, 0.0, chain.solve(y, filled, _FIRST_ERROR)
     for sigma, lower in zip(reversed(sigmas), [*reversed(sigmas[:-1]), 0.0], strict=True):
         expected = grid.crop((yield from denoise(grid.pad(x), sigma)))
         chain = chain.fit(expected, y, sigma)

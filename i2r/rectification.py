@@ -129,7 +129,7 @@ def fill_overlays(
 
 
 MENDS: Mapping[str, Mend] = {"tails": fill_damage, "streaks": fill_streaks, "overlay": fill_overlays}
-"""What fills the damage that a local statistic tells of, in the order in which they are tried."""
+"""What fills the damage that a local statistic tells of, in order: the later see what others filled."""
 
 
 def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tuple[Tensor, Tensor]]:
@@ -167,7 +167,12 @@ def remove_noise(
 ) -> Process[Tensor]:
     """Regenerate ``y``, an image, read as a sample at the level of its own noise, times ``strength``."""
     level = yield from entry_level(y, grid, calibration)
-    return unclip((yield from regenerate(y, strength * level, steps)), level)
+    return (yield from _without_noise(y, level, steps, strength))
+
+
+def _without_noise(y: Tensor, level: float, steps: int, strength: float) -> Process[Tensor]:
+    """Regenerate ``y`` at ``strength`` times the level of its noise; the dial ends at ``y`` itself."""
+    return unclip((yield from regenerate(y, strength * level, steps)), min(strength, 1.0) * level)
 
 
 def find_noisy_part(
@@ -187,7 +192,7 @@ def remove_noise_in_part(
     """
     fine = ENTRY * difference_scale(grid.crop(y), where=grid.crop(noisy[None])[0])
     level = _unless_faint(fine, calibration)
-    x = unclip((yield from regenerate(y, strength * level, steps)), level)
+    x = yield from _without_noise(y, level, steps, strength)
     # A soft edge: what is noisy ends nowhere sharply.
     share = averaged(noisy[None].float(), _SOFT_EDGE)[0]
     return torch.lerp(y, x, share), share > 0

@@ -32,6 +32,8 @@ from i2r.tiling import FixedShapeEvaluator, TileGrid
 from i2r.toning import Toning, find_toning
 from i2r.trace import Screening, Trace
 
+_BEYOND = 1.0  # the range [0, 1] by which values may lie outside it
+
 
 class Outcome(StrEnum):
     """How the restoration of an image ended."""
@@ -178,9 +180,7 @@ class Restorer:
             correction, nfe = yield from counted(self._correct(y, grid, known, protected, trace))
         except FloatingPointError as error:
             return Restoration(Outcome.FAILED, image, message=str(error))
-        except FormError as error:
-            return Restoration(Outcome.UNCHANGED, image, message=str(error))
-        corrected, before, after = correction
+        corrected, before, after, message = correction
         seen = Restoration(
             Outcome.UNCHANGED,
             image,
@@ -190,6 +190,7 @@ class Restorer:
             typicality_after=after.typicality,
             inversion_psnr=corrected.inversion_psnr,
             parameters=dict(corrected.parameters),
+            message=message,
         )
         if not corrected.mask.any():
             return seen
@@ -225,16 +226,20 @@ class Restorer:
         known: Sequence[Jpeg],
         protected: NDArray[np.bool_],
         trace: Trace | None,
-    ) -> Process[tuple[Correction, Screening, Screening]]:
-        """Screen, correct what may be, and screen the outcome."""
+    ) -> Process[tuple[Correction, Screening, Screening, str]]:
+        """Screen, correct what may be, and screen the outcome; with why a told form is not undone."""
         toning, before = yield from self._look(y, grid, trace)
         y = toning.luma if toning else y
         calibration = self._calibration_of(y)
+        untouched = Correction(y, torch.zeros_like(y[0], dtype=torch.bool))
         if not (self.settings.told or before.atypical):
-            return Correction(y, torch.zeros_like(y[0], dtype=torch.bool)), before, before
+            return untouched, before, before, ""
         strategy = by_forms if self.settings.told else STRATEGIES[self.settings.strategy]
         subject = Subject(y, grid, calibration, before, known, self.space.of_pixels)
-        found = yield from strategy(subject, self.settings)
+        try:
+            found = yield from strategy(subject, self.settings)
+        except FormError as error:
+            return untouched, before, before, str(error)
         if not found.x.isfinite().all():
             raise FloatingPointError("the prior diverged on this image")
         if self.space.of_pixels and protected.any():
@@ -242,10 +247,9 @@ class Restorer:
             found = replace(found, x=torch.where(kept, y, found.x), mask=found.mask & ~kept)
         after = (yield from self._screen(found.x, grid, calibration, trace)) if found.mask.any() else before
         if self.settings.told and not before.atypical and after.typicality < IMPLAUSIBLE:
-            raise FormError(
-                f"the image does not show {', '.join(self.settings.forms)}: undoing it leaves marks"
-            )
-        return replace(found, x=toning.apply(found.x) if toning else found.x), before, after
+            unseen = f"the image does not show {', '.join(self.settings.forms)}: undoing it leaves marks"
+            return untouched, before, before, unseen
+        return replace(found, x=toning.apply(found.x) if toning else found.x), before, after, ""
 
     def _screen(
         self, y: Tensor, grid: TileGrid, calibration: Calibration, trace: Trace | None
@@ -294,6 +298,9 @@ def _checked(image: NDArray[np.float32]) -> NDArray[np.float32]:
         raise ValueError(f"the image is {image.shape}: give (height, width, channels), of 1 or 3 channels")
     if not np.issubdtype(image.dtype, np.floating):
         raise ValueError(f"the image is of {image.dtype}: give floats in [0, 1]")
+    # Noise that nobody clipped may reach a little beyond.
+    if ((image < -_BEYOND) | (image > 1 + _BEYOND)).any():
+        raise ValueError(f"the image reaches from {image.min():g} to {image.max():g}: give floats in [0, 1]")
     return image
 
 

@@ -22,14 +22,21 @@ DEEPEST = 80.0
 
 
 def sample(prior: Prior, count: int, side: int, *, steps: int = 40, seed: int = 0) -> Tensor:
-    """Regenerate ``count`` images of (3, side, side) in [-1, 1] from normal noise at the deepest level."""
+    """Regenerate ``count`` images from normal noise at the deepest level.
+
+    Returns:
+        (count, C, side, side) in [-1, 1].
+    """
     deepest = min(prior.schedule.sigma_max, DEEPEST)
     generator = torch.Generator().manual_seed(seed)
-    noise = (deepest * torch.randn(count, 3, side, side, generator=generator)).to(prior.device)
+    pixels = TileGrid(side, side, side, 0)
+    grid = prior.space.grid(pixels)
+    shape = count, prior.network.config["in_channels"], grid.height, grid.width
+    noise = (deepest * torch.randn(shape, generator=generator)).to(prior.device)
     sigmas = levels(max(prior.schedule.sigma_min, 0.01), deepest, steps - 1)
-    grids = [TileGrid(side, side, side, 0)] * count
-    evaluator = FixedShapeEvaluator(prior, side, min(BATCH, count))
-    return torch.stack(drive([generate(z, sigmas) for z in noise], grids, evaluator)).clamp(-1, 1)
+    evaluator = FixedShapeEvaluator(prior, grid.tile, min(BATCH, count))
+    canvases = drive([generate(z, sigmas) for z in noise], [grid] * count, evaluator)
+    return torch.stack([prior.space.decode(canvas, pixels) for canvas in canvases]).clamp(-1, 1)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -41,8 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     images = sample(load_prior(options.prior), 8 * options.rows, options.side)
     rows = [torch.cat(list(row), dim=2) for row in images.split(8)]
-    pixels = ((torch.cat(rows, dim=1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
-    Image.fromarray(pixels).save(options.out)
+    sheet = ((torch.cat(rows, dim=1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
+    Image.fromarray(sheet.squeeze(-1) if sheet.shape[-1] == 1 else sheet).save(options.out)
 
 
 if __name__ == "__main__":

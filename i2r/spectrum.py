@@ -24,15 +24,17 @@ _LEAK = 0.0005  # of the power: how much a window leaks into the zeros of a line
 
 
 def log_band_power(image: Tensor) -> Tensor:
-    """Mean log power of (C, H, W) in ``BANDS`` rings from zero to the Nyquist frequency; shape (BANDS,)."""
+    """Log mean power of (C, H, W) in ``BANDS`` rings from zero to the Nyquist frequency; shape (BANDS,)."""
     power = torch.fft.rfft2(mirror(image)).abs().square().mean(dim=0) / (
         4 * image.shape[-1] * image.shape[-2]
     )
     down, across = frequencies(image)
     ring = (torch.sqrt(down.square() + across.square()) * 2 * BANDS).long()
     inside = ring < BANDS
-    total = power.new_zeros(BANDS).index_add(0, ring[inside], power[inside])
-    count = power.new_zeros(BANDS).index_add(0, ring[inside], torch.ones_like(power[inside]))
+    # On the CPU: a GPU adds up in another order each time.
+    within, power = ring[inside].cpu(), power[inside].cpu()
+    total = power.new_zeros(BANDS).index_add(0, within, power)
+    count = power.new_zeros(BANDS).index_add(0, within, torch.ones_like(power))
     return (total / count.clamp_min(1) + 1e-12).log()
 
 

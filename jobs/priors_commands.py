@@ -121,8 +121,10 @@ def _convert(
     "--data", type=click.Path(path_type=Path), required=True, help="Clean photographs, searched recursively."
 )
 @click.option("--crops", default=240, show_default=True, help="How many crops of them to measure.")
-@click.option("--side", default=192, show_default=True, help="Side of a crop in pixels.")
-def calibrate(prior: str, data: Path, crops: int, side: int) -> None:
+@click.option(
+    "--side", type=int, help="Side of a crop in pixels; by default 192, or more if latents need it."
+)
+def calibrate(prior: str, data: Path, crops: int, side: int | None) -> None:
     """Measure how the noise of clean photographs looks to PRIOR, a folder, and keep it there.
 
     Blind restoration tells damage by it.
@@ -130,19 +132,19 @@ def calibrate(prior: str, data: Path, crops: int, side: int) -> None:
     _exit_with(lambda: _calibrate(prior, data, crops, side))
 
 
-def _calibrate(prior: str, data: Path, crops: int, side: int) -> None:
+def _calibrate(prior: str, data: Path, crops: int, side: int | None) -> None:
     from i2r.folder import PriorFolder, find_prior
 
     folder = PriorFolder(find_prior(prior))
     folder.check()
 
     from i2r.calibration import calibrate as measure
-    from i2r.calibration import draw_crops
+    from i2r.calibration import draw_crops, fitting_side
     from i2r.prior import load_prior
     from i2r.selftest import self_test
 
-    photographs = draw_crops(data, crops, side)
     loaded = load_prior(str(folder.path), calibrated=False)
+    photographs = draw_crops(data, crops, side or fitting_side(loaded))
     self_test(loaded)
     measure(loaded, photographs).save(folder.path)
     click.echo(f"{folder.path} is calibrated")

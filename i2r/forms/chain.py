@@ -65,8 +65,8 @@ class Chain:
 
     @property
     def leaves_noise(self) -> bool:
-        """Whether the degraded image is the clean one plus something like noise."""
-        return not self.operators and not any(isinstance(record, Mask) for record in self.records)
+        """Whether the degraded image, with what it lost filled, is the clean one plus something like noise."""
+        return not self.operators
 
     @property
     def noise(self) -> float:

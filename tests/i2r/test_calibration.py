@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from i2r.calibration import calibrate, in_focus, spread_of
+from i2r.calibration import calibrate, fitting_side, in_focus, spread_of
 from i2r.calibration_file import BANDS, STATISTICS, Calibration, Spread
 from i2r.errors import PriorError, SettingsError
 from i2r.prior import Prior
+from i2r.space import PixelSpace
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,25 @@ def test_too_few_crops_are_refused(tiny: Prior, crops: Tensor) -> None:
 def test_crops_that_do_not_fit_the_network_are_refused(tiny: Prior) -> None:
     with pytest.raises(SettingsError, match="crops of 33 px do not fit the prior tiny: give a multiple of 2"):
         calibrate(tiny, torch.zeros(13, 3, 33, 33))
+
+
+def test_crops_are_as_large_as_the_latents_need(tiny: Prior) -> None:
+    class EightToALatent(PixelSpace):
+        factor = 8
+
+    latent = Prior(
+        tiny.network,
+        tiny.schedule,
+        tiny.prediction_type,
+        name="latent",
+        sha256="",
+        device=tiny.device,
+        space=EightToALatent(),
+    )
+    assert fitting_side(tiny) == 192
+    assert fitting_side(latent) == 256
+    with pytest.raises(SettingsError, match=r"of 192 px do not fit the prior latent: .* of 16, 256 or more"):
+        calibrate(latent, torch.zeros(13, 3, 192, 192))
 
 
 def test_photographs_of_nothing_are_refused(tiny: Prior) -> None:

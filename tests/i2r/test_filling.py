@@ -56,6 +56,12 @@ def test_known_pixels_are_held(smooth_images: GaussianImages, waves: Tensor, rad
     assert nfe == 6
 
 
+def test_where_nothing_is_lost_nobody_is_asked(smooth_images: GaussianImages, waves: Tensor) -> None:
+    x, nfe = smooth_images.answer(counted(fill(waves, torch.zeros(64, 64, dtype=torch.bool))))
+    assert torch.equal(x, waves)
+    assert nfe == 0
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (9, 5), (33, 64)])
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.97])
 def test_a_constant_starts_as_it_is(shape: tuple[int, int], share: float) -> None:

@@ -134,6 +134,19 @@ def test_forms_compose(photographs: GaussianImages, photograph: Tensor, calibrat
     assert _psnr(found.x, photograph) > _psnr(blur.forward(photograph), photograph) + 1
 
 
+@pytest.mark.parametrize("forms", ["mask,noise", "noise,mask"])
+def test_noise_is_removed_and_what_is_lost_is_filled(
+    smooth_images: GaussianImages, waves: Tensor, calibrated: Calibration, forms: str
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    lost = torch.rand(64, 64, generator=generator) < 0.02
+    noisy = waves + 0.1 * torch.randn(waves.shape, generator=generator)
+    y = torch.where(lost, 1.0, noisy)
+    found = smooth_images.answer(reconstruct(y, tuple(forms.split(",")), GRID, calibrated))
+    assert list(found.parameters) == forms.split(",")
+    assert _psnr(found.x, waves) > _psnr(noisy, waves) + 6
+
+
 def test_the_padding_of_the_canvas_is_no_part_of_the_image(
     photographs: GaussianImages, photograph: Tensor, calibrated: Calibration
 ) -> None:

@@ -374,12 +374,17 @@ def test_neighbours_order_and_seeds_change_nothing(small_tiles: Restorer) -> Non
             np.testing.assert_equal(restoration.typicality_after, alone[index].typicality_after)
 
 
-@pytest.fixture(scope="module")
-def random_restorer(tiny: Prior, prior: Prior) -> Restorer:
+@pytest.fixture(
+    scope="module",
+    params=[{}, {"forms": "mask,noise"}, {"forms": "downsampling", "factor": 2}, {"strategy": "patches"}],
+    ids=lambda settings: "-".join(map(str, settings.values())) or "auto",
+)
+def random_restorer(request: pytest.FixtureRequest, tiny: Prior, prior: Prior) -> Restorer:
     """Of random weights, which cost little: what it makes of an image is nonsense, and each corrects some."""
     clean = dict(prior.calibration.clean)
     clean |= {"grain": Spread(-2.6, 0.05, 0.02), "lag": Spread(0.5, 0.05, 0.02)}
     clean |= {"period": Spread(0.018, 0.008, 0.006), "tails": Spread(0.1, 0.03, 0.02)}
+    clean |= {"streaks": Spread(-9.6, 0.1, 0.05), "patchy": Spread(-2.6, 0.02, 0.01)}
     nonsense = Prior(
         tiny.network,
         tiny.schedule,
@@ -389,20 +394,24 @@ def random_restorer(tiny: Prior, prior: Prior) -> Restorer:
         device=tiny.device,
         calibration=replace(prior.calibration, clean=clean),
     )
-    return Restorer(nonsense, RestoreSettings(tile=40, overlap=8, tiles_per_batch=3, min_consistency=0))
+    told = RestoreSettings(tile=40, overlap=8, tiles_per_batch=3, min_consistency=0, **request.param)
+    return Restorer(nonsense, told)
 
 
 @pytest.fixture(scope="module")
 def mixed() -> list[FloatImage]:
     """Small images of different sizes, damaged in different ways: their queries end in different rounds."""
-    clean = _crop(CROPS[0])
+    clean, rng = _crop(CROPS[0]), np.random.default_rng(0)
     return [
         _damaged(40, 70),
         _damaged(33, 33, 1),
         _damaged(5, 5),
         jpeg(clean[:48, :64], quality=10),
         gaussian_blur(clean[:64, :40], sigma=1.5),
-        dead_pixels(clean[:41, :75], np.random.default_rng(0)),
+        low_resolution(clean[:64, :64], factor=2),
+        dead_pixels(clean[:41, :75], rng),
+        rain(clean[:70, :60], rng, fraction=0.05),
+        noisy_shadows(clean[:64, :72], rng, sigma=25 / 255),
         np.zeros((40, 40, 3), np.float32),
         np.full((34, 34, 3), np.nan, np.float32),
     ]
@@ -411,13 +420,13 @@ def mixed() -> list[FloatImage]:
 @pytest.fixture(scope="module")
 def each_alone(random_restorer: Restorer, mixed: list[FloatImage]) -> list[Restoration]:
     alone = [_restore(random_restorer, image) for image in mixed]
-    assert [found.outcome is Outcome.RESTORED for found in alone].count(True) >= 4
-    assert len({found.nfe for found in alone}) >= 4
+    assert Outcome.RESTORED in {found.outcome for found in alone}
+    assert len({found.nfe for found in alone}) >= 3
     return alone
 
 
-@settings(max_examples=12)
-@given(order=st.lists(st.integers(0, 7), min_size=1, max_size=8), seed=st.integers(0, 9))
+@settings(max_examples=6)
+@given(order=st.lists(st.integers(0, 10), min_size=1, max_size=8), seed=st.integers(0, 9))
 def test_an_image_gets_the_same_bits_in_any_company(
     random_restorer: Restorer,
     mixed: list[FloatImage],
@@ -489,6 +498,8 @@ def test_a_form_that_a_clean_image_lacks_is_not_undone(prior: Prior) -> None:
     restoration = _restore(restorer, _photograph(CROPS[0]))
     assert restoration.outcome is Outcome.UNCHANGED
     assert "does not show" in restoration.message
+    assert restoration.nfe > 10  # of the descent, which it took to see that
+    assert restoration.typicality_before == restoration.typicality_after > 0.01
 
 
 def test_what_is_no_image_is_refused_before_anything_is_restored(restorer: Restorer) -> None:
@@ -497,5 +508,7 @@ def test_what_is_no_image_is_refused_before_anything_is_restored(restorer: Resto
             restorer.restore([np.zeros(shape, np.float32)], [0])
     with pytest.raises(ValueError, match="give floats"):
         restorer.restore([np.zeros((5, 5, 3), np.uint8)], [0])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"reaches from 0 to 255: give floats in \[0, 1\]"):
+        restorer.restore([np.linspace(0, 255, 75, dtype=np.float32).reshape(5, 5, 3)], [0])
     with pytest.raises(ValueError, match="give bool"):
         restorer.restore([np.zeros((5, 5, 3), np.float32)], [0], None, [np.zeros((5, 5), np.uint8)])  # type: ignore[list-item]

@@ -19,6 +19,7 @@ from i2r.calibration_file import STATISTICS, Calibration, Spread
 from i2r.errors import PriorError, SettingsError
 from i2r.folder import PriorFolder
 from i2r.prior import load_prior
+from i2r.samples import sample
 from i2r.space import LatentSpace, PixelSpace
 from i2r.tiling import TileGrid
 
@@ -147,6 +148,14 @@ def test_a_latent_prior_restores_images_of_any_size(latent_folder: Path) -> None
         assert 0 <= result.image.min() <= result.image.max() <= 1
     [alone] = restorer.restore(images[:1], [0])
     assert (alone.image == results[0].image).all()
+
+
+def test_a_latent_prior_shows_what_it_knows(latent_folder: Path) -> None:
+    prior = load_prior(str(latent_folder), CPU)
+    images = sample(prior, 2, 32, steps=3)
+    assert images.shape == (2, 3, 32, 32)
+    assert not torch.equal(images[0], images[1])
+    assert torch.equal(images, sample(prior, 2, 32, steps=3))
 
 
 def test_tiles_that_do_not_fit_the_autoencoder_are_refused(latent_folder: Path) -> None:

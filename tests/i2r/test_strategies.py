@@ -122,3 +122,10 @@ def test_strength_is_a_dial(
         assert restoration.outcome is Outcome.RESTORED
         moved.append(float(np.abs(restoration.image - y).mean()))
     assert all(less < 0.9 * more for less, more in itertools.pairwise(moved))
+
+
+@pytest.mark.parametrize("forms", ["auto", "noise"])
+def test_the_dial_ends_at_the_input(prior: Prior, clean: FloatImage, forms: str) -> None:
+    """Black and white, which strong noise has clipped, included."""
+    y = gaussian_noise(clean, np.random.default_rng(0), sigma=50 / 255)
+    assert psnr(_restore(prior, y, strength=0.02, forms=forms).image, y) > 40
