@@ -65,7 +65,7 @@ class Chain:
 
     @property
     def leaves_noise(self) -> bool:
-        """Whether the degraded image, with what it lost filled, is the clean one plus something like noise."""
+        """Whether the degraded image, what it lost filled, is the clean one plus something like noise."""
         return not self.operators
 
     @property
