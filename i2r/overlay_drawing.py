@@ -224,4 +224,4 @@ _KINDS: tuple[
     (_drops, (_bend, _bend, _blurred)),
     (_strips, (_tint, _paint)),
 )
-_SHARES = (0.25, 0.25, 0.23, 0.22, 0.05)
+_SHARES = (0.25, 0.24, 0.31, 0.15, 0.05)

@@ -34,8 +34,8 @@ from i2r.training_run import Pace, TrainingRun
 class Recipe(Pace):
     """How the network that ships was trained."""
 
-    crop: int = 112
-    batch: int = 16
+    crop: int = 144
+    batch: int = 10
     learning_rate: float = 1.5e-3
     warmup_steps: int = 300
     cooldown: float = 0.25

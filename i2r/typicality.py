@@ -61,9 +61,9 @@ _FAINTEST_POWER = 3e-5  # streaks below this are nothing
 _SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3
 _DAMAGE = 0.99  # quantile over pixels: damage of a hundredth of them shows, a few glints do not
 # Streaks are faint among the lines of a scene, and blur among soft scenes; the others stand out by far, and
-# noise in a part of a picture farther. Overlays are told last: some scenes look like them, and to fill what
-# is no damage costs most. The mean of the weights is one.
-_WEIGHTS = dict.fromkeys(STATISTICS, 0.745) | {"streaks": 2.73, "lag": 2.16, "patchy": 0.08, "overlay": 0.05}
+# noise in a part of a picture farther. Some scenes look like overlays, and to fill what is no damage costs
+# most. The mean of the weights is one.
+_WEIGHTS = dict.fromkeys(STATISTICS, 0.6325) | {"streaks": 2.73, "lag": 2.16, "patchy": 0.08, "overlay": 0.5}
 
 
 def robust_scale(eps: Tensor) -> float:
