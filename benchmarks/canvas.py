@@ -17,6 +17,7 @@ import platform
 import resource
 import statistics
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -27,7 +28,7 @@ from PIL import Image
 
 import i2r.strategies
 from i2r import Restorer, RestoreSettings, load_prior
-from i2r.degradation import DEGRADATIONS, FloatImage, gaussian_noise, rain
+from i2r.degradation import DEGRADATIONS, FloatImage, drops, gaussian_noise, rain, stains
 from i2r.form_names import AUTO
 from i2r.tiling import FixedShapeEvaluator, TileGrid
 
@@ -42,11 +43,14 @@ BRIGHTNESSES = (0.1, 0.5, 0.9)
 FLAT_SIDE, BLOCK = 400, 40
 SIDES = (592, 1168)
 """What whole tiles cover: of other sides some is padding."""
-KINDS = ("clean", "noise", "jpeg", "blur", "motion-blur", "low-resolution", "rain", "dead-pixels")
+KINDS = (
+    *("clean", "noise", "jpeg", "blur", "motion-blur", "low-resolution"),
+    *("rain", "dead-pixels", "stains", "drops"),
+)
 TOLD = {"low-resolution": ("downsampling",)}
 """What is told where the photograph, which clips, does not show it."""
-RAIN = 0.08
-"""Share of the pixels: as much as is seen in the photograph."""
+MIRRORED = {"rain": partial(rain, fraction=0.08), "stains": stains, "drops": drops}
+"""What is drawn before the photograph is mirrored: marks are as large as the picture that they fall on."""
 
 
 def samples() -> Iterator[FloatImage]:
@@ -175,11 +179,11 @@ def peak(prior: str, kind: str, side: int) -> dict[str, Any]:
     """Restore one square canvas in haste: the most bytes that this process ever held, and what was undone."""
     torch.set_num_threads(1)
     photograph, rng = next(samples()), np.random.default_rng(SEED)
-    if kind == "rain":  # before it is mirrored: streaks are as long as the picture that they fall on
-        photograph = rain(photograph, rng, fraction=RAIN)
+    if kind in MIRRORED:
+        photograph = MIRRORED[kind](photograph, rng)
     height, width, _ = photograph.shape
     image = np.pad(photograph, ((0, side - height), (0, side - width), (0, 0)), mode="symmetric")
-    if kind not in ("clean", "rain"):
+    if kind != "clean" and kind not in MIRRORED:
         image = DEGRADATIONS[kind](image, rng)
     hasty = restorer(prior, min_consistency=0, forms=TOLD.get(kind, AUTO))
     hasty.evaluator = Hasty(hasty.evaluator)
