@@ -183,6 +183,13 @@ def test_every_row_is_wanted_above_the_others_at_a_tenth_of_the_evaluations() ->
     assert (share.measured, share.verdict) == (0.025, "met where measured")
 
 
+def test_what_fewer_photographs_show_stands_beside_blind_on_those() -> None:
+    scores = {"psnr": 30.0, "ssim": 0.9, "ms_ssim": 0.95, "psnr_of_ours": 29.5}
+    few = _record({"rain": {report.TOLD: scores | {"n": 1}, "BIRD": scores | {"n": 2}}})["few"]
+    [row] = report.quality_table(few | {"columns": [report.TOLD, "BIRD"]})[2:]
+    assert row == "| rain | 30.00 (0.900, 0.950), n=1; blind there 29.50 | 30.00 (0.900, 0.950), n=2 |"
+
+
 def test_the_page_can_be_made_of_the_record_that_is_checked_in() -> None:
     record = json.loads((Path(report.__file__).parent / "quality.json").read_text())
     page = report.pages(record)
