@@ -299,8 +299,9 @@ def _checked(image: NDArray[np.float32]) -> NDArray[np.float32]:
     if not np.issubdtype(image.dtype, np.floating):
         raise ValueError(f"the image is of {image.dtype}: give floats in [0, 1]")
     # Noise that nobody clipped may reach a little beyond.
-    if ((image < -_BEYOND) | (image > 1 + _BEYOND)).any():
-        raise ValueError(f"the image reaches from {image.min():g} to {image.max():g}: give floats in [0, 1]")
+    finite = image[np.isfinite(image)]
+    if ((finite < -_BEYOND) | (finite > 1 + _BEYOND)).any():
+        raise ValueError(f"the image reaches from {finite.min():g} to {finite.max():g}: give floats in [0, 1]")
     return image
 
 

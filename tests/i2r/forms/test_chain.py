@@ -54,7 +54,7 @@ def test_noise_is_carried_and_not_pulled_at() -> None:
     y, estimate = _random(0), _random(1)
     assert torch.equal(Chain((), (Noise(0.1),)).solve(y, estimate, 0.2), estimate)
     assert Chain((), (Noise(0.1),)).leaves_noise
-    assert not Chain((), (Mask(torch.ones(2, 2, dtype=torch.bool)),)).leaves_noise
+    assert Chain((), (Mask(torch.ones(2, 2, dtype=torch.bool)), Noise(0.1))).leaves_noise
     assert not Chain((GaussianBlur(1.0),), ()).leaves_noise
 
 
