@@ -301,7 +301,8 @@ def _checked(image: NDArray[np.float32]) -> NDArray[np.float32]:
     # Noise that nobody clipped may reach a little beyond.
     finite = image[np.isfinite(image)]
     if ((finite < -_BEYOND) | (finite > 1 + _BEYOND)).any():
-        raise ValueError(f"the image reaches from {finite.min():g} to {finite.max():g}: give floats in [0, 1]")
+        reach = f"from {finite.min():g} to {finite.max():g}"
+        raise ValueError(f"the image reaches {reach}: give floats in [0, 1]")
     return image
 
 
