@@ -50,7 +50,10 @@ KINDS = (
 TOLD = {"low-resolution": ("downsampling",)}
 """What is told where the photograph, which clips, does not show it."""
 MIRRORED = {"rain": partial(rain, fraction=0.08), "stains": stains, "drops": drops}
-"""What is drawn before the photograph is mirrored: marks are as large as the picture that they fall on."""
+"""What is drawn before the photograph is mirrored: marks are as large as the picture that they fall on.
+
+Of rain there is as much as is seen in the photograph.
+"""
 
 
 def samples() -> Iterator[FloatImage]:

@@ -32,7 +32,7 @@ from i2r.tiling import FixedShapeEvaluator, TileGrid
 from i2r.toning import Toning, find_toning
 from i2r.trace import Screening, Trace
 
-_BEYOND = 1.0  # the range [0, 1] by which values may lie outside it
+_BEYOND = 1.0  # by which values may lie outside [0, 1]: noise that nobody clipped does, bytes do by far more
 
 
 class Outcome(StrEnum):
@@ -180,7 +180,7 @@ class Restorer:
             correction, nfe = yield from counted(self._correct(y, grid, known, protected, trace))
         except FloatingPointError as error:
             return Restoration(Outcome.FAILED, image, message=str(error))
-        corrected, before, after, message = correction
+        corrected, before, after = correction
         seen = Restoration(
             Outcome.UNCHANGED,
             image,
@@ -190,7 +190,7 @@ class Restorer:
             typicality_after=after.typicality,
             inversion_psnr=corrected.inversion_psnr,
             parameters=dict(corrected.parameters),
-            message=message,
+            message=corrected.message,
         )
         if not corrected.mask.any():
             return seen
@@ -226,20 +226,20 @@ class Restorer:
         known: Sequence[Jpeg],
         protected: NDArray[np.bool_],
         trace: Trace | None,
-    ) -> Process[tuple[Correction, Screening, Screening, str]]:
-        """Screen, correct what may be, and screen the outcome; with why a told form is not undone."""
+    ) -> Process[tuple[Correction, Screening, Screening]]:
+        """Screen, correct what may be, and screen the outcome."""
         toning, before = yield from self._look(y, grid, trace)
         y = toning.luma if toning else y
         calibration = self._calibration_of(y)
         untouched = Correction(y, torch.zeros_like(y[0], dtype=torch.bool))
         if not (self.settings.told or before.atypical):
-            return untouched, before, before, ""
+            return untouched, before, before
         strategy = by_forms if self.settings.told else STRATEGIES[self.settings.strategy]
         subject = Subject(y, grid, calibration, before, known, self.space.of_pixels)
         try:
             found = yield from strategy(subject, self.settings)
         except FormError as error:
-            return untouched, before, before, str(error)
+            return replace(untouched, message=str(error)), before, before
         if not found.x.isfinite().all():
             raise FloatingPointError("the prior diverged on this image")
         if self.space.of_pixels and protected.any():
@@ -248,8 +248,8 @@ class Restorer:
         after = (yield from self._screen(found.x, grid, calibration, trace)) if found.mask.any() else before
         if self.settings.told and not before.atypical and after.typicality < IMPLAUSIBLE:
             unseen = f"the image does not show {', '.join(self.settings.forms)}: undoing it leaves marks"
-            return untouched, before, before, unseen
-        return replace(found, x=toning.apply(found.x) if toning else found.x), before, after, ""
+            return replace(untouched, message=unseen), before, before
+        return replace(found, x=toning.apply(found.x) if toning else found.x), before, after
 
     def _screen(
         self, y: Tensor, grid: TileGrid, calibration: Calibration, trace: Trace | None
@@ -298,11 +298,10 @@ def _checked(image: NDArray[np.float32]) -> NDArray[np.float32]:
         raise ValueError(f"the image is {image.shape}: give (height, width, channels), of 1 or 3 channels")
     if not np.issubdtype(image.dtype, np.floating):
         raise ValueError(f"the image is of {image.dtype}: give floats in [0, 1]")
-    # Noise that nobody clipped may reach a little beyond.
-    finite = image[np.isfinite(image)]
-    if ((finite < -_BEYOND) | (finite > 1 + _BEYOND)).any():
-        reach = f"from {finite.min():g} to {finite.max():g}"
-        raise ValueError(f"the image reaches {reach}: give floats in [0, 1]")
+    finite = np.isfinite(image)
+    low, high = image.min(where=finite, initial=np.inf), image.max(where=finite, initial=-np.inf)
+    if low < -_BEYOND or high > 1 + _BEYOND:
+        raise ValueError(f"the image reaches from {low:g} to {high:g}: give floats in [0, 1]")
     return image
 
 

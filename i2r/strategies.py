@@ -78,6 +78,7 @@ class Correction:
         parameters: of the degradation, as far as they were found: plain JSON, by form.
         inversion_psnr: dB between the image and what its inverted noise regenerates; NaN where nothing was
             inverted.
+        message: why nothing moved, where the image does not show the form that it was told.
     """
 
     x: Tensor
@@ -85,6 +86,7 @@ class Correction:
     lost: Tensor | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inversion_psnr: float = math.nan
+    message: str = ""
 
 
 class Strategy(Protocol):

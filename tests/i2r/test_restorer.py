@@ -420,12 +420,12 @@ def mixed() -> list[FloatImage]:
 @pytest.fixture(scope="module")
 def each_alone(random_restorer: Restorer, mixed: list[FloatImage]) -> list[Restoration]:
     alone = [_restore(random_restorer, image) for image in mixed]
-    assert Outcome.RESTORED in {found.outcome for found in alone}
-    assert len({found.nfe for found in alone}) >= 3
+    assert [found.outcome is Outcome.RESTORED for found in alone].count(True) >= 4
+    assert len({found.nfe for found in alone}) >= (3 if random_restorer.settings.told else 4)
     return alone
 
 
-@settings(max_examples=6)
+@settings(max_examples=12)
 @given(order=st.lists(st.integers(0, 10), min_size=1, max_size=8), seed=st.integers(0, 9))
 def test_an_image_gets_the_same_bits_in_any_company(
     random_restorer: Restorer,
