@@ -17,15 +17,15 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from i2r.calibration_file import OVERLAYS
+from i2r.calibration_file import CLEAN_OVERLAYS, OVERLAYS
 from i2r.windows import averaged, widened
 
 STRIDE = 16
 """Of the network, in pixels."""
-SHARE = 120 / 192**2
-"""Of the pixels of a region: at least so many must look covered, or nothing lies over it."""
 SURE, LIKELY = 2.0, -0.5
 """Logits of what surely is covered, and of what is covered where it adjoins that."""
+_SHARE = 120 / 192**2  # of the pixels of a region, that lines lie over at least
+_SPECK, _BLOT = 6, 24  # px, sides of what lies over a region in one piece
 _TILE, _MARGIN = 512, 64  # px that the network sees at once, and that it sees around them
 _GROWTH = 48  # px, that what is likely reaches from what is sure
 _WIDTHS = (40, 64, 96, 128)
@@ -53,9 +53,27 @@ def find_overlays(image: Tensor) -> Tensor:
 
 
 def overlay_evidence(logits: Tensor) -> float:
-    """How surely something lies over a region (H, W) at all: the logit that ``SHARE`` of its pixels reach."""
-    rank = math.ceil(SHARE * logits.numel())
-    return logits.flatten().kthvalue(logits.numel() + 1 - rank).values.item()
+    """How surely something lies over a region (H, W) at all: as lines, specks or blots, whichever is surest.
+
+    In units of the mean excess of clean regions, from what a twentieth of them exceed: there a chance is as
+    small in each of the three at the same figure.
+    """
+    seen = overlay_kinds(logits)
+    return max((seen[kind] - start) / excess for kind, (start, excess) in CLEAN_OVERLAYS.items())
+
+
+def overlay_kinds(logits: Tensor) -> dict[str, float]:
+    """How surely lines, specks and blots lie over a region (H, W), each as a logit.
+
+    Of lines, which are thin and long, what a three hundredth of the pixels reach; of specks and blots, which
+    are of one piece, the mean over the surest square of their size.
+    """
+    rank = math.ceil(_SHARE * logits.numel())
+    return {
+        "lines": logits.flatten().kthvalue(logits.numel() + 1 - rank).values.item(),
+        "specks": _surest_square(logits, _SPECK),
+        "blots": _surest_square(logits, _BLOT),
+    }
 
 
 def overlay_mask(logits: Tensor) -> Tensor:
@@ -67,6 +85,11 @@ def overlay_mask(logits: Tensor) -> Tensor:
             break
         mask = grown
     return mask
+
+
+def _surest_square(logits: Tensor, side: int) -> float:
+    """The largest mean of (H, W) logits over squares, one at every third of their side."""
+    return F.avg_pool2d(logits[None], side, stride=side // 3).max().item()
 
 
 def _around(start: int, length: int) -> slice:

@@ -145,7 +145,7 @@ def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tu
         return (yield from fill_damage(y, grid, calibration, parts))
     x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
     noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
-    seen = Measurement({}, measure_damage(grid.crop(y), noise))
+    seen = Measurement({}, measure_damage(grid.crop(y), noise), gray=len(y) == 1)
     p_values = seen.p_values(calibration)
     likeliest = min(MENDS, key=lambda name: p_values[name])
     for name, mend in MENDS.items():

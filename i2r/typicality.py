@@ -60,10 +60,18 @@ _SMOOTHEST = 0.8
 _FAINTEST_POWER = 3e-5  # streaks below this are nothing
 _SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3
 _DAMAGE = 0.99  # quantile over pixels: damage of a hundredth of them shows, a few glints do not
-# Streaks are faint among the lines of a scene, and blur among soft scenes; the others stand out by far, and
-# noise in a part of a picture farther. Some scenes look like overlays, and to fill what is no damage costs
-# most. The mean of the weights is one.
-_WEIGHTS = dict.fromkeys(STATISTICS, 0.6325) | {"streaks": 2.73, "lag": 2.16, "patchy": 0.08, "overlay": 0.5}
+
+
+def _weights(**given: float) -> Mapping[str, float]:
+    """Of all statistics, with a mean of one: what is not given shares the rest."""
+    rest = (len(STATISTICS) - sum(given.values())) / (len(STATISTICS) - len(given))
+    return dict.fromkeys(STATISTICS, rest) | given
+
+
+# Streaks and overlays are faint among the lines and spots of a scene, and blur among soft scenes; the others
+# stand out by far, and noise in a part of a picture farther: except in gray, where it looks like texture.
+_WEIGHTS = _weights(streaks=1.8, lag=2.16, overlay=2.0, patchy=0.08)
+_WEIGHTS_IN_GRAY = _weights(streaks=1.8, lag=2.16, overlay=2.0, patchy=1.0)
 
 
 def robust_scale(eps: Tensor) -> float:
@@ -212,10 +220,12 @@ class Measurement:
     Attributes:
         whole: grain, lag, antilag and period.
         local: tails, streaks, overlay and patchiness of every region, in the order of :func:`regions`.
+        gray: whether the image has one channel.
     """
 
     whole: Mapping[str, float]
     local: Sequence[Mapping[str, float]]
+    gray: bool = False
 
     def p_values(self, calibration: Calibration) -> dict[str, float]:
         """One p-value a statistic; of the local ones, of the hypothesis that no region is atypical.
@@ -226,7 +236,7 @@ class Measurement:
         clean = calibration.clean
         whole = {name: clean[name].p_value(value) for name, value in self.whole.items()}
         local = {name: simes(self._by_region(calibration, name)) for name in self.local[0]}
-        return {name: min(1.0, p / _WEIGHTS[name]) for name, p in (whole | local).items()}
+        return {name: min(1.0, p / self._weights[name]) for name, p in (whole | local).items()}
 
     def atypical_regions(self, calibration: Calibration, name: str, rate: float) -> frozenset[int]:
         """The regions in which a local statistic is atypical, at its share of a false discovery rate.
@@ -234,8 +244,12 @@ class Measurement:
         On its own: that the image is noisy, say, makes no line of it more of a streak, and to fill what is no
         damage costs most.
         """
-        share = rate * _WEIGHTS[name] / len(STATISTICS)
+        share = rate * self._weights[name] / len(STATISTICS)
         return discoveries(dict(enumerate(self._by_region(calibration, name))), share)
+
+    @property
+    def _weights(self) -> Mapping[str, float]:
+        return _WEIGHTS_IN_GRAY if self.gray else _WEIGHTS
 
     def _by_region(self, calibration: Calibration, name: str) -> list[float]:
         return [calibration.clean[name].p_value(values[name]) for values in self.local]
@@ -264,6 +278,7 @@ def measure(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
                 measure_damage(image, noise), regions(*image.shape[1:]), strict=True
             )
         ],
+        gray=len(image) == 1,
     )
 
 

@@ -16,7 +16,6 @@ from i2r import overlays
 from i2r.degradation import FloatImage, dust
 from i2r.overlays import (
     LIKELY,
-    SHARE,
     STRIDE,
     SURE,
     OverlayNetwork,
@@ -88,11 +87,34 @@ def test_dust_is_told_from_what_photographs_show(photographs: list[FloatImage]) 
         assert logits[covered].mean() > logits[~covered].mean() + 1
 
 
+def _region(seed: int) -> Tensor:
+    """Logits about as low as those of clean photographs."""
+    return torch.randn(96, 96, generator=torch.Generator().manual_seed(seed)) - 5
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "logit"),
+    [(1, 96, 5.0), (6, 6, 5.0), (24, 24, 0.0)],
+    ids=["line", "speck", "blot"],
+)
+@given(seed=st.integers(0, 2**32 - 1), top=st.floats(0, 1), left=st.floats(0, 1))
+def test_a_line_a_speck_or_a_blot_is_evidence_wherever_it_lies(
+    height: int, width: int, logit: float, seed: int, top: float, left: float
+) -> None:
+    logits = _region(seed)
+    assert overlay_evidence(logits) < 0
+    row, column = round(top * (96 - height)), round(left * (96 - width))
+    logits[row : row + height, column : column + width] = logit
+    assert overlay_evidence(logits) > 1
+
+
 @given(st.integers(32, 80), st.integers(32, 80), st.integers(0, 2**32 - 1))
-def test_the_evidence_is_what_a_share_of_the_pixels_reaches(height: int, width: int, seed: int) -> None:
-    logits = torch.randn(height, width, generator=torch.Generator().manual_seed(seed))
-    reached = (logits >= overlay_evidence(logits)).float().mean()
-    assert SHARE <= reached < SHARE + 1 / logits.numel()
+def test_evidence_grows_with_what_is_seen(height: int, width: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(height, width, generator=generator)
+    more = logits + torch.rand(height, width, generator=generator)
+    assert overlay_evidence(logits) <= overlay_evidence(more)
+    assert overlay_evidence(logits + 1) > overlay_evidence(logits)
 
 
 def test_what_is_likely_counts_where_it_adjoins_what_is_sure() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import replace
 
 import pytest
 import torch
@@ -212,10 +213,16 @@ def _typical(calibration: Calibration, count: int = 1, chance: float | None = No
     return Measurement(middle, [local] * count)
 
 
-def test_each_statistic_is_tested_on_its_own_spread(calibration: Calibration) -> None:
-    weighted = _typical(calibration, chance=0.01).p_values(calibration)
+@pytest.mark.parametrize("gray", [False, True])
+def test_weights_look_harder_for_some_and_hold_the_rate(calibration: Calibration, gray: bool) -> None:
+    measured = replace(_typical(calibration, chance=0.01), gray=gray)
+    weighted = measured.p_values(calibration)
     assert weighted["streaks"] < 0.01 < weighted["grain"]
-    assert statistics.fmean(0.01 / p for p in weighted.values()) == pytest.approx(1)  # holds the rate
+    assert (weighted["patchy"] > 0.1) != gray
+    assert statistics.fmean(0.01 / p for p in weighted.values()) == pytest.approx(1)
+
+
+def test_each_statistic_is_tested_on_its_own_spread(calibration: Calibration) -> None:
     typical = _typical(calibration)
     for name in STATISTICS:
         raised = {name: calibration.clean[name].middle + 10 * calibration.clean[name].spread}
@@ -241,7 +248,7 @@ def test_noise_makes_no_line_a_streak(calibration: Calibration) -> None:
     """What is found beside something else may be weaker; what is filled may not."""
     typical, clean = _typical(calibration), calibration.clean
     faint = (
-        clean["streaks"].middle + TAIL_START * clean["streaks"].spread + math.log(2) * clean["streaks"].tail
+        clean["streaks"].middle + TAIL_START * clean["streaks"].spread + math.log(3) * clean["streaks"].tail
     )
     noisy = typical.whole | {"grain": clean["grain"].middle + 20 * clean["grain"].spread}
     measured = Measurement(noisy, [typical.local[0] | {"streaks": faint}])
