@@ -43,9 +43,7 @@ PATH_DEPTH = 10.0
 _SMALLEST_CHANGE = 0.25  # of the range [-1, 1], of a pixel that stood out
 _SMALLEST_OF_STREAKS = 0.1  # at their edges the background shines through
 _SMALLEST_OF_OVERLAYS = 0.05  # veils are thin
-_STILL = (
-    4e-3  # chance of a clean photograph to show as much: what other damage was taken for is filled by now
-)
+_STILL = 0.02  # chance of a clean photograph to show as much: what else it was taken for is filled by now
 _ROUNDS = 2
 # How boldly lost pixels are looked for where some are known to be lost: as false discovery rates.
 _BOLD, _USUAL = 0.6, 0.05
