@@ -41,8 +41,8 @@ WHOLE = 320
 """Side of a tile that holds a sample photograph."""
 BRIGHTNESSES = (0.1, 0.5, 0.9)
 FLAT_SIDE, BLOCK = 400, 40
-SIDES = (592, 1168)
-"""What whole tiles cover: of other sides some is padding."""
+SIDES = (1168, 1744)
+"""What whole tiles cover (of others some is padding), and more than is looked at for overlays at once."""
 KINDS = (
     *("clean", "noise", "jpeg", "blur", "motion-blur", "low-resolution"),
     *("rain", "dead-pixels", "stains", "drops"),
