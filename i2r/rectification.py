@@ -43,7 +43,7 @@ PATH_DEPTH = 10.0
 _SMALLEST_CHANGE = 0.25  # of the range [-1, 1], of a pixel that stood out
 _SMALLEST_OF_STREAKS = 0.1  # at their edges the background shines through
 _SMALLEST_OF_OVERLAYS = 0.05  # veils are thin
-_STILL = 0.02  # chance of a clean photograph to show as much: what else it was taken for is filled by now
+_STILL = 4e-3  # chance of a clean photograph to show as much: what it was taken for is filled by now
 _ROUNDS = 2
 # How boldly lost pixels are looked for where some are known to be lost: as false discovery rates.
 _BOLD, _USUAL = 0.6, 0.05
@@ -112,14 +112,12 @@ def fill_overlays(
 ) -> Process[tuple[Tensor, Tensor]]:
     """Find what lies over some regions; lift it where the scene shines through, and fill the rest.
 
-    Returns the canvas and the mask (H, W) of what was replaced. Specks and streaks look like overlays too:
-    where they were filled, and nothing else is seen, nothing is replaced.
+    Returns the canvas and the mask (H, W) of what was replaced.
     """
-    logits, least = find_overlays(grid.crop(y)), calibration.clean["overlay"].exceeded_by(_STILL)
+    logits = find_overlays(grid.crop(y))
     covered = torch.zeros_like(logits, dtype=torch.bool)
     for rows, columns in where:
-        if overlay_evidence(logits[rows, columns]) > least:
-            covered[rows, columns] = overlay_mask(logits[rows, columns])
+        covered[rows, columns] = overlay_mask(logits[rows, columns])
     mask = grid.pad(covered[None])[0]
     veiled = translucent(y, mask)
     x = yield from fill(lift(y, veiled), mask & ~veiled)
@@ -128,6 +126,32 @@ def fill_overlays(
 
 MENDS: Mapping[str, Mend] = {"tails": fill_damage, "streaks": fill_streaks, "overlay": fill_overlays}
 """What fills the damage that a local statistic tells of, in order: the later see what others filled."""
+
+
+def fill_all(
+    y: Tensor, grid: TileGrid, calibration: Calibration, where: Mapping[str, Sequence[Region]]
+) -> Process[tuple[Tensor, Tensor]]:
+    """Fill the damage of every kind in the regions in which its statistic tells of it.
+
+    Returns the canvas and the mask (H, W) of what was replaced. Specks and streaks look like overlays too:
+    where they were filled, and little else is seen, nothing more is replaced.
+    """
+    x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
+    for name, mend in MENDS.items():
+        parts = where.get(name, [])
+        if name == "overlay" and mask.any():
+            parts = _still_covered(x, grid, calibration, parts)
+        if parts:
+            x, filled = yield from mend(x, grid, calibration, parts)
+            mask = mask | filled
+    return x, mask
+
+
+def _still_covered(
+    x: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
+) -> list[Region]:
+    logits, least = find_overlays(grid.crop(x)), calibration.clean["overlay"].exceeded_by(_STILL)
+    return [part for part in where if overlay_evidence(logits[part]) > least]
 
 
 def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tuple[Tensor, Tensor]]:
@@ -141,17 +165,16 @@ def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tu
     parts = regions(grid.height, grid.width)
     if min(grid.height, grid.width) < SMALLEST_SIDE:
         return (yield from fill_damage(y, grid, calibration, parts))
-    x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
     noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
     seen = Measurement({}, measure_damage(grid.crop(y), noise), gray=len(y) == 1)
     p_values = seen.p_values(calibration)
     likeliest = min(MENDS, key=lambda name: p_values[name])
-    for name, mend in MENDS.items():
-        found = seen.atypical_regions(calibration, name, _BOLD if name == likeliest else _USUAL)
-        if found:
-            x, filled = yield from mend(x, grid, calibration, [parts[index] for index in sorted(found)])
-            mask = mask | filled
-    return x, mask
+    where = {
+        name: [parts[index] for index in sorted(found)]
+        for name in MENDS
+        if (found := seen.atypical_regions(calibration, name, _BOLD if name == likeliest else _USUAL))
+    }
+    return (yield from fill_all(y, grid, calibration, where))
 
 
 def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor, smallest: float) -> tuple[Tensor, Tensor]:

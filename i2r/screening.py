@@ -10,6 +10,10 @@ from i2r.tiling import TileGrid
 from i2r.trace import Look, Screening, Trace
 from i2r.typicality import SMALLEST_SIDE, discoveries, measure, noisy_part, regions
 
+_BESIDE_OTHERS = 0.25
+"""Share of the rate at which overlays are filled in images that show something else: noise, blur and other
+damage look covered here and there."""
+
 
 def screen(
     y: Tensor, grid: TileGrid, calibration: Calibration, rate: float, trace: Trace | None = None
@@ -36,10 +40,11 @@ def screen(
     p_values = measured.p_values(calibration)
     atypical = discoveries(p_values, rate)
     parts = regions(grid.height, grid.width)
+    rates = {"overlay": rate if len(atypical) == 1 else _BESIDE_OTHERS * rate}
     where = {
         name: [parts[index] for index in sorted(found)]
         for name in atypical.intersection(LOCAL_STATISTICS)
-        if (found := measured.atypical_regions(calibration, name, rate))
+        if (found := measured.atypical_regions(calibration, name, rates.get(name, rate)))
     }
     noisy = noisy_part(grid.crop(y), eps, where["patchy"], calibration) if "patchy" in where else None
     screening = Screening(p_values, atypical, where, noisy)

@@ -22,7 +22,7 @@ from i2r.inversion import Convergence, invert
 from i2r.patches import rectify_patches
 from i2r.reconstruction import Reconstruction, likeliest_forms, reconstruct
 from i2r.rectification import (
-    MENDS,
+    fill_all,
     find_noisy_part,
     noise_level,
     regenerate,
@@ -112,11 +112,7 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
         # Damage, blur and blocks look like nothing known in latents: regenerating is left.
         level = yield from noise_level(y, grid, calibration)
         return Correction((yield from regenerate(y, strength * level, steps)), everywhere)
-    x, lost = y, torch.zeros_like(everywhere)
-    for name, mend in MENDS.items():
-        if name in seen.where:
-            x, filled = yield from mend(x, grid, calibration, seen.where[name])
-            lost = lost | filled
+    x, lost = yield from fill_all(y, grid, calibration, seen.where)
     x, mask = _share(y, x, strength), lost
     noisy = yield from _noisy_part(x, subject, lost)
     if noisy is not None:
