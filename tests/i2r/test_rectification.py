@@ -15,6 +15,7 @@ from i2r.calibration_file import DAMAGE, Calibration, Spread
 from i2r.forms import Noise
 from i2r.rectification import (
     MENDS,
+    fill_all,
     fill_damage,
     fill_lost,
     fill_overlays,
@@ -166,15 +167,28 @@ def test_what_lies_over_a_scene_is_filled_or_lifted_where_it_was_found(
     assert _psnr(x[left], waves[left]) > _psnr(y[left], waves[left]) + 8
 
 
-def test_where_damage_was_filled_already_a_few_likely_pixels_are_no_overlay(
-    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("filled_before", [False, True])
+def test_what_specks_were_taken_for_is_filled_once(
+    smooth_images: GaussianImages,
+    waves: Tensor,
+    calibration: Calibration,
+    monkeypatch: pytest.MonkeyPatch,
+    filled_before: bool,
 ) -> None:
-    few = torch.full((64, 64), -9.0)
-    few[30:32, 30:33] = 9.0
-    monkeypatch.setattr("i2r.rectification.find_overlays", lambda image: few)
-    x, mask = smooth_images.answer(fill_overlays(waves, GRID, calibration, EVERYWHERE))
-    assert torch.equal(x, waves)
-    assert not mask.any()
+    """What little is seen when the specks are filled is no overlay; alone, it was told at a rate."""
+    faint = torch.full((64, 64), -9.0)
+    faint[20:40, 6:26] = 9.0  # of an evidence that one clean photograph in thirty has
+    monkeypatch.setattr("i2r.rectification.find_overlays", lambda image: faint)
+    monkeypatch.setattr("i2r.rectification.overlay_evidence", lambda logits: 0.0)
+    clean = {**calibration.clean, "overlay": Spread(-2.0, 1.0, 1.0)}
+    y = torch.where(faint > 0, torch.ones_like(waves), waves)
+    if filled_before:
+        y[:, 50, ::7] = 1.0
+    where = {"tails": EVERYWHERE, "overlay": EVERYWHERE} if filled_before else {"overlay": EVERYWHERE}
+    calibration = dataclasses.replace(calibration, clean=clean)
+    _, mask = smooth_images.answer(fill_all(y, GRID, calibration, where))
+    assert mask.any()
+    assert mask[faint > 0].all() != filled_before
 
 
 def test_noise_in_a_part_is_removed_and_the_rest_is_left_alone(

@@ -12,6 +12,7 @@ from i2r.sampling import counted
 from i2r.screening import screen
 from i2r.tiling import TileGrid
 from i2r.trace import Trace
+from i2r.typicality import Measurement
 
 GRID = TileGrid(64, 64, 64, 0)
 
@@ -28,6 +29,28 @@ def test_two_evaluations_tell_everything(
     [look] = trace.looks
     assert look.screening is seen
     assert look.eps.shape == look.noise.shape == waves.shape
+
+
+@pytest.mark.parametrize(
+    ("chance", "grain", "filled"), [(0.01, 0, True), (0.01, 20, False), (1e-3, 20, True)]
+)
+def test_an_overlay_is_surer_beside_something_else(
+    smooth_images: GaussianImages,
+    waves: Tensor,
+    calibration: Calibration,
+    monkeypatch: pytest.MonkeyPatch,
+    chance: float,
+    grain: float,
+    filled: bool,
+) -> None:
+    values = {name: clean.middle for name, clean in calibration.clean.items()}
+    values["grain"] += grain * calibration.clean["grain"].spread
+    values["overlay"] = calibration.clean["overlay"].exceeded_by(chance)
+    local = {name: values.pop(name) for name in LOCAL_STATISTICS}
+    monkeypatch.setattr("i2r.screening.measure", lambda *_: Measurement(values, [local]))
+    seen = smooth_images.answer(screen(waves, GRID, calibration, 0.05))
+    assert "overlay" in seen.atypical
+    assert ("overlay" in seen.where) == filled
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (31, 64), (64, 31)])
