@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -108,16 +109,22 @@ def fill_streaks(
 
 
 def fill_overlays(
-    y: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
+    y: Tensor,
+    grid: TileGrid,
+    calibration: Calibration,
+    where: Sequence[Region],
+    least: float = -math.inf,
 ) -> Process[tuple[Tensor, Tensor]]:
     """Find what lies over some regions; lift it where the scene shines through, and fill the rest.
 
-    Returns the canvas and the mask (H, W) of what was replaced.
+    Regions whose evidence is not above ``least`` stay. Returns the canvas and the mask (H, W) of what was
+    replaced.
     """
     logits = find_overlays(grid.crop(y))
     covered = torch.zeros_like(logits, dtype=torch.bool)
-    for rows, columns in where:
-        covered[rows, columns] = overlay_mask(logits[rows, columns])
+    for part in where:
+        if overlay_evidence(logits[part]) > least:
+            covered[part] = overlay_mask(logits[part])
     mask = grid.pad(covered[None])[0]
     veiled = translucent(y, mask)
     x = yield from fill(lift(y, veiled), mask & ~veiled)
@@ -138,20 +145,13 @@ def fill_all(
     """
     x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
     for name, mend in MENDS.items():
-        parts = where.get(name, [])
+        if name not in where:
+            continue
         if name == "overlay" and mask.any():
-            parts = _still_covered(x, grid, calibration, parts)
-        if parts:
-            x, filled = yield from mend(x, grid, calibration, parts)
-            mask = mask | filled
+            mend = partial(fill_overlays, least=calibration.clean["overlay"].exceeded_by(_STILL))
+        x, filled = yield from mend(x, grid, calibration, where[name])
+        mask = mask | filled
     return x, mask
-
-
-def _still_covered(
-    x: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
-) -> list[Region]:
-    logits, least = find_overlays(grid.crop(x)), calibration.clean["overlay"].exceeded_by(_STILL)
-    return [part for part in where if overlay_evidence(logits[part]) > least]
 
 
 def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tuple[Tensor, Tensor]]:

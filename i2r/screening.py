@@ -40,11 +40,13 @@ def screen(
     p_values = measured.p_values(calibration)
     atypical = discoveries(p_values, rate)
     parts = regions(grid.height, grid.width)
-    rates = {"overlay": rate if len(atypical) == 1 else _BESIDE_OTHERS * rate}
+    rates = dict.fromkeys(LOCAL_STATISTICS, rate)
+    if len(atypical) > 1:
+        rates["overlay"] *= _BESIDE_OTHERS
     where = {
         name: [parts[index] for index in sorted(found)]
         for name in atypical.intersection(LOCAL_STATISTICS)
-        if (found := measured.atypical_regions(calibration, name, rates.get(name, rate)))
+        if (found := measured.atypical_regions(calibration, name, rates[name]))
     }
     noisy = noisy_part(grid.crop(y), eps, where["patchy"], calibration) if "patchy" in where else None
     screening = Screening(p_values, atypical, where, noisy)

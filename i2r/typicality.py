@@ -62,16 +62,16 @@ _SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3
 _DAMAGE = 0.99  # quantile over pixels: damage of a hundredth of them shows, a few glints do not
 
 
-def _weights(**given: float) -> Mapping[str, float]:
-    """Of all statistics, with a mean of one: what is not given shares the rest."""
+def _shared_out(**given: float) -> Mapping[str, float]:
+    """The weights of all statistics, with a mean of one: those that are not given share the rest."""
     rest = (len(STATISTICS) - sum(given.values())) / (len(STATISTICS) - len(given))
     return dict.fromkeys(STATISTICS, rest) | given
 
 
 # Streaks and overlays are faint among the lines and spots of a scene, and blur among soft scenes; the others
 # stand out by far, and noise in a part of a picture farther: except in gray, where it looks like texture.
-_WEIGHTS = _weights(streaks=1.8, lag=2.16, overlay=2.0, patchy=0.08)
-_WEIGHTS_IN_GRAY = _weights(streaks=1.8, lag=2.16, overlay=2.0, patchy=1.0)
+_WEIGHTS = _shared_out(streaks=1.8, lag=2.16, overlay=2.0, patchy=0.08)
+_WEIGHTS_IN_GRAY = _shared_out(streaks=1.8, lag=2.16, overlay=2.0, patchy=1.0)
 
 
 def robust_scale(eps: Tensor) -> float:
