@@ -16,7 +16,7 @@ import multiprocessing
 import platform
 import resource
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ HERE = Path(__file__).parent
 SAMPLES = HERE.parent / "jobs" / "samples" / "clean"
 SEED = 7
 TILES = ((64, 16), (128, 16), (208, 16))
-"""Side and overlap; the last is the default."""
+"""Longest side and overlap."""
 WHOLE = 320
 """Side of a tile that holds a sample photograph."""
 BRIGHTNESSES = (0.1, 0.5, 0.9)
@@ -75,7 +75,7 @@ def seams(prior: str) -> list[dict[str, Any]]:
     rows = []
     for tile, overlap in TILES:
         tiled = errors(restorer(prior, tile=tile, overlap=overlap), images, noisy)
-        masks = [borders(*image.shape[:2], tile, overlap) for image in images]
+        masks = [borders(TileGrid.fitting(*image.shape[:2], tile, overlap)) for image in images]
         inside = [~mask for mask in masks]
         at, away = (mean(tiled, some) / mean(whole, some) for some in (masks, inside))
         rows.append(
@@ -91,14 +91,13 @@ def errors(restorer: Restorer, clean: list[FloatImage], noisy: list[FloatImage])
     return [np.square(result - image).mean(axis=2) for result, image in zip(results, clean, strict=True)]
 
 
-def borders(height: int, width: int, tile: int, overlap: int) -> np.ndarray:
+def borders(grid: TileGrid) -> np.ndarray:
     """The pixels (H, W) that two tiles or more share."""
-    grid = TileGrid(height, width, tile, overlap)
-    mask = np.zeros((height, width), bool)
+    mask = np.zeros((grid.height, grid.width), bool)
     for start in grid.rows[1:]:
-        mask[start : start + overlap] = True
+        mask[start : start + grid.overlap] = True
     for start in grid.columns[1:]:
-        mask[:, start : start + overlap] = True
+        mask[:, start : start + grid.overlap] = True
     return mask
 
 
@@ -145,15 +144,18 @@ class Hasty(FixedShapeEvaluator):
     LOOKS = 2
 
     def __init__(self, evaluator: FixedShapeEvaluator) -> None:
-        super().__init__(evaluator.prior, evaluator.tile, evaluator.batch)
+        super().__init__(evaluator.prior, evaluator.batch)
         self.asked = 0
 
-    def eps(self, tiles: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
+    def noise(
+        self, grids: Sequence[TileGrid], canvases: Sequence[torch.Tensor], sigmas: Sequence[float]
+    ) -> list[torch.Tensor]:
         self.asked += 1
         if self.asked <= self.LOOKS:
-            return super().eps(tiles, sigmas)
-        predicted = torch.empty_like(tiles).normal_(std=0.3)
-        predicted[: self.batch] = super().eps(tiles[: self.batch], sigmas[: self.batch])
+            return super().noise(grids, canvases, sigmas)
+        predicted = [torch.empty_like(canvas).normal_(std=0.3) for canvas in canvases]
+        first = grids[0].places(canvases[0])[0]
+        first.cut(predicted[0]).copy_(self.eps(first.cut(canvases[0])[None], torch.tensor(sigmas[:1]))[0])
         return predicted
 
 

@@ -61,7 +61,7 @@ def round_trip(
 
 
 def measure(prior: Prior, images: Mapping[str, Tensor]) -> list[dict[str, object]]:
-    grid, evaluator = TileGrid(SIDE, SIDE, SIDE, 0), FixedShapeEvaluator(prior, SIDE, 1)
+    grid, evaluator = TileGrid.whole(SIDE, SIDE), FixedShapeEvaluator(prior, lambda *_: 1)
     rows: list[dict[str, object]] = []
     for depth in DEPTHS:
         sigmas = levels(0.02, depth, LEVELS - 1)

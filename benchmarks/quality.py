@@ -94,11 +94,16 @@ class Ours:
         return Attempt([found.image], found.nfe, seen | {"parameters": found.parameters})
 
 
-def columns(prior: Prior) -> dict[str, Column]:
-    """In the order of the table. Filters depend on no prior, and the optimisers on its weights alone."""
+def columns(prior: Prior, found_at: str = "photo-64") -> dict[str, Column]:
+    """In the order of the table. Filters depend on no prior, and the optimisers on its weights alone.
+
+    Args:
+        prior: what ours and the optimisers see images through.
+        found_at: its name or folder.
+    """
     default, patches = RestoreSettings(), RestoreSettings(strategy="patches")
     plain = digest(seed=SEED)
-    on_prior = digest(seed=SEED, weights=weights_digest(prior))
+    on_prior = digest(seed=SEED, weights=weights_digest(found_at))
     ours, by_patches = (
         digest(seed=SEED, prior=prior.sha256, settings=settings.model_dump(mode="json"))
         for settings in (default, patches)
@@ -117,11 +122,12 @@ def columns(prior: Prior) -> dict[str, Column]:
     }
 
 
-def weights_digest(prior: Prior) -> str:
-    """Of the network, without the calibration that only our method reads."""
+def weights_digest(prior: str) -> str:
+    """Of the network, without the calibration that only our method reads, and whatever it computes in."""
     sha256 = hashlib.sha256()
-    for name, weight in prior.network.state_dict().items():
-        sha256.update(name.encode() + weight.float().cpu().contiguous().numpy().tobytes())
+    stored = load_prior(prior, torch.device("cpu"), precision="float32").network.state_dict()
+    for name, weight in stored.items():
+        sha256.update(name.encode() + weight.contiguous().numpy().tobytes())
     return sha256.hexdigest()
 
 
@@ -182,7 +188,7 @@ def summarise(
     images: Mapping[str, FloatImage],
 ) -> dict[str, Any]:
     """The record: what was measured on all photographs, and beside the slow columns on :data:`FEW`."""
-    threads = torch.get_num_threads()
+    threads, device = torch.get_num_threads(), Restorer(prior).device
     fast = [name for name, column in every.items() if not column.slow]
     slow = [name for name, column in every.items() if column.slow]
     return {
@@ -190,7 +196,7 @@ def summarise(
         "prior_sha256": prior.sha256,
         "settings": RestoreSettings().model_dump(mode="json"),
         "seed": SEED,
-        "machine": f"{platform.machine()} {prior.device.type}, {threads} threads, torch {torch.__version__}",
+        "machine": f"{platform.machine()} {device}, {threads} threads, torch {torch.__version__}",
         "all": report.summary(cells, fast, rows, images),
         "few": report.summary(cells, ["input", *report.OURS, *slow], rows, FEW),
     }
@@ -223,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prior, images = load_prior(options.prior), photographs()
     if options.images:
         images = dict(list(images.items())[:: max(1, len(images) // options.images)][: options.images])
-    every = columns(prior)
+    every = columns(prior, options.prior)
     if unknown := set(options.columns or ()) - every.keys():
         parser.error(f"no column {', '.join(sorted(unknown))}: give some of {', '.join(every)}")
     chosen = {

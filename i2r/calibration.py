@@ -18,6 +18,7 @@ from torch import Tensor
 from i2r.calibration_file import STATISTICS, TAIL, TAIL_START, Calibration, Spread, overlays_digest
 from i2r.degradation import jpeg
 from i2r.errors import PriorError, SettingsError
+from i2r.overlays import find_overlays
 from i2r.photographs import Photographs
 from i2r.prior import Prior
 from i2r.rectification import regenerate
@@ -77,7 +78,7 @@ def fitting_side(prior: Prior) -> int:
 
 def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
     generator = torch.Generator().manual_seed(seed)
-    grid = TileGrid(crops.shape[-1], crops.shape[-1], crops.shape[-1], 0)
+    grid = TileGrid.whole(*crops.shape[-2:])
     blocky = _block_entry(prior, crops[:BLOCK_CROPS], grid)
     canvases = torch.stack([prior.space.encode(crop.to(prior.device), grid) for crop in crops])
     clean: list[Mapping[str, float]] = []
@@ -88,7 +89,7 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
         eps = prior.eps(x, torch.tensor([SCREENING_LEVEL]))[0]
         if not (eps.isfinite().all() and noise.isfinite().all()):
             raise ValueError("it diverges on them")
-        measured = measure(canvas, eps, noise)
+        measured = measure(canvas, eps, noise, find_overlays(canvas, prior.precision))
         clean.extend({**measured.whole, **local} for local in measured.local)
         level = ENTRY_LEVELS[index % len(ENTRY_LEVELS)]
         added = torch.randn(x.shape, generator=generator).to(prior.device)
@@ -107,7 +108,7 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
 def _block_entry(prior: Prior, crops: Tensor, pixels: TileGrid) -> tuple[float, float]:
     """Fit the log entry level that restores blocks best to the log period they leave in the noise."""
     grid = prior.space.grid(pixels)
-    evaluator = FixedShapeEvaluator(prior, grid.tile, len(BLOCK_LEVELS))
+    evaluator = FixedShapeEvaluator(prior, lambda *_: len(BLOCK_LEVELS))
     periods, best = [], []
     for index, crop in enumerate(crops):
         clean = (crop.permute(1, 2, 0) / 2 + 0.5).numpy()

@@ -34,11 +34,12 @@ _MARK_SIDES = (7, 19)  # px: what is narrower stands out as a mark
 _FAINTEST = 0.04  # of the range [-1, 1]: detail below this is flat
 
 
-def find_overlays(image: Tensor) -> Tensor:
+def find_overlays(image: Tensor, precision: torch.dtype) -> Tensor:
     """How surely something lies over each pixel of an image, (H, W), as logits.
 
     Args:
         image: (C, H, W) in [-1, 1]; in gray where C is not 3.
+        precision: what the network computes in; see :func:`i2r.device.precision_on`.
     """
     colour = image if len(image) == 3 else image.mean(dim=0, keepdim=True).expand(3, -1, -1)
     logits = torch.empty_like(colour[0])
@@ -46,7 +47,7 @@ def find_overlays(image: Tensor) -> Tensor:
     for top in range(0, height, _TILE):
         for left in range(0, width, _TILE):
             rows, columns = _around(top, height), _around(left, width)
-            seen = _logits(colour[:, rows, columns])
+            seen = _logits(colour[:, rows, columns], precision)
             inner = seen[top - rows.start :, left - columns.start :][:_TILE, :_TILE]
             logits[top : top + _TILE, left : left + _TILE] = inner
     return logits
@@ -97,24 +98,24 @@ def _around(start: int, length: int) -> slice:
 
 
 @torch.inference_mode()
-def _logits(image: Tensor) -> Tensor:
+def _logits(image: Tensor, precision: torch.dtype) -> Tensor:
     """Of an image (3, H, W) that is seen at once: the means of what it and its mirror image show.
 
     What looks covered from one side only is seldom so: clean photographs raise fewer alarms.
     """
     _, height, width = image.shape
     padded = F.pad(image[None], (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
-    planes = features(padded).bfloat16()
+    planes = features(padded).to(precision, memory_format=torch.channels_last)
     mirrored = F.pixel_unshuffle(F.pixel_shuffle(planes, 2).flip(-1), 2)
-    seen, back = _network(image.device)(torch.cat([planes, mirrored])).float()
+    seen, back = _network(image.device, precision)(torch.cat([planes, mirrored])).float()
     return ((seen + back.flip(-1)) / 2)[:height, :width]
 
 
 @cache
-def _network(device: torch.device) -> OverlayNetwork:
+def _network(device: torch.device, precision: torch.dtype) -> OverlayNetwork:
     network = OverlayNetwork()
     network.load_state_dict(load_file(OVERLAYS))
-    return network.to(device, torch.bfloat16).eval().requires_grad_(False)
+    return network.to(device, precision).eval().requires_grad_(False)
 
 
 def features(image: Tensor) -> Tensor:

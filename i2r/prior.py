@@ -7,6 +7,7 @@ view: its input is ``x + sigma eps``, never scaled.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from i2r.calibration_file import Calibration
+from i2r.device import check_gpu, precision_on
 from i2r.errors import PriorError
 from i2r.folder import PREDICTION_TYPES, SCORE, PriorFolder, find_prior
 from i2r.schedule import NoiseSchedule
+from i2r.settings import BY_DEVICE
 from i2r.space import LatentSpace, PixelSpace, Space
 
 _SCHEDULE_KEYS = (
@@ -30,6 +33,9 @@ _SCHEDULE_KEYS = (
     "rescale_betas_zero_snr",
 )
 _SCORE_LEVELS = 1000
+_LEVELS_EMBEDDING = "time_proj"  # frequencies, not weights: what is rounded off them turns the waves
+_MAPS = 20  # photo-64: 14.5 in float32, 18 in bfloat16, with what the convolutions lay out
+_SIZES = 16  # of tiles, whose noise of gray images is kept
 
 
 class Prior:
@@ -45,6 +51,12 @@ class Prior:
         device: where the network is evaluated.
         calibration: what the noise of clean photographs looks like to it; needed for blind restoration only.
         space: what ``x`` is a canvas of; by default pixels.
+        precision: what the network computes in and holds its weights in: ``auto`` (what the device is faster
+            in), ``float32`` or ``bfloat16``.
+
+    Raises:
+        PriorError: there is no such prediction type.
+        SettingsError: there is no such precision.
     """
 
     def __init__(
@@ -58,11 +70,17 @@ class Prior:
         device: torch.device,
         calibration: Calibration | None = None,
         space: Space | None = None,
+        precision: str = BY_DEVICE,
     ) -> None:
         if prediction_type not in (*PREDICTION_TYPES, SCORE):
             raise PriorError(f"prediction type {prediction_type!r} is none of {', '.join(PREDICTION_TYPES)}")
-        self.network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-        self.schedule = schedule
+        self.precision = precision_on(device, precision)
+        network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        for part_name, part in network.named_children():
+            if part_name != _LEVELS_EMBEDDING:
+                part.to(self.precision)
+        self.network = network
+        self.schedule = schedule.to(device)
         self.prediction_type = prediction_type
         self.name = name
         self.sha256 = sha256
@@ -89,6 +107,11 @@ class Prior:
         """Sides of a tile must be multiples of this, in pixels: the networks halve them once a level."""
         return int(self.space.factor * 2 ** (len(self.network.config["block_out_channels"]) - 1))
 
+    @property
+    def bytes_a_pixel(self) -> int:
+        """Of memory that an evaluation takes, about: so many maps as wide as the finest level's."""
+        return int(_MAPS * self.network.config["block_out_channels"][0] * self.precision.itemsize)
+
     @torch.inference_mode()
     def eps(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Predict the noise in ``x``.
@@ -97,7 +120,7 @@ class Prior:
             x: (B, C, H, W) float32, a canvas plus noise of level ``sigma``: an image of range [-1, 1], C 1 or
                 3, or latents, with as many channels as the network. A gray network sees the channels of an
                 image one by one; how a colour network sees a gray image, :meth:`_gray_eps` says.
-            sigma: (B,) noise levels, each held to the schedule's range.
+            sigma: (B,) noise levels on any device, each held to the schedule's range.
 
         Returns:
             (B, C, H, W) float32, of unit variance where ``x`` holds noise of that level.
@@ -107,16 +130,14 @@ class Prior:
             return self.eps(one_by_one, sigma.repeat_interleave(x.shape[1])).view_as(x)
         if self.sees_gray and x.shape[1] == 1:
             return self._gray_eps(x, sigma)
-        timestep = self.schedule.timestep(sigma.cpu())
+        timestep = self.schedule.timestep(sigma.to(self.device))
         if self.prediction_type == SCORE:
             # The network knows images in [0, 1], where noise is half as strong; the score is -eps / sigma.
-            level = self.schedule.sigma(timestep).to(self.device) / 2
+            level = self.schedule.sigma(timestep) / 2
             return -level.view(-1, 1, 1, 1) * self._evaluate((x + 1) / 2, level)
-        alpha, noise = (
-            level.view(-1, 1, 1, 1).to(self.device) for level in self.schedule.alpha_sigma(timestep)
-        )
+        alpha, noise = (level.view(-1, 1, 1, 1) for level in self.schedule.alpha_sigma(timestep))
         sample = alpha * x
-        output = self._evaluate(sample, timestep.to(self.device))
+        output = self._evaluate(sample, timestep)
         return noise_of(output, sample, alpha, noise, self.prediction_type)
 
     @property
@@ -132,9 +153,8 @@ class Prior:
         ``sqrt(3) sigma``, exactly: gray noise of variance s^2 in every channel is the gray third of white
         noise of variance 3 s^2. The colour noise is the same for every image, so that results are too.
         """
-        white = torch.randn(3, *x.shape[2:], generator=torch.Generator().manual_seed(0)).to(x.device)
-        level = math.sqrt(3) * sigma
-        colour = level.view(-1, 1, 1, 1).to(x.device) * (white - white.mean(dim=0))
+        level = math.sqrt(3) * sigma.to(x.device)
+        colour = level.view(-1, 1, 1, 1) * _colour_noise(*x.shape[2:], x.device)
         return math.sqrt(3) * self.eps(x + colour, level).mean(dim=1, keepdim=True)
 
     @property
@@ -143,9 +163,15 @@ class Prior:
 
     def _evaluate(self, sample: Tensor, condition: Tensor) -> Tensor:
         """What the network says; of one that learned its variance too, the first half."""
-        sample = sample.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            return self.network(sample, condition).sample[:, : sample.shape[1]].float()
+        shown = sample.to(self.precision, memory_format=torch.channels_last)
+        return self.network(shown, condition).sample[:, : sample.shape[1]].float()
+
+
+@lru_cache(maxsize=_SIZES)
+def _colour_noise(height: int, width: int, device: torch.device) -> Tensor:
+    """White noise (3, height, width) without its gray third."""
+    white = torch.randn(3, height, width, generator=torch.Generator().manual_seed(0))
+    return (white - white.mean(dim=0)).to(device)
 
 
 def noise_of(output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor, prediction_type: str) -> Tensor:
@@ -160,20 +186,30 @@ def noise_of(output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor, predi
     return (sample - alpha * output) / sigma
 
 
-def load_prior(name_or_folder: str, device: torch.device | None = None, *, calibrated: bool = True) -> Prior:
+def load_prior(
+    name_or_folder: str,
+    device: torch.device | None = None,
+    *,
+    calibrated: bool = True,
+    precision: str = BY_DEVICE,
+) -> Prior:
     """Load a built-in prior or a local diffusers folder.
 
     Args:
         name_or_folder: which one.
         device: the GPU, if there is one, by default.
         calibrated: whether to read its calibration; one that is to be made anew may be damaged.
+        precision: as of :class:`Prior`.
 
     Raises:
         PriorError: the folder is missing or damaged, or its model is of a kind that cannot be used.
+        SettingsError: there is no such precision, or the installed torch has no kernels for the GPU.
     """
     folder = PriorFolder(find_prior(name_or_folder))
     folder.check()
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cuda":
+        check_gpu(device)
     space: Space = PixelSpace()
     if folder.autoencoder is not None and folder.autoencoder_path is not None:
         kind = {"VQModel": VQModel, "AutoencoderKL": AutoencoderKL}[folder.autoencoder["_class_name"]]
@@ -188,6 +224,7 @@ def load_prior(name_or_folder: str, device: torch.device | None = None, *, calib
         device=device,
         calibration=folder.calibration if calibrated else None,
         space=space,
+        precision=precision,
     )
 
 

@@ -18,8 +18,8 @@ from i2r.calibration_file import Calibration
 from i2r.clipping import unclip
 from i2r.filling import fill, lift, translucent
 from i2r.forms import GaussianBlur
-from i2r.overlays import find_overlays, overlay_evidence, overlay_mask
-from i2r.sampling import Process, Query, denoise, generate, levels
+from i2r.overlays import overlay_evidence, overlay_mask
+from i2r.sampling import Covered, Process, Query, denoise, generate, levels
 from i2r.spectrum import blur_width
 from i2r.streaks import Streaks, find_streaks, streak_mask
 from i2r.tiling import TileGrid
@@ -120,7 +120,7 @@ def fill_overlays(
     Regions whose evidence is not above ``least`` stay. Returns the canvas and the mask (H, W) of what was
     replaced.
     """
-    logits = find_overlays(grid.crop(y))
+    logits = yield Covered(grid.crop(y))
     covered = torch.zeros_like(logits, dtype=torch.bool)
     for part in where:
         if overlay_evidence(logits[part]) > least:
@@ -166,7 +166,8 @@ def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tu
     if min(grid.height, grid.width) < SMALLEST_SIDE:
         return (yield from fill_damage(y, grid, calibration, parts))
     noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
-    seen = Measurement({}, measure_damage(grid.crop(y), noise), gray=len(y) == 1)
+    covered = yield Covered(grid.crop(y))
+    seen = Measurement({}, measure_damage(grid.crop(y), noise, covered), gray=len(y) == 1)
     p_values = seen.p_values(calibration)
     likeliest = min(MENDS, key=lambda name: p_values[name])
     where = {

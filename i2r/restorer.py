@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from i2r.calibration_file import Calibration
+from i2r.device import device_name, pixels_at_once, precision_name
 from i2r.errors import FormError, SettingsError
 from i2r.fidelity import consistency_psnr
 from i2r.forms import Jpeg
 from i2r.jpeg_tables import JpegTables
+from i2r.overlays import find_overlays
 from i2r.prior import Prior
 from i2r.sampling import Process, counted, drive
 from i2r.screening import screen
-from i2r.settings import SMALLEST_TILE, TILE_STEP, RestoreSettings
+from i2r.settings import BY_DEVICE, SMALLEST_TILE, TILE_STEP, RestoreSettings
 from i2r.strategies import IMPLAUSIBLE, STRATEGIES, Correction, Subject, by_forms
 from i2r.tiling import FixedShapeEvaluator, TileGrid
 from i2r.toning import Toning, find_toning
@@ -107,10 +110,25 @@ class Restorer:
                 f"the prior {prior.name} sees latents, in which {', '.join(self.settings.forms)} is unknown: "
                 "give a prior of pixels, or forms=auto"
             )
+        if self.settings.precision not in (BY_DEVICE, precision_name(prior.precision)):
+            raise SettingsError(
+                f"the prior {prior.name} computes in {precision_name(prior.precision)}: "
+                f"load it with precision={self.settings.precision!r}"
+            )
         self.space = prior.space
-        self.evaluator = FixedShapeEvaluator(
-            prior, self.settings.tile // self.space.factor, self.settings.tiles_per_batch
-        )
+        self.evaluator = FixedShapeEvaluator(prior, self._batch)
+        self._find_overlays = partial(find_overlays, precision=prior.precision)
+
+    @property
+    def device(self) -> str:
+        """What the networks are evaluated on and in, for manifests: ``cpu/float32``, say.
+
+        On a GPU also how many of the largest tiles at once, for that decides the last digits too.
+        """
+        parts = [device_name(self.prior.device), precision_name(self.prior.precision)]
+        if self.prior.device.type == "cuda":
+            parts.append(f"{self._batch(self.settings.tile, self.settings.tile)} tiles")
+        return "/".join(parts)
 
     def smaller(self) -> tuple[str, Restorer] | None:
         """A restorer that needs less of the device's memory, and the setting in which it differs.
@@ -118,7 +136,7 @@ class Restorer:
         Half the tiles in a batch, then half the tile; None once neither can be halved. Its results differ in
         their last digits.
         """
-        tiles, side = self.settings.tiles_per_batch // 2, self.settings.tile // 2
+        tiles, side = self._batch(self.settings.tile, self.settings.tile) // 2, self.settings.tile // 2
         side -= side % math.lcm(TILE_STEP, self.prior.stride)
         if tiles:
             change = {"tiles_per_batch": tiles}
@@ -160,7 +178,8 @@ class Restorer:
             self._restore(_checked(image), self._grid(image), told, _checked_mask(mask, image), trace)
             for image, _, (told, mask, trace) in zip(images, seeds, extras, strict=True)
         ]
-        return drive(processes, [self.space.grid(self._grid(image)) for image in images], self.evaluator)
+        grids = [self.space.grid(self._grid(image)) for image in images]
+        return drive(processes, grids, self.evaluator, self._find_overlays)
 
     def _restore(
         self,
@@ -272,9 +291,17 @@ class Restorer:
                 trace.looks.clear()
         return None, (yield from self._screen(y, grid, self._calibration_of(y), trace))
 
+    def _batch(self, height: int, width: int) -> int:
+        """How many tiles of a shape, on the canvas, are evaluated at once."""
+        wanted = self.settings.tiles_per_batch
+        if isinstance(wanted, int):
+            return wanted
+        pixels = pixels_at_once(self.prior.device, self.prior.bytes_a_pixel)
+        return max(1, pixels // (height * width))
+
     def _grid(self, image: NDArray[np.float32]) -> TileGrid:
         height, width, _ = image.shape
-        return TileGrid(height, width, self.settings.tile, self.settings.overlap)
+        return TileGrid.fitting(height, width, self.settings.tile, self.settings.overlap, self.prior.stride)
 
     def _calibration_of(self, canvas: Tensor) -> Calibration:
         gray = self.calibration.gray

@@ -29,12 +29,12 @@ def sample(prior: Prior, count: int, side: int, *, steps: int = 40, seed: int = 
     """
     deepest = min(prior.schedule.sigma_max, DEEPEST)
     generator = torch.Generator().manual_seed(seed)
-    pixels = TileGrid(side, side, side, 0)
+    pixels = TileGrid.whole(side, side)
     grid = prior.space.grid(pixels)
     shape = count, prior.network.config["in_channels"], grid.height, grid.width
     noise = (deepest * torch.randn(shape, generator=generator)).to(prior.device)
     sigmas = levels(max(prior.schedule.sigma_min, 0.01), deepest, steps - 1)
-    evaluator = FixedShapeEvaluator(prior, grid.tile, min(BATCH, count))
+    evaluator = FixedShapeEvaluator(prior, lambda *_: min(BATCH, count))
     canvases = drive([generate(z, sigmas) for z in noise], [grid] * count, evaluator)
     return torch.stack([prior.space.decode(canvas, pixels) for canvas in canvases]).clamp(-1, 1)
 

@@ -2,20 +2,20 @@
 
 Everything here is written for one canvas and is a generator: it *yields* a :class:`Query` whenever it needs
 the prior and is sent the predicted noise. Straight-line code for one image, while whoever drives the
-generators evaluates the queries of many images together (:func:`drive`).
+generators evaluates the queries of many images together (:func:`drive`). What lies over an image is asked
+for in the same way (:class:`Covered`): who drives knows the networks and what they compute in.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
-from i2r.tiling import FixedShapeEvaluator, TileGrid, gather_tiles
+from i2r.tiling import FixedShapeEvaluator, TileGrid
 
 T = TypeVar("T")
 
@@ -28,8 +28,18 @@ class Query:
     sigma: float
 
 
-Process = Generator[Query, Tensor, T]
-"""A computation that asks for noise and returns a ``T``."""
+@dataclass(frozen=True)
+class Covered:
+    """Asks how surely something lies over each pixel of ``image`` (C, H, W) in [-1, 1], as logits (H, W)."""
+
+    image: Tensor
+
+
+Process = Generator[Query | Covered, Tensor, T]
+"""A computation that asks for noise, or for what lies over an image, and returns a ``T``."""
+
+Finder = Callable[[Tensor], Tensor]
+"""Answers what :class:`Covered` asks."""
 
 
 def levels(low: float, high: float, count: int) -> list[float]:
@@ -63,48 +73,65 @@ def generate(x: Tensor, sigmas: Sequence[float]) -> Process[Tensor]:
 
 def counted(process: Process[T]) -> Process[tuple[T, int]]:
     """Pass a process on; returns its result and the number of its queries, which is its NFE."""
-    queries, answer = 0, None
-    while True:
-        try:
-            query = next(process) if answer is None else process.send(answer)
-        except StopIteration as stop:
-            return stop.value, queries
-        queries += 1
-        answer = yield query
+    queries = 0
+    try:
+        question = next(process)
+        while True:
+            queries += isinstance(question, Query)
+            question = process.send((yield question))
+    except StopIteration as stop:
+        return stop.value, queries
 
 
 def drive(
-    processes: Sequence[Process[T]], grids: Sequence[TileGrid], evaluator: FixedShapeEvaluator
+    processes: Sequence[Process[T]],
+    grids: Sequence[TileGrid],
+    evaluator: FixedShapeEvaluator,
+    find_overlays: Finder | None = None,
 ) -> list[T]:
     """Run one process per image to its end, sharing network batches between the images.
 
     Every process's open query is evaluated in each round, so that images of different sizes and depths
-    fill batches together; gray canvases among themselves, since what is evaluated together has one shape.
-    Returns the results in order.
+    fill batches together, as far as their tiles are of one shape.
+
+    Args:
+        processes: of the images.
+        grids: of their canvases.
+        evaluator: of the prior.
+        find_overlays: answers those that ask what lies over an image.
+
+    Returns:
+        The results in order.
     """
     results: dict[int, T] = {}
     queries: dict[int, Query] = {}
+    answers: dict[int, Tensor] = {}
 
-    def advance(index: int, answer: Tensor | None) -> None:
+    def advance(index: int) -> None:
+        process = processes[index]
         try:
-            queries[index] = next(processes[index]) if answer is None else processes[index].send(answer)
+            # Sent as it is popped: from here on nobody but the process holds its answer.
+            question = process.send(answers.pop(index)) if index in answers else next(process)
+            while isinstance(question, Covered):
+                if find_overlays is None:
+                    raise ValueError("a process asks what lies over an image: give what finds it")
+                question = process.send(find_overlays(question.image))
+            queries[index] = question
         except StopIteration as stop:
-            queries.pop(index, None)
             results[index] = stop.value
 
     for index in range(len(processes)):
-        advance(index, None)
+        advance(index)
     while queries:
-        by_channels: dict[int, list[int]] = {}
-        for index, query in queries.items():
-            by_channels.setdefault(len(query.x), []).append(index)
-        for together in by_channels.values():
-            asked = [queries[index] for index in together]
-            tiles, counts = gather_tiles([grids[index] for index in together], [query.x for query in asked])
-            sigmas = torch.cat(
-                [tiles.new_full((n,), query.sigma) for query, n in zip(asked, counts, strict=True)]
-            )
-            predicted = evaluator.eps(tiles, sigmas).split(counts)
-            for index, part in zip(together, predicted, strict=True):
-                advance(index, grids[index].blend(part))
+        asked = list(queries)
+        predicted = evaluator.noise(
+            [grids[index] for index in asked],
+            [queries[index].x for index in asked],
+            [queries[index].sigma for index in asked],
+        )
+        queries.clear()
+        answers.update(zip(asked, predicted, strict=True))
+        predicted.clear()
+        for index in asked:
+            advance(index)
     return [results[index] for index in range(len(processes))]

@@ -78,4 +78,4 @@ def _smooth_canvas(prior: Prior) -> Tensor:
     turn = torch.linspace(0, 2 * torch.pi, side)
     waves = [torch.sin(turn + phase)[:, None] + torch.cos(turn - 2 * phase) for phase in (0.0, 0.5, 1.0)]
     picture = 0.4 * torch.stack(waves).to(prior.device)
-    return prior.space.encode(picture, TileGrid(side, side, side, 0))
+    return prior.space.encode(picture, TileGrid.whole(side, side))

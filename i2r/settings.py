@@ -10,7 +10,10 @@ from i2r.form_names import AUTO, BLIND, parse_forms
 
 SMALLEST_TILE = 32
 TILE_STEP = 8
-"""Sides of tiles, in pixels: at least so many, and a multiple of this."""
+"""Sides of the largest tiles, in pixels: at least so many, and a multiple of this."""
+BY_DEVICE: Literal["auto"] = "auto"
+"""Of what the device decides, by what it is good at; see :mod:`i2r.device`."""
+PRECISIONS = (BY_DEVICE, "float32", "bfloat16")
 
 
 class RestoreSettings(BaseModel):
@@ -18,13 +21,23 @@ class RestoreSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        BY_DEVICE, description="what the networks compute in; auto is what the device is faster in"
+    )
     tile: int = Field(
-        208, ge=SMALLEST_TILE, le=2048, multiple_of=TILE_STEP, description="side of a tile, in pixels"
+        384,
+        ge=SMALLEST_TILE,
+        le=2048,
+        multiple_of=TILE_STEP,
+        description="longest side of a tile, in pixels; tiles are as large as covers an image best",
     )
     overlap: int = Field(16, ge=0, description="how far neighbouring tiles reach into each other, in pixels")
     # More fill a GPU. On a CPU they gain nothing, and with several threads the place of a tile in its batch
     # moves the last bits of its result.
-    tiles_per_batch: int = Field(1, ge=1, le=256, description="tiles in one evaluation of the network")
+    tiles_per_batch: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
+        BY_DEVICE,
+        description="tiles in one evaluation of the network; auto: 1 on a CPU, what a GPU has memory for",
+    )
     false_discovery_rate: float = Field(
         0.05, gt=0, lt=1, description="share of wrong alarms among the statistics that are called atypical"
     )

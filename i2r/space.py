@@ -79,7 +79,8 @@ class LatentSpace:
 
     def grid(self, pixels: TileGrid) -> TileGrid:
         height, width = (-(-side // self.factor) for side in (pixels.height, pixels.width))
-        return TileGrid(height, width, pixels.tile // self.factor, pixels.overlap // self.factor)
+        down, across = (side // self.factor for side in pixels.tile)
+        return TileGrid(height, width, (down, across), pixels.overlap // self.factor)
 
     @torch.inference_mode()
     def encode(self, image: Tensor, pixels: TileGrid) -> Tensor:

@@ -1,17 +1,18 @@
-"""Canvases of any size through a network of one fixed shape.
+"""Canvases of any size through a network that sees one tile at a time.
 
 A canvas is covered by overlapping tiles whose windows sum to one, so that blending the tiles' noise gives
 one noise predictor for the whole canvas, at every noise level (the blending of MultiDiffusion, Bar-Tal et
 al., arXiv 2302.08113, equation 5). GroupNorm makes a tile's result depend on the tile's shape, so the
-shape is fixed; so is the number of tiles in a batch, since kernels differ between batch sizes. (With several
-threads on a CPU, a tile's place in its batch matters too: only batches of one are exact there.)
+shape follows from the image's size and the settings alone; so does the number of tiles in a batch, since
+kernels differ between batch sizes. (With several threads on a CPU, a tile's place in its batch matters too:
+only batches of one are exact there.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,9 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from i2r.prior import Prior
+
+SMALLEST_SIDE, SIDE_STEP = 32, 16
+"""Sides of tiles, in pixels: at least so many, and multiples of this, or of a prior's stride above it."""
 
 
 @dataclass(frozen=True)
@@ -29,93 +33,167 @@ class TileGrid:
 
     Attributes:
         height, width: of the image, in pixels.
-        tile: side of a tile.
+        tile: height and width of a tile.
         overlap: how far neighbouring tiles reach into each other, at most half a tile.
     """
 
     height: int
     width: int
-    tile: int
+    tile: tuple[int, int]
     overlap: int
+
+    @classmethod
+    def whole(cls, height: int, width: int) -> Self:
+        """One tile as large as the image."""
+        return cls(height, width, (height, width), 0)
+
+    @classmethod
+    def fitting(cls, height: int, width: int, longest: int, overlap: int, stride: int = 1) -> Self:
+        """The tiles that cover an image with the fewest pixels.
+
+        Args:
+            height, width: of the image, in pixels.
+            longest: side of a tile, a multiple of ``stride``.
+            overlap: of neighbouring tiles.
+            stride: what the sides of a tile must be multiples of.
+        """
+        step = -(-SIDE_STEP // stride) * stride
+        sides = [side for side in (*range(step, longest, step), longest) if side >= SMALLEST_SIDE]
+        down, across = (_fitting_side(length, sides, overlap) for length in (height, width))
+        return cls(height, width, (down, across), overlap)
 
     @property
     def rows(self) -> list[int]:
-        return self._starts(self.height)
+        return _starts(self.height, self.tile[0], self.overlap)
 
     @property
     def columns(self) -> list[int]:
-        return self._starts(self.width)
-
-    def _starts(self, length: int) -> list[int]:
-        stride = self.tile - self.overlap
-        count = 1 + max(0, -(-(length - self.tile) // stride))
-        return [stride * index for index in range(count)]
+        return _starts(self.width, self.tile[1], self.overlap)
 
     @property
     def canvas_shape(self) -> tuple[int, int]:
-        return self.rows[-1] + self.tile, self.columns[-1] + self.tile
+        return self.rows[-1] + self.tile[0], self.columns[-1] + self.tile[1]
 
     def pad(self, image: Tensor) -> Tensor:
         """Extend (C, height, width) to the canvas by reflection, repeated where the image is small."""
         for axis, length in ((1, self.canvas_shape[0]), (2, self.canvas_shape[1])):
-            position = torch.arange(length, device=image.device) % (2 * image.shape[axis])
-            image = image.index_select(axis, torch.minimum(position, 2 * image.shape[axis] - 1 - position))
+            if length != image.shape[axis]:
+                period = 2 * image.shape[axis]
+                position = torch.arange(length, device=image.device) % period
+                image = image.index_select(axis, torch.minimum(position, period - 1 - position))
         return image
 
     def crop(self, canvas: Tensor) -> Tensor:
         """The image's part of (C, *canvas_shape)."""
         return canvas[:, : self.height, : self.width]
 
-    def split(self, canvas: Tensor) -> Tensor:
-        """Cut (C, *canvas_shape) into tiles of shape (N, C, tile, tile), row by row."""
-        return torch.stack(
-            [canvas[:, r : r + self.tile, c : c + self.tile] for r in self.rows for c in self.columns]
+    def places(self, like: Tensor) -> list[Place]:
+        """Where every tile lies, row by row; windows of the type and on the device of ``like``."""
+        down, across = (
+            _ramps(starts, side, self.overlap, like)
+            for starts, side in zip((self.rows, self.columns), self.tile, strict=True)
         )
+        return [
+            Place(slice(r, r + self.tile[0]), slice(c, c + self.tile[1]), fade_down[:, None], fade_across)
+            for r, fade_down in zip(self.rows, down, strict=True)
+            for c, fade_across in zip(self.columns, across, strict=True)
+        ]
+
+    def split(self, canvas: Tensor) -> Tensor:
+        """Cut (C, *canvas_shape) into tiles of shape (N, C, *tile), row by row."""
+        return torch.stack([place.cut(canvas) for place in self.places(canvas)])
 
     def blend(self, tiles: Tensor) -> Tensor:
-        """Sum (N, C, tile, tile) under windows that add up to one on the canvas."""
+        """Sum (N, C, *tile) under windows that add up to one on the canvas."""
         canvas = tiles.new_zeros(tiles.shape[1], *self.canvas_shape)
-        windows_down = self._windows(self.rows, tiles)
-        windows_across = self._windows(self.columns, tiles)
-        index = 0
-        for r, down in zip(self.rows, windows_down, strict=True):
-            for c, across in zip(self.columns, windows_across, strict=True):
-                canvas[:, r : r + self.tile, c : c + self.tile] += tiles[index] * down[:, None] * across
-                index += 1
+        for tile, place in zip(tiles, self.places(tiles), strict=True):
+            place.add(canvas, tile)
         return canvas
 
-    def _windows(self, starts: list[int], like: Tensor) -> list[Tensor]:
-        """One window of (tile,) per start: linear ramps where tiles overlap, one elsewhere."""
-        ramp = (torch.arange(self.overlap, device=like.device, dtype=like.dtype) + 0.5) / max(self.overlap, 1)
-        windows = []
-        for start in starts:
-            window = torch.ones(self.tile, device=like.device, dtype=like.dtype)
-            if self.overlap and start != starts[0]:
-                window[: self.overlap] = ramp
-            if self.overlap and start != starts[-1]:
-                window[-self.overlap :] = 1 - ramp
-            windows.append(window)
-        return windows
+
+class Place(NamedTuple):
+    """Where a tile lies on its canvas, and the window that it is blended under: ``down * across``."""
+
+    rows: slice
+    columns: slice
+    down: Tensor
+    across: Tensor
+
+    def cut(self, canvas: Tensor) -> Tensor:
+        """The tile (C, *tile) of a canvas."""
+        return canvas[:, self.rows, self.columns]
+
+    def add(self, canvas: Tensor, tile: Tensor) -> None:
+        """Add what was made of the tile to a canvas."""
+        canvas[:, self.rows, self.columns] += tile * self.down * self.across
+
+
+def _ramps(starts: list[int], side: int, overlap: int, like: Tensor) -> list[Tensor]:
+    """One window of (side,) per start: linear ramps where tiles overlap, one elsewhere."""
+    ramp = (torch.arange(overlap, device=like.device, dtype=like.dtype) + 0.5) / max(overlap, 1)
+    windows = []
+    for start in starts:
+        window = torch.ones(side, device=like.device, dtype=like.dtype)
+        if overlap and start != starts[0]:
+            window[:overlap] = ramp
+        if overlap and start != starts[-1]:
+            window[-overlap:] = 1 - ramp
+        windows.append(window)
+    return windows
+
+
+def _starts(length: int, side: int, overlap: int) -> list[int]:
+    """Where the tiles along a length begin."""
+    stride = side - overlap
+    count = 1 + max(0, -(-(length - side) // stride))
+    return [stride * index for index in range(count)]
+
+
+def _fitting_side(length: int, sides: Sequence[int], overlap: int) -> int:
+    """The side whose tiles cover a length with the fewest pixels; of equals the largest."""
+    fitting = [side for side in sides if side >= min(length, 2 * overlap)] or sides[-1:]
+    return min(fitting, key=lambda side: (side * len(_starts(length, side, overlap)), -side))
 
 
 class FixedShapeEvaluator:
-    """Evaluates a prior on tiles, always with the same number of tiles of the same shape at once."""
+    """Evaluates a prior on tiles; of each shape always with the same number at once.
 
-    def __init__(self, prior: Prior, tile: int, batch: int) -> None:
-        self.prior, self.tile, self.batch = prior, tile, batch
+    Args:
+        prior: what is evaluated.
+        batch: from height and width of a tile to the tiles in one evaluation.
+    """
 
-    def eps(self, tiles: Tensor, sigmas: Tensor) -> Tensor:
-        """Predict the noise in (N, C, tile, tile), each tile at its own level of ``sigmas`` (N,)."""
-        predicted = torch.empty_like(tiles)
-        chunks = tiles.split(self.batch), sigmas.split(self.batch), predicted.split(self.batch)
-        for chunk, levels, out in zip(*chunks, strict=True):
-            missing = self.batch - len(chunk)
-            full = F.pad(chunk, (0, 0, 0, 0, 0, 0, 0, missing))
-            out.copy_(self.prior.eps(full, F.pad(levels, (0, missing), value=1.0))[: len(chunk)])
+    def __init__(self, prior: Prior, batch: Callable[[int, int], int]) -> None:
+        self.prior, self.batch = prior, batch
+
+    def noise(
+        self, grids: Sequence[TileGrid], canvases: Sequence[Tensor], sigmas: Sequence[float]
+    ) -> list[Tensor]:
+        """Predict the noise of canvases, each at its own level; tiles of one shape share evaluations.
+
+        No more tiles are held than are evaluated at once.
+        """
+        predicted = [torch.zeros_like(canvas) for canvas in canvases]
+        together: dict[tuple[int, ...], list[int]] = {}
+        for index, (grid, canvas) in enumerate(zip(grids, canvases, strict=True)):
+            together.setdefault((len(canvas), *grid.tile), []).append(index)
+        for (_, *tile), indices in together.items():
+            places = [(index, place) for index in indices for place in grids[index].places(canvases[index])]
+            size = self.batch(*tile)
+            for start in range(0, len(places), size):
+                chunk = places[start : start + size]
+                tiles = torch.stack([place.cut(canvases[index]) for index, place in chunk])
+                levels = torch.tensor([sigmas[index] for index, _ in chunk])
+                noise = self.eps(tiles, levels.to(tiles.device, non_blocking=True))
+                for (index, place), tile_noise in zip(chunk, noise, strict=True):
+                    place.add(predicted[index], tile_noise)
         return predicted
 
+    def eps(self, tiles: Tensor, sigmas: Tensor) -> Tensor:
+        """Predict the noise in (N, C, *tile), each tile at its own level of ``sigmas`` (N,).
 
-def gather_tiles(grids: Sequence[TileGrid], canvases: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
-    """All tiles of several canvases as (N, C, tile, tile), and how many each canvas gave."""
-    tiles = [grid.split(canvas) for grid, canvas in zip(grids, canvases, strict=True)]
-    return torch.cat(tiles), [len(part) for part in tiles]
+        At most as many as one evaluation takes; what is missing of them is padded with zeros.
+        """
+        missing = self.batch(*tiles.shape[2:]) - len(tiles)
+        full = F.pad(tiles, (0, 0, 0, 0, 0, 0, 0, missing))
+        return self.prior.eps(full, F.pad(sigmas, (0, missing), value=1.0))[: len(tiles)]

@@ -37,7 +37,7 @@ from torch import Tensor
 
 from i2r.calibration_file import STATISTICS, Calibration
 from i2r.graininess import MAD_TO_STD, noise_mask, patchiness
-from i2r.overlays import find_overlays, overlay_evidence
+from i2r.overlays import overlay_evidence
 from i2r.streaks import find_streaks
 from i2r.windows import diagonal_differences, widened
 
@@ -255,13 +255,14 @@ class Measurement:
         return [calibration.clean[name].p_value(values[name]) for values in self.local]
 
 
-def measure(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
+def measure(image: Tensor, eps: Tensor, noise: Tensor, covered: Tensor) -> Measurement:
     """Measure the eight statistics.
 
     Args:
         image: (C, H, W) in [-1, 1].
         eps: (C, H, W), its noise at the calibration's ``level``.
         noise: (C, H, W), its noise at the calibration's ``damage_level``, in units of the range.
+        covered: (H, W), how surely something lies over each pixel, as logits.
     """
     antilag = lag_opposition(eps)
     return Measurement(
@@ -275,20 +276,19 @@ def measure(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
         local=[
             {**damage, "patchy": patchiness(image[:, rows, columns], eps[:, rows, columns])}
             for damage, (rows, columns) in zip(
-                measure_damage(image, noise), regions(*image.shape[1:]), strict=True
+                measure_damage(image, noise, covered), regions(*image.shape[1:]), strict=True
             )
         ],
         gray=len(image) == 1,
     )
 
 
-def measure_damage(image: Tensor, noise: Tensor) -> list[Mapping[str, float]]:
+def measure_damage(image: Tensor, noise: Tensor, covered: Tensor) -> list[Mapping[str, float]]:
     """Tails, streaks and overlay of every region of an image, in the order of :func:`regions`.
 
     Args:
-        image, noise: as in :func:`measure`.
+        image, noise, covered: as in :func:`measure`.
     """
-    covered = find_overlays(image)
     return [
         {
             **_noise_damage(image[:, rows, columns], noise[:, rows, columns]),

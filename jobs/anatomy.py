@@ -120,7 +120,7 @@ def _restorer(settings: RunSettings) -> Restorer:
     torch.set_num_threads(settings.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        prior = load_prior(str(local_prior(settings.prior)), device)
+        prior = load_prior(str(local_prior(settings.prior)), device, precision=settings.method.precision)
         self_test(prior)
         return Restorer(prior, settings.method)
     except I2RError as error:

@@ -21,6 +21,7 @@ from pipeline import Progress, RunSettings, SettingsError, restore_dataset
 from pipeline.inspection import newest_rows
 from pipeline.listing import Listing
 from pipeline.manifest import Status
+from pipeline.restoring import on_cpu
 from pipeline.sources import open_source
 from pipeline.storage import Store, open_store
 
@@ -157,7 +158,7 @@ def measure(
         images=images,
         bytes=size,
         sampled=len(rows),
-        device="cpu" if all(row["device"] in ("cpu", None) for row in rows) else "gpu",
+        device="cpu" if all(row["device"] is None or on_cpu(row["device"]) for row in rows) else "gpu",
         seconds=mean_of(seconds),
         seconds_per_megapixel=float(seconds.sum() / pixels * 1e6) if pixels else math.nan,
         statuses={status: n for status in Status if (n := sum(row["status"] == status for row in rows))},

@@ -20,8 +20,7 @@ from pipeline.priors import local_prior
 if TYPE_CHECKING:
     from i2r import JpegTables, Restoration, RestoreSettings
 
-CPU = "cpu"
-"""Name of the device where there is no GPU."""
+_CPU = "cpu"
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -43,6 +42,11 @@ class PriorIdentity:
 
 class ImageRestorer(Protocol):
     """What restores images: `i2r.Restorer`, or a stand-in for it."""
+
+    @property
+    def device(self) -> str:
+        """What it computes on, and in which precision, for the manifest: `cpu/float32`, say."""
+        ...
 
     def restore(
         self,
@@ -109,13 +113,18 @@ class PriorRestorerFactory:
         """The restorer, on a GPU where this process has one.
 
         Raises:
-            RunError: this machine finds another prior than the run began with.
+            RunError: this machine finds another prior than the run began with, or its GPU cannot be used.
             PriorError: it cannot be used.
         """
         from i2r import Restorer, load_prior
+        from i2r.errors import SettingsError as MethodError
         from i2r.selftest import self_test
 
-        prior = load_prior(str(local_prior(self._prior)), _device())
+        folder = str(local_prior(self._prior))
+        try:
+            prior = load_prior(folder, _device(), precision=self._method.precision)
+        except MethodError as error:
+            raise RunError(str(error)) from error
         if self._sha256 not in (None, prior.sha256):
             raise RunError(
                 f"the prior {self._prior} on this machine is not the one that the run began with: "
@@ -140,7 +149,7 @@ class RestoreActor:
     def __init__(self, factory: RestorerFactory) -> None:
         self._restorer = factory()
         set_threads()
-        self.device = device_name()
+        self.device = self._restorer.device
         self._memory = memory_bytes()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -177,7 +186,7 @@ class RestoreActor:
         """
         nothing = [None] * len(images)
         inputs = zip(images, seeds, tables or nothing, protected or nothing, strict=True)
-        refusals = [_refusal(image, self._memory) if self.device == CPU else None for image in images]
+        refusals = [_refusal(image, self._memory) if on_cpu(self.device) else None for image in images]
         fitting = [given for given, refusal in zip(inputs, refusals, strict=True) if refusal is None]
         found: list[_Result | ItemError] = []
         for group in _groups(fitting):
@@ -325,10 +334,9 @@ def set_threads() -> None:
         torch.set_num_threads(int(cpus))
 
 
-def device_name() -> str:
-    """The device that this process computes on, for the manifest."""
-    torch = sys.modules.get("torch")
-    return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else CPU
+def on_cpu(device: str) -> bool:
+    """Whether a device, as rows name it, is no GPU."""
+    return device.partition("/")[0] == _CPU
 
 
 def _device() -> Any:

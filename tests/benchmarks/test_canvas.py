@@ -26,7 +26,7 @@ def test_what_is_measured_is_what_is_undone() -> None:
 
 
 def test_borders_are_what_two_tiles_share() -> None:
-    mask = canvas.borders(100, 64, 64, 16)
+    mask = canvas.borders(canvas.TileGrid(100, 64, (64, 64), 16))
     assert mask[48:64].all()
     assert mask.sum() == 16 * 64
 
@@ -35,7 +35,8 @@ def test_a_made_up_look_asks_the_network_for_one_tile() -> None:
     hasty = canvas.Hasty(canvas.restorer("photo-64", tile=32, overlap=0).evaluator)
     asked = []
     hasty.prior.eps = lambda x, sigma: asked.append(len(x)) or x  # type: ignore[method-assign,func-returns-value]
-    tiles, sigmas = torch.zeros(3, 3, 32, 32), torch.ones(3)
+    grid = canvas.TileGrid(96, 32, (32, 32), 0)
     for _ in range(3):
-        assert np.isfinite(hasty.eps(tiles, sigmas).numpy()).all()
+        [noise] = hasty.noise([grid], [torch.zeros(3, 96, 32)], [1.0])
+        assert np.isfinite(noise.numpy()).all()
     assert asked == [1] * 7

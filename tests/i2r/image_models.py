@@ -9,9 +9,14 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from i2r.sampling import Process
+from i2r.sampling import Covered, Finder, Process
 
 T = TypeVar("T")
+
+
+def bare(image: Tensor) -> Tensor:
+    """Logits (H, W) of an image that nothing lies over."""
+    return torch.full(image.shape[1:], -9.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +40,14 @@ class GaussianImages:
         noise = torch.fft.rfft2(x) * sigma / (spectrum + sigma**2)
         return torch.fft.irfft2(noise, s=x.shape[-2:])
 
-    def answer(self, process: Process[T]) -> T:
+    def answer(self, process: Process[T], find_overlays: Finder = bare) -> T:
         """Run a process to its end."""
         try:
-            query = next(process)
+            question = next(process)
             while True:
-                query = process.send(self.eps(query.x, query.sigma))
+                if isinstance(question, Covered):
+                    question = process.send(find_overlays(question.image))
+                else:
+                    question = process.send(self.eps(question.x, question.sigma))
         except StopIteration as stop:
             return stop.value

@@ -120,9 +120,9 @@ def test_line_search_tames_a_predictor_that_overshoots() -> None:
 
 @pytest.mark.parametrize("solver", STEPWISE)
 def test_inversion_and_generation_meet_on_a_network(tiny: Prior, solver: Solver) -> None:
-    grid, sigmas = TileGrid(40, 70, 32, 8), levels(0.02, 1.0, 10)
+    grid, sigmas = TileGrid(40, 70, (32, 32), 8), levels(0.02, 1.0, 10)
     y = grid.pad(_canvas(40, 70).float().clamp(-1, 1))
-    [(back, z)] = drive([_round_trip(y, sigmas, solver)], [grid], FixedShapeEvaluator(tiny, 32, 4))
+    [(back, z)] = drive([_round_trip(y, sigmas, solver)], [grid], FixedShapeEvaluator(tiny, lambda *_: 4))
     assert not torch.allclose(z, y, atol=0.1)
     assert -10 * math.log10((back - y).square().mean().item() / 4) > 45
 

@@ -54,7 +54,8 @@ def _edit(path: Path, **changes: Any) -> None:
 def test_every_parametrisation_answers_with_the_noise(prediction_type: str, beta_schedule: str) -> None:
     schedule = NoiseSchedule.from_alphas_cumprod(DDIMScheduler(beta_schedule=beta_schedule).alphas_cumprod)
     network = WhiteImages(schedule, prediction_type)
-    prior = Prior(network, schedule, prediction_type, name="white", sha256="", device=CPU)
+    exact = {"name": "white", "sha256": "", "device": CPU, "precision": "float32"}
+    prior = Prior(network, schedule, prediction_type, **exact)
     sigma = torch.tensor([0.05, 0.3, 1.0, 10.0])
     x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     level = sigma.view(-1, 1, 1, 1)
@@ -229,9 +230,8 @@ class WhiteScore(nn.Module):
 
 
 def test_a_score_of_images_in_zero_to_one_answers_with_the_noise() -> None:
-    prior = Prior(
-        WhiteScore(), NoiseSchedule.between(0.02, 100, 100), "score", name="white", sha256="", device=CPU
-    )
+    exact = {"name": "white", "sha256": "", "device": CPU, "precision": "float32"}
+    prior = Prior(WhiteScore(), NoiseSchedule.between(0.02, 100, 100), "score", **exact)
     sigma = torch.tensor([0.05, 0.3, 1.0, 10.0])
     x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     level = sigma.view(-1, 1, 1, 1)

@@ -24,7 +24,7 @@ from i2r.sampling import counted
 from i2r.spectrum import log_band_power
 from i2r.tiling import TileGrid
 
-GRID = TileGrid(64, 64, 64, 0)
+GRID = TileGrid.whole(64, 64)
 
 
 def _psnr(x: Tensor, y: Tensor) -> float:
@@ -150,7 +150,7 @@ def test_noise_is_removed_and_what_is_lost_is_filled(
 def test_the_padding_of_the_canvas_is_no_part_of_the_image(
     photographs: GaussianImages, photograph: Tensor, calibrated: Calibration
 ) -> None:
-    grid = TileGrid(50, 37, 64, 0)
+    grid = TileGrid(50, 37, (64, 64), 0)
     y = grid.pad(GaussianBlur(1.2).forward(photograph[:, :50, :37]))
     found = photographs.answer(reconstruct(y, ("gaussian_blur",), grid, calibrated, [GaussianBlur(1.2)]))
     assert found.x.shape == y.shape
@@ -199,7 +199,7 @@ def test_every_size_and_content_ends_finite_or_named(
     name: str,
     shape: tuple[int, int],
 ) -> None:
-    grid = TileGrid(*shape, 72, 8)
+    grid = TileGrid(*shape, (72, 72), 8)
     drawn = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
     for image in (torch.zeros(3, *shape), torch.full((3, *shape), -1.0), drawn):
         try:

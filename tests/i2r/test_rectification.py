@@ -32,7 +32,7 @@ from i2r.spectrum import log_band_power
 from i2r.tiling import TileGrid
 from i2r.typicality import log_scale
 
-GRID = TileGrid(64, 64, 64, 0)
+GRID = TileGrid.whole(64, 64)
 EVERYWHERE = [(slice(0, 64), slice(0, 64))]
 LEFT_HALF = [(slice(0, 64), slice(0, 32))]
 
@@ -121,7 +121,7 @@ def test_a_lost_line_is_found_whole(
 def test_lost_pixels_of_small_images_are_looked_for_without_regions(
     smooth_images: GaussianImages, calibration: Calibration, shape: tuple[int, int]
 ) -> None:
-    grid = TileGrid(*shape, 64, 0)
+    grid = TileGrid(*shape, (64, 64), 0)
     y = grid.pad(torch.zeros(3, *shape))
     x, mask = smooth_images.answer(fill_lost(y, grid, calibration))
     assert torch.equal(x, y)
@@ -151,15 +151,14 @@ def test_what_lies_over_a_scene_is_filled_or_lifted_where_it_was_found(
     smooth_images: GaussianImages,
     waves: Tensor,
     calibration: Calibration,
-    monkeypatch: pytest.MonkeyPatch,
     veiled: bool,
 ) -> None:
     blots = torch.zeros(64, 64, dtype=torch.bool)
     blots[20:40, 6:26] = blots[20:40, 38:58] = True
     over = 0.6 * (waves + 1) - 1 if veiled else torch.ones_like(waves)
     y = torch.where(blots, over, waves)
-    monkeypatch.setattr("i2r.rectification.find_overlays", lambda image: torch.where(blots, 9.0, -9.0))
-    x, mask = smooth_images.answer(fill_overlays(y, GRID, calibration, LEFT_HALF))
+    logits = torch.where(blots, 9.0, -9.0)
+    x, mask = smooth_images.answer(fill_overlays(y, GRID, calibration, LEFT_HALF), lambda image: logits)
     assert torch.equal(x[:, ~mask], y[:, ~mask])
     assert not mask[:, 32:].any()
     assert mask[20:40, 6:26].float().mean() > 0.9
@@ -178,7 +177,6 @@ def test_what_specks_were_taken_for_is_filled_once(
     """What little is seen when the specks are filled is no overlay; alone, it was told at a rate."""
     faint = torch.full((64, 64), -9.0)
     faint[20:40, 6:26] = 9.0  # of an evidence that one clean photograph in thirty has
-    monkeypatch.setattr("i2r.rectification.find_overlays", lambda image: faint)
     monkeypatch.setattr("i2r.rectification.overlay_evidence", lambda logits: 0.0)
     clean = {**calibration.clean, "overlay": Spread(-2.0, 1.0, 1.0)}
     y = torch.where(faint > 0, torch.ones_like(waves), waves)
@@ -186,7 +184,7 @@ def test_what_specks_were_taken_for_is_filled_once(
         y[:, 50, ::7] = 1.0
     where = {"tails": EVERYWHERE, "overlay": EVERYWHERE} if filled_before else {"overlay": EVERYWHERE}
     calibration = dataclasses.replace(calibration, clean=clean)
-    _, mask = smooth_images.answer(fill_all(y, GRID, calibration, where))
+    _, mask = smooth_images.answer(fill_all(y, GRID, calibration, where), lambda image: faint)
     assert mask.any()
     assert mask[faint > 0].all() != filled_before
 

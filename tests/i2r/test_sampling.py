@@ -53,10 +53,10 @@ def test_one_level_is_one_denoising_step(white_images: GaussianImages) -> None:
 
 def test_company_and_order_change_nothing(tiny: Prior) -> None:
     """Images of other sizes and depths share the batches; each result is the same to the bit."""
-    grids = [TileGrid(*size, 32, 8) for size in ((40, 70), (32, 32), (1, 5), (90, 33))]
+    grids = [TileGrid(*size, (32, 32), 8) for size in ((40, 70), (32, 32), (1, 5), (90, 33))]
     depths = [levels(0.02, 0.5, count) for count in (3, 1, 5, 2)]
     canvases = [grid.pad(_canvas(grid.height, grid.width).float()) for grid in grids]
-    evaluator = FixedShapeEvaluator(tiny, 32, 3)
+    evaluator = FixedShapeEvaluator(tiny, lambda *_: 3)
 
     def run(order: list[int]) -> dict[int, Tensor]:
         processes = [_round_trip(canvases[i], depths[i], 2) for i in order]
@@ -70,7 +70,7 @@ def test_company_and_order_change_nothing(tiny: Prior) -> None:
 
 
 def test_no_process_is_no_result(tiny: Prior) -> None:
-    assert drive([], [], FixedShapeEvaluator(tiny, 32, 1)) == []
+    assert drive([], [], FixedShapeEvaluator(tiny, lambda *_: 1)) == []
 
 
 def test_queries_are_counted(white_images: GaussianImages) -> None:

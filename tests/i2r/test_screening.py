@@ -14,7 +14,7 @@ from i2r.tiling import TileGrid
 from i2r.trace import Trace
 from i2r.typicality import Measurement
 
-GRID = TileGrid(64, 64, 64, 0)
+GRID = TileGrid.whole(64, 64)
 
 
 def test_two_evaluations_tell_everything(
@@ -55,7 +55,7 @@ def test_an_overlay_is_surer_beside_something_else(
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (31, 64), (64, 31)])
 def test_small_images_are_not_looked_at(calibration: Calibration, height: int, width: int) -> None:
-    grid = TileGrid(height, width, 64, 0)
+    grid = TileGrid(height, width, (64, 64), 0)
     with pytest.raises(StopIteration) as stop:
         next(screen(torch.zeros(3, 64, 64), grid, calibration, 0.05))
     assert stop.value.value.p_values == {}

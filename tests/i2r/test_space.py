@@ -85,7 +85,7 @@ def latent_folder(
 def test_a_canvas_of_latents_has_the_tiles_of_its_pixels(
     height: int, width: int, factor: int, tile: int, overlap: int
 ) -> None:
-    pixels = TileGrid(height, width, factor * tile, factor * min(overlap, tile // 2))
+    pixels = TileGrid(height, width, (factor * tile, factor * tile), factor * min(overlap, tile // 2))
     grid = LatentSpace(Folded(), 1.0, factor, CPU).grid(pixels)
     assert [factor * start for start in grid.rows] == pixels.rows
     assert [factor * start for start in grid.columns] == pixels.columns
@@ -94,7 +94,7 @@ def test_a_canvas_of_latents_has_the_tiles_of_its_pixels(
 
 @pytest.mark.parametrize("space", [PixelSpace(), LatentSpace(Folded(), 0.25, 2, CPU)])
 def test_a_lossless_autoencoder_gives_the_image_back(space: PixelSpace | LatentSpace) -> None:
-    pixels = TileGrid(50, 70, 32, 8)
+    pixels = TileGrid(50, 70, (32, 32), 8)
     image = torch.rand(3, *pixels.canvas_shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     canvas = space.encode(image, pixels)
     assert canvas.shape[1:] == space.grid(pixels).canvas_shape
@@ -108,7 +108,7 @@ def test_a_latent_prior_is_what_its_folder_says(latent_folder: Path) -> None:
     prior = load_prior(str(latent_folder), CPU)
     assert prior.stride == folder.stride == 4
     assert prior.space.factor == 2
-    pixels = TileGrid(30, 40, 16, 4)
+    pixels = TileGrid(30, 40, (16, 16), 4)
     image = torch.rand(3, *pixels.canvas_shape) * 2 - 1
     canvas = prior.space.encode(image, pixels)
     assert canvas.shape == (4, *prior.space.grid(pixels).canvas_shape)

@@ -44,7 +44,7 @@ def _magnitude(eps: Tensor) -> Tensor:
 
 def _measure(eps: Tensor) -> dict[str, float]:
     """All statistics of noise in an image without anything in it, of one region."""
-    measured = measure(torch.zeros_like(eps), eps, eps)
+    measured = measure(torch.zeros_like(eps), eps, eps, torch.full_like(eps[0], -9.0))
     [local] = measured.local
     return {**measured.whole, **local}
 

@@ -80,6 +80,7 @@ class Narrow:
     """Restores at most two images at once, of a side that the tile allows."""
 
     tile: int = 16
+    device: str = "cpu/none"
 
     def identity(self) -> PriorIdentity:
         return PriorIdentity("narrow", "0")
