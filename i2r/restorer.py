@@ -293,9 +293,8 @@ class Restorer:
 
     def _batch(self, height: int, width: int) -> int:
         """How many tiles of a shape, on the canvas, are evaluated at once."""
-        wanted = self.settings.tiles_per_batch
-        if isinstance(wanted, int):
-            return wanted
+        if (told := self.settings.tiles_per_batch) is not None:
+            return told
         pixels = pixels_at_once(self.prior.device, self.prior.bytes_a_pixel)
         return max(1, pixels // (height * width))
 

@@ -34,9 +34,9 @@ class RestoreSettings(BaseModel):
     overlap: int = Field(16, ge=0, description="how far neighbouring tiles reach into each other, in pixels")
     # More fill a GPU. On a CPU they gain nothing, and with several threads the place of a tile in its batch
     # moves the last bits of its result.
-    tiles_per_batch: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
-        BY_DEVICE,
-        description="tiles in one evaluation of the network; auto: 1 on a CPU, what a GPU has memory for",
+    tiles_per_batch: Annotated[int, Field(ge=1, le=256)] | None = Field(
+        None,
+        description="tiles in one evaluation of the network; by default 1 on a CPU, on a GPU what it can hold",
     )
     false_discovery_rate: float = Field(
         0.05, gt=0, lt=1, description="share of wrong alarms among the statistics that are called atypical"

@@ -69,13 +69,13 @@ class Machines:
     Attributes:
         workers: models at work at once, to begin with.
         most: models at work at once when more machines have come; None for as many as they hold.
-        cpus, gpus: that each of them asks for.
+        cpus, gpus: that each of them asks for; of a GPU that models share, a part.
     """
 
     workers: int
     most: int | None
     cpus: int
-    gpus: int
+    gpus: float
 
     def models(self, batches: int) -> tuple[int, int]:
         """Models to begin with, and the most, for so many batches."""
@@ -255,12 +255,13 @@ def _there(resource: str) -> int:
 def _machines(settings: RunSettings, *, may_grow: bool) -> Machines:
     cpus, gpus = _there("CPU"), _there("GPU")
     if gpus:
-        room, cpus_each, gpus_each = gpus, 1, 1
+        room, cpus_each = gpus * settings.models_per_gpu, 1
+        gpus_each = 1 / settings.models_per_gpu
     else:
         # Some CPUs stay for the stages beside the model. Where there are none, nodes are still to come.
         spare = SERVING_CPUS if cpus >= settings.threads + SERVING_CPUS else 1
         room = max(1, (cpus - spare) // settings.threads)
-        cpus_each, gpus_each = min(settings.threads, cpus) or settings.threads, 0
+        cpus_each, gpus_each = min(settings.threads, cpus) or settings.threads, 0.0
     workers = min(settings.workers or room, room)
     return Machines(workers, settings.workers if may_grow else workers, cpus_each, gpus_each)
 

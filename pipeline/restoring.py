@@ -6,7 +6,9 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -149,6 +151,7 @@ class RestoreActor:
     def __init__(self, factory: RestorerFactory) -> None:
         self._restorer = factory()
         set_threads()
+        self._beside = ThreadPoolExecutor(1)
         self.device = self._restorer.device
         self._memory = memory_bytes()
 
@@ -188,17 +191,18 @@ class RestoreActor:
         inputs = zip(images, seeds, tables or nothing, protected or nothing, strict=True)
         refusals = [_refusal(image, self._memory) if on_cpu(self.device) else None for image in images]
         fitting = [given for given, refusal in zip(inputs, refusals, strict=True) if refusal is None]
-        found: list[_Result | ItemError] = []
-        for group in _groups(fitting):
-            found += self._restore([(to_float(image), *rest) for image, *rest in group])
-        left = iter(found)
-        results = [refusal or next(left) for refusal in refusals]
-        return [
-            result
-            if isinstance(result, ItemError)
-            else Restored(from_float(result[0].image, image.dtype), *result)
-            for image, result in zip(images, results, strict=True)
-        ]
+        left = iter(self._converted(list(_groups(fitting))))
+        return [refusal or next(left) for refusal in refusals]
+
+    def _converted(self, groups: Sequence[Sequence[_Input]]) -> Iterator[Restored | ItemError]:
+        """Restore groups; another thread makes floats of the next, and pixels of the last, meanwhile."""
+        ended: list[Future[list[Restored | ItemError]]] = []
+        ahead = self._beside.submit(_as_floats, groups[0])
+        for group, following in zip_longest(groups, groups[1:], fillvalue=()):
+            inputs = ahead.result()
+            ahead = self._beside.submit(_as_floats, following)
+            ended.append(self._beside.submit(_as_pixels, self._restore(inputs), group))
+        return (result for future in ended for result in future.result())
 
     def _restore(self, inputs: Sequence[_Input]) -> list[_Result | ItemError]:
         """All at once; where that fails, each half by itself, down to the image that is to blame."""
@@ -280,6 +284,20 @@ def _groups(inputs: Sequence[Any]) -> Iterator[Sequence[Any]]:
             start, pixels = index, 0
         pixels += more
     yield inputs[start:]
+
+
+def _as_floats(group: Sequence[_Input]) -> list[_Input]:
+    return [(to_float(image), seed, tables, mask) for image, seed, tables, mask in group]
+
+
+def _as_pixels(results: Sequence[_Result | ItemError], group: Sequence[_Input]) -> list[Restored | ItemError]:
+    """Results in the types of the images that they came from."""
+    return [
+        result
+        if isinstance(result, ItemError)
+        else Restored(from_float(result[0].image, image.dtype), *result)
+        for result, (image, *_) in zip(results, group, strict=True)
+    ]
 
 
 MEASURES = (

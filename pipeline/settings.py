@@ -80,6 +80,9 @@ class RunSettings(BaseModel):
         None,
         description="GPUs without which the run does not start; by default it takes those that are there",
     )
+    models_per_gpu: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, description="models that share a GPU: more than one keep it busy where the prior is small"
+    )
     gpu_minutes: Annotated[float, Field(ge=0)] = Field(
         0.0, description="minutes to wait for a cluster that grows to bring the GPUs that are asked for"
     )

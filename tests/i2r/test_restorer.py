@@ -30,7 +30,7 @@ from i2r.degradation import (
     noisy_shadows,
     rain,
 )
-from i2r.errors import PriorError
+from i2r.errors import PriorError, SettingsError
 from i2r.folder import built_in_priors
 from i2r.metrics import psnr
 from i2r.tiling import TileGrid
@@ -81,6 +81,25 @@ def test_less_memory_is_half_the_batch_and_then_half_the_tile(prior: Prior) -> N
     assert names == ["tiles_per_batch=2", "tiles_per_batch=1", "tile=48"]
     assert restorer.settings == RestoreSettings(tile=48, overlap=24, tiles_per_batch=1)
     assert psnr(_restore(restorer, noisy := _damaged(40, 60)).image, noisy) < 40
+
+
+def test_the_device_tells_what_is_computed_in() -> None:
+    prior = load_prior("photo-64", torch.device("cpu"), precision="float32")
+    assert Restorer(prior).device == "cpu/float32"
+    assert Restorer(prior, RestoreSettings(precision="float32")).device == "cpu/float32"
+    with pytest.raises(SettingsError, match="computes in float32: load it with precision='bfloat16'"):
+        Restorer(prior, RestoreSettings(precision="bfloat16"))
+
+
+def test_both_precisions_come_out_alike() -> None:
+    clean = _crop(CROPS[0])
+    noisy = gaussian_noise(clean, np.random.default_rng(0), sigma=25 / 255)
+    reached = []
+    for precision in ("float32", "bfloat16"):
+        prior = load_prior("photo-64", torch.device("cpu"), precision=precision)
+        assert {weight.dtype for weight in prior.network.parameters()} == {prior.precision}
+        reached.append(psnr(_restore(Restorer(prior), noisy).image, clean))
+    assert reached[0] == pytest.approx(reached[1], abs=0.03)
 
 
 def _restore(restorer: Restorer, image: FloatImage) -> Restoration:

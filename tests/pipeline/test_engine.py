@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_images import write_image
 from standin import StandIn
 
-from pipeline.engine import Machines, Pass, ray_session
+from pipeline.engine import Machines, Pass, _machines, ray_session
 from pipeline.errors import SettingsError
 from pipeline.run import restore_dataset
 from pipeline.settings import RunSettings
@@ -41,6 +41,15 @@ def test_more_images_never_get_fewer_processes(machines: Machines, few: int, mor
     few, more = sorted((few, more))
     assert machines.serving(few) <= machines.serving(more)
     assert machines.models(few) <= machines.models(more)
+
+
+@pytest.mark.parametrize(("sharing", "models", "share"), [(1, 2, 1.0), (2, 4, 0.5)])
+def test_models_share_gpus_where_they_are_told_to(
+    monkeypatch: pytest.MonkeyPatch, sharing: int, models: int, share: float
+) -> None:
+    monkeypatch.setattr("pipeline.engine._there", {"CPU": 16, "GPU": 2}.__getitem__)
+    machines = _machines(RunSettings(models_per_gpu=sharing), may_grow=False)
+    assert (machines.workers, machines.gpus) == (models, share)
 
 
 @given(MACHINES)

@@ -57,7 +57,7 @@ def test_a_batch_of_columns_is_restored_in_place() -> None:
 def test_what_the_memory_cannot_hold_is_refused_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restoring, "memory_bytes", lambda: restoring.LEAST_BYTES * 8 * 8 * 3)
     actor = RestoreActor(StandIn())
-    actor.device = restoring.CPU
+    actor.device = "cpu/float32"
     coloured = image(side=9)
     coloured[0, 0] = 1, 2, 3
     images = [image(1), coloured, image(3), image(side=13)]
