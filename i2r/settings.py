@@ -36,7 +36,7 @@ class RestoreSettings(BaseModel):
     # moves the last bits of its result.
     tiles_per_batch: Annotated[int, Field(ge=1, le=256)] | None = Field(
         None,
-        description="tiles in one evaluation of the network; by default 1 on a CPU, on a GPU what it can hold",
+        description="tiles in one evaluation of the network; by default 1 on a CPU, on a GPU what it holds",
     )
     false_discovery_rate: float = Field(
         0.05, gt=0, lt=1, description="share of wrong alarms among the statistics that are called atypical"
