@@ -322,6 +322,19 @@ def restored_rows(
             thread.join(_PATIENCE)
 
 
+def model_is_loaded() -> bool:
+    """Whether a model of this session is ready: Ray calls an actor alive when its constructor is done."""
+    import ray
+    from ray._private import state  # what is public asks the dashboard, which is not there
+
+    ours = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
+    try:
+        alive = state.actors(job_id=ours, actor_state_name="ALIVE")
+    except ray.exceptions.RaySystemError:
+        return False  # through a client of Ray nobody can tell
+    return any(RestoreItems.__name__ in actor["ActorClassName"] for actor in alive.values())
+
+
 def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines) -> Any:
     """The plan of one pass. Groups of images are formed before anything is fetched, mixed sizes together."""
     import ray.data
