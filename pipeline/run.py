@@ -340,7 +340,10 @@ class Run:
 
         if self._handled:
             return RESTORING
-        return FIRST_IMAGE if model_is_loaded() else LOADING
+        if model_is_loaded():
+            return FIRST_IMAGE
+        self._started = time.monotonic()  # rates and the time left are of what comes after the start
+        return LOADING
 
     def _record(self, telemetry: RunTelemetry, left: int) -> None:
         telemetry.record(self._handled, self._counts[Status.FAILED], left, self._count_repeated())
