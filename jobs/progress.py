@@ -101,7 +101,7 @@ class Lines:
 def describe(progress: Progress) -> str:
     """Rates, time left, how many ended how, and what takes longest; before anything did, how long it took."""
     if not progress.done:
-        return f"{duration(progress.seconds)} so far" if progress.seconds and not progress.is_over else ""
+        return f"{duration(progress.seconds)} so far" if progress.seconds >= 1 and not progress.is_over else ""
     rates = ((progress.rate, "images/s"), (progress.megapixel_rate, "Mpx/s"))
     parts = [f"{rate:.3g} {unit}" for rate, unit in rates if rate]
     if not progress.is_over and progress.done < progress.total and progress.seconds_left is not None:
