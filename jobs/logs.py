@@ -71,6 +71,11 @@ class ProgressLog:
             numbers = {"done": progress.done, "total": progress.total, "failed": progress.failed}
         if progress.done:
             numbers |= {"images_per_second": progress.rate, "seconds_left": progress.seconds_left}
+        if progress.megapixels:
+            numbers |= {
+                "megapixels": progress.megapixels,
+                "megapixels_per_second": progress.megapixel_rate,
+            }
         logger.info(progress.stage, extra={"run_id": progress.run_id, **numbers})
 
 

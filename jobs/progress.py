@@ -99,12 +99,17 @@ class Lines:
 
 
 def describe(progress: Progress) -> str:
-    """Rate, time left, how many ended how, and what takes longest."""
+    """Rates, time left, how many ended how, and what takes longest; before anything did, how long it took."""
     if not progress.done:
-        return ""
-    parts = [f"{progress.rate:.3g} images/s"] if progress.rate else []
+        return (
+            f"{duration(progress.seconds)} so far" if progress.seconds >= 1 and not progress.is_over else ""
+        )
+    rates = ((progress.rate, "images/s"), (progress.megapixel_rate, "Mpx/s"))
+    parts = [f"{rate:.3g} {unit}" for rate, unit in rates if rate]
     if not progress.is_over and progress.done < progress.total and progress.seconds_left is not None:
         parts.append(f"{duration(progress.seconds_left)} left")
+    if progress.megapixels:
+        parts.append(f"{progress.megapixels:.3g} Mpx done")
     others = ((name, number) for name, number in progress.counts.items() if name != "failed" and number)
     parts += [f"{number} {name}" for name, number in sorted(others)]
     parts.append(f"{progress.failed} failed")

@@ -35,7 +35,12 @@ from pipeline.storage import Store, without_secrets
 OBJECT_STORE_BYTES = 1 << 30
 """Of a Ray that we start: what is in flight between the stages lies in it."""
 BATCH_ON_GPU, BATCH_ON_CPU = 32, 8
-"""Images in a batch: where one takes seconds, a batch that is lost with its process must not cost minutes."""
+"""Most images in a batch: where one takes seconds, a batch that is lost with its process must not cost
+minutes."""
+MODELS_PER_IMAGE = 8
+"""Models on CPUs for which a batch holds one image more. A batch is handed on as a whole, so that few models
+show each image when it is ready; many of them would ask for more batches a second than one driver hands out.
+"""
 PATIENCE_TO_CONNECT = 5.0
 """Seconds for an address to answer."""
 MEND_OF_NO_GPU = (
@@ -318,6 +323,19 @@ def restored_rows(
             thread.join(_PATIENCE)
 
 
+def model_is_loaded() -> bool:
+    """Whether a model of this session is ready: Ray calls an actor alive when its constructor is done."""
+    import ray
+    from ray._private import state  # what is public asks the dashboard, which is not there
+
+    ours = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
+    try:
+        alive = state.actors(job_id=ours, actor_state_name="ALIVE")
+    except ray.exceptions.RaySystemError:
+        return False  # through a client of Ray nobody can tell
+    return any(RestoreItems.__name__ in actor["ActorClassName"] for actor in alive.values())
+
+
 def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines) -> Any:
     """The plan of one pass. Groups of images are formed before anything is fetched, mixed sizes together."""
     import ray.data
@@ -423,5 +441,6 @@ def _reason(error: BaseException) -> str:
 
 def images_per_batch(settings: RunSettings, pending: int, machines: Machines) -> int:
     """Images in one batch: few enough that every worker has something to do, and more than once."""
-    most = settings.batch or (BATCH_ON_GPU if machines.gpus else BATCH_ON_CPU)
+    on_cpu = min(BATCH_ON_CPU, (machines.most or machines.workers) // MODELS_PER_IMAGE)
+    most = settings.batch or (BATCH_ON_GPU if machines.gpus else on_cpu)
     return max(1, min(most, pending // (4 * machines.workers)))

@@ -102,6 +102,12 @@ def seconds_by_stage(rows: pa.Table | pa.RecordBatch) -> dict[str, float]:
     return {name: pc.sum(pc.struct_field(rows["timings"], name)).as_py() or 0.0 for name in STAGES}
 
 
+def megapixels(rows: pa.Table | pa.RecordBatch) -> float:
+    """Megapixels of the images of rows, summed; those that were not decoded have none."""
+    sides = (rows[name].cast(pa.float64()) for name in ("width", "height"))
+    return (pc.sum(pc.multiply(*sides)).as_py() or 0.0) / 1e6
+
+
 def _nothing() -> None:
     """Do nothing."""
 

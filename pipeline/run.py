@@ -28,14 +28,33 @@ from pipeline.failures import FailureLog
 from pipeline.intents import DELETES, withdraw, withdraw_settled
 from pipeline.lease import SUBMISSION_VARIABLE, Lease
 from pipeline.listing import SOURCE_COLUMNS, Listing
-from pipeline.manifest import ManifestWriter, Status, manifest_files, seconds_by_stage, to_parquet
+from pipeline.manifest import (
+    ManifestWriter,
+    Status,
+    manifest_files,
+    megapixels,
+    seconds_by_stage,
+    to_parquet,
+)
 from pipeline.masks import open_masks
 from pipeline.pruning import Pruning, check_prunable, tombstone
 from pipeline.restoring import PriorIdentity, PriorRestorerFactory, RestorerFactory
 from pipeline.settings import RunSettings
 from pipeline.sources import Source, open_source, overlap
 from pipeline.storage import PRIVATE, Store, open_store, public_uri, repetitions
-from pipeline.summary import RUNS, OnProgress, Progress, RunSummary, run_folder, silent, versions
+from pipeline.summary import (
+    FIRST_IMAGE,
+    LOADING,
+    RESTORING,
+    RUNS,
+    STARTING,
+    OnProgress,
+    Progress,
+    RunSummary,
+    run_folder,
+    silent,
+    versions,
+)
 
 if TYPE_CHECKING:
     from pipeline.engine import Machines  # imports Ray, which checking a run's settings need not wait for
@@ -168,6 +187,7 @@ class Run:
         self._counts: Counter[str] = Counter()
         self._stage_seconds: Counter[str] = Counter()
         self._handled = 0
+        self._megapixels = 0.0
         self._started: float | None = None  # when the first image could start
         self._first_row: float | None = None  # seconds to it from before Ray and the models started
         self._pruned = 0
@@ -279,7 +299,7 @@ class Run:
         from pipeline.telemetry import RunTelemetry
 
         first, total = self._tally, self._tally.pending
-        self._tell("starting Ray")
+        self._tell(STARTING, total)
         begun = time.monotonic()
         session = nullcontext(machines) if machines else ray_session(self._settings, self._address)
         with session as machines:
@@ -295,7 +315,7 @@ class Run:
                             self._first_row = self._first_row or time.monotonic() - begun
                         writer.flush_if_due()
                         lease.check()
-                        self._tell("restoring", total)
+                        self._tell(self._stage(), total)
                         self._record(telemetry, total - self._handled)
                         if reason := self._must_stop():
                             return reason
@@ -313,6 +333,17 @@ class Run:
                 attempt, work = attempt + 1, Pass(parts, left, group=1, alone=True)
         self._tally = first
         return None
+
+    def _stage(self) -> str:
+        """What the stages beside this process are at, as far as it is seen from here."""
+        from pipeline.engine import model_is_loaded
+
+        if self._handled:
+            return RESTORING
+        if model_is_loaded():
+            return FIRST_IMAGE
+        self._started = time.monotonic()  # rates and the time left are of what comes after the start
+        return LOADING
 
     def _record(self, telemetry: RunTelemetry, left: int) -> None:
         telemetry.record(self._handled, self._counts[Status.FAILED], left, self._count_repeated())
@@ -373,6 +404,7 @@ class Run:
             self._counts.update(rows["status"].to_pylist())
             self._stage_seconds.update(seconds_by_stage(rows))
             self._handled += rows.num_rows
+            self._megapixels += megapixels(rows)
             self._failures.add(rows)
         if len(fatal):
             raise RunError(fatal[0].as_py())
@@ -463,6 +495,7 @@ class Run:
                 run_id=self._id,
                 counts=dict(self._counts),
                 stage_seconds=dict(self._stage_seconds),
+                megapixels=self._megapixels,
             )
         )
 
@@ -500,6 +533,7 @@ class Run:
                 "settings": _public(self._settings),
                 "versions": versions(),
                 "stage_seconds": {name: round(value, 3) for name, value in self._stage_seconds.items()},
+                "megapixels": round(self._megapixels, 6),
                 "seconds_to_first_row": self._first_row and round(self._first_row, 3),
                 "submission": os.environ.get(SUBMISSION_VARIABLE),
                 "started_at": self._started_at.isoformat(),

@@ -16,6 +16,9 @@ from pipeline.manifest import Status
 from pipeline.storage import PRIVATE, Store
 
 RUNS = f"{PRIVATE}/runs"
+STARTING, LOADING, FIRST_IMAGE = "starting Ray", "loading the model", "restoring the first image"
+"""What a run does before it has a row: the wait for the first picture is the longest."""
+RESTORING = "restoring"
 DONE, STOPPED = "done", "stopped"
 """Stages of a run that has ended."""
 
@@ -56,16 +59,18 @@ class Progress:
         run_id: of the run.
         counts: of the done ones by status.
         stage_seconds: that the done ones spent in each stage of their way, summed.
+        megapixels: of the done ones together; what could not be decoded has none.
     """
 
     done: int = 0
     total: int = 0
     failed: int = 0
     seconds: float = 0.0
-    stage: str = "restoring"
+    stage: str = RESTORING
     run_id: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    megapixels: float = 0.0
 
     @property
     def is_over(self) -> bool:
@@ -76,6 +81,11 @@ class Progress:
     def rate(self) -> float:
         """Images per second so far."""
         return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def megapixel_rate(self) -> float:
+        """Megapixels per second so far."""
+        return self.megapixels / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def slowest_stage(self) -> str | None:

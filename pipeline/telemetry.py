@@ -17,7 +17,8 @@ EVALUATIONS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 
 class RowTelemetry:
-    """Counts images as their rows are made: `i2r_images`, `i2r_bytes`, `i2r_stage_seconds`, `i2r_nfe`.
+    """Counts images as their rows are made: `i2r_images`, `i2r_pixels`, `i2r_bytes`, `i2r_stage_seconds`,
+    `i2r_nfe`.
 
     The sums that Ray tells with its histograms are made of the middles of their buckets, so counters of
     their own hold the true ones: `i2r_busy_seconds` and `i2r_evaluations`.
@@ -28,6 +29,7 @@ class RowTelemetry:
 
         self._images = Counter("i2r_images", "Images that ended, by status.", ("status",))
         self._failures = Counter("i2r_failures", "Images that failed, by error code.", ("error_code",))
+        self._pixels = Counter("i2r_pixels", "Pixels of the images that ended and could be decoded.")
         self._bytes = Counter("i2r_bytes", "Bytes read from sources and stored.", ("direction",))
         self._seconds = Histogram(
             "i2r_stage_seconds", "Seconds that an image spent in a stage.", list(SECONDS), ("stage",)
@@ -46,6 +48,8 @@ class RowTelemetry:
         self._images.inc(1, {"status": row["status"]})
         if code := row.get("error_code"):
             self._failures.inc(1, {"error_code": code})
+        if pixels := (row.get("width") or 0) * (row.get("height") or 0):
+            self._pixels.inc(float(pixels))
         for direction, count in (("in", row.get("source_size") or 0), ("out", stored)):
             if count > 0:
                 self._bytes.inc(float(count), {"direction": direction})

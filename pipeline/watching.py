@@ -16,14 +16,24 @@ from pipeline.manifest import (
     ManifestFile,
     Status,
     manifest_files,
+    megapixels,
     read_batches,
     row_count,
     seconds_by_stage,
 )
 from pipeline.storage import Store
-from pipeline.summary import DONE, STOPPED, Progress, read_record, read_records, run_folder
+from pipeline.summary import (
+    DONE,
+    FIRST_IMAGE,
+    RESTORING,
+    STOPPED,
+    Progress,
+    read_record,
+    read_records,
+    run_folder,
+)
 
-_COLUMNS = ("status", "timings", "finished_at")
+_COLUMNS = ("status", "timings", "finished_at", "width", "height")
 
 
 class RunWatch:
@@ -59,9 +69,10 @@ class RunWatch:
             total=max(self._total, done),
             failed=self._counts[Status.FAILED],
             seconds=max(self._last - self._first, 0.0) if done else 0.0,
-            stage="restoring" if self._total else "listing",
+            stage=RESTORING if done else FIRST_IMAGE if self._total else "listing",
             counts=dict(self._counts),
             stage_seconds=dict(self._stage_seconds),
+            megapixels=self._megapixels,
         )
 
     def was_cut_off(self) -> bool:
@@ -101,6 +112,7 @@ class RunWatch:
         self._known: set[str] = set()
         self._counts: Counter[str] = Counter()
         self._stage_seconds: Counter[str] = Counter()
+        self._megapixels = 0.0
         self._first, self._last = float("inf"), 0.0
 
     def _read(self, files: Sequence[ManifestFile]) -> None:
@@ -120,6 +132,7 @@ class RunWatch:
     def _add(self, rows: pa.RecordBatch) -> None:
         self._counts.update(rows["status"].to_pylist())
         self._stage_seconds.update(seconds_by_stage(rows))
+        self._megapixels += megapixels(rows)
         ended = rows["finished_at"].cast(pa.int64()).to_numpy() / 1e6
         taken = sum(pc.fill_null(pc.struct_field(rows["timings"], name), 0.0).to_numpy() for name in STAGES)
         if len(ended):
@@ -139,4 +152,5 @@ def progress_of(record: Mapping[str, Any]) -> Progress:
         stage=STOPPED if record["stopped"] else DONE,
         counts=counts,
         stage_seconds=record["details"].get("stage_seconds", {}),
+        megapixels=record["details"].get("megapixels", 0.0),
     )

@@ -92,10 +92,12 @@ def test_progress_is_logged_at_each_new_stage_and_now_and_then(capsys: pytest.Ca
     log = ProgressLog()
     for done in range(100):
         log(Progress(done, 100, 1, seconds=10.0, stage="restoring", run_id="run-1"))
-    log(Progress(100, 100, 1, seconds=10.0, stage="recording", run_id="run-1"))
+    log(Progress(100, 100, 1, seconds=10.0, stage="recording", run_id="run-1", megapixels=6.5))
     first, last = entries(capsys.readouterr().err)
     assert (first["message"], first["done"], last["message"]) == ("restoring", 0, "recording")
     assert (last["done"], last["total"], last["failed"], last["images_per_second"]) == (100, 100, 1, 10.0)
+    assert (last["megapixels"], last["megapixels_per_second"]) == (6.5, 0.65)
+    assert "megapixels" not in first
 
 
 def test_a_library_has_no_say_on_the_standard_error() -> None:

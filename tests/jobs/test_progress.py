@@ -9,7 +9,7 @@ from rich.console import Console
 
 from jobs import progress as module
 from jobs.progress import Lines, describe, duration, show_progress
-from pipeline.summary import Progress
+from pipeline.summary import FIRST_IMAGE, Progress
 
 
 def test_says_rate_time_left_counts_and_the_slowest_stage() -> None:
@@ -20,14 +20,22 @@ def test_says_rate_time_left_counts_and_the_slowest_stage() -> None:
         seconds=15.0,
         counts={"restored": 20, "unchanged": 8, "failed": 2},
         stage_seconds={"decode": 1.0, "restore": 9.0},
+        megapixels=7.5,
     )
-    assert describe(progress) == "2 images/s, 30s left, 20 restored, 8 unchanged, 2 failed, slowest: restore"
+    assert describe(progress) == (
+        "2 images/s, 0.5 Mpx/s, 30s left, 7.5 Mpx done, 20 restored, 8 unchanged, 2 failed, slowest: restore"
+    )
 
 
 def test_says_nothing_of_what_is_not_known() -> None:
     assert describe(Progress(total=5)) == ""
     assert describe(Progress(done=5, total=5, seconds=2.0)) == "2.5 images/s, 0 failed"
     assert describe(Progress(done=1, total=5)) == "0 failed"
+
+
+def test_says_how_long_it_has_waited_for_the_first_image() -> None:
+    assert describe(Progress(total=5, seconds=12.3, stage="restoring the first image")) == "12s so far"
+    assert describe(Progress(seconds=12.3, stage="done")) == ""
 
 
 def test_a_run_that_is_over_has_no_time_left() -> None:
@@ -50,6 +58,16 @@ def test_a_terminal_shows_all_of_it_however_narrow(width: int, monkeypatch: pyte
     for words in ("restoring", "━", "84123/1234567", "21 images/s", "15h 11m left", "70000 restored"):
         assert words in shown
     assert "120 failed, slowest: restore" in shown
+
+
+def test_a_narrow_terminal_shows_what_the_first_image_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    narrow = Console(file=screen, force_terminal=True, width=60, color_system=None)
+    monkeypatch.setattr(module, "Console", lambda stderr: narrow)
+    with show_progress() as show:
+        show(Progress(total=1_234_567, seconds=7.0, stage=FIRST_IMAGE))
+    for words in (FIRST_IMAGE, "0/1234567", "7s so far"):
+        assert words in screen.getvalue()
 
 
 def test_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:

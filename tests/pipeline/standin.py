@@ -44,12 +44,14 @@ class StandIn:
     Args:
         version: stands for the prior's weights.
         seconds: that each image takes.
+        loading: seconds until it is ready.
         log: a file that gets a line for every image restored, or None.
     """
 
     version: str = "1"
     seconds: float = 0.0
     log: str | None = None
+    loading: float = 0.0
 
     def identity(self) -> PriorIdentity:
         return PriorIdentity("stand-in", hashlib.sha256(self.version.encode()).hexdigest())
@@ -57,6 +59,7 @@ class StandIn:
     def __call__(self) -> BoxBlur:
         if self.version == "broken":
             raise RunError("the weights are gone")
+        time.sleep(self.loading)
         return BoxBlur(self)
 
 

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from small_images import write_image
 from standin import StandIn
 
-from pipeline.engine import Machines, Pass, _machines, ray_session
+from pipeline.engine import (
+    BATCH_ON_CPU,
+    BATCH_ON_GPU,
+    Machines,
+    Pass,
+    _machines,
+    images_per_batch,
+    ray_session,
+)
 from pipeline.errors import SettingsError
 from pipeline.run import restore_dataset
 from pipeline.settings import RunSettings
@@ -57,6 +65,21 @@ def test_a_large_pass_gets_all_that_there_is(machines: Machines) -> None:
     models, most = machines.models(10**6)
     assert (models, most) == (machines.workers, machines.most or 10**6)
     assert machines.serving(10**6) == machines.serving(10**9)
+
+
+@pytest.mark.parametrize(
+    ("machines", "images"),
+    [
+        (Machines(2, 2, 1, 0), 1),
+        (Machines(8, None, 1, 0), 1),
+        (Machines(4, 24, 1, 0), 3),
+        (Machines(500, 500, 1, 0), BATCH_ON_CPU),
+        (Machines(1, 1, 1, 1), BATCH_ON_GPU),
+    ],
+)
+def test_few_models_on_cpus_hand_on_every_image_when_it_is_ready(machines: Machines, images: int) -> None:
+    assert images_per_batch(RunSettings(), 10**6, machines) == images
+    assert images_per_batch(RunSettings(batch=5), 10**6, machines) == 5
 
 
 def test_a_ray_that_does_not_fit_is_told_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -63,6 +65,25 @@ def test_three_nights(source: Path, bucket: str) -> None:
         second.run_id,
         third.run_id,
     ]
+
+
+QUIET = """
+import sys
+from standin import StandIn
+from pipeline import restore_dataset
+
+if __name__ == "__main__":
+    summary = restore_dataset(sys.argv[1], sys.argv[2], restorer_factory=StandIn())
+    print(summary.counts["carried"], *sorted({"diffusers", "ray", "torch"} & set(sys.modules)))
+"""
+
+
+def test_a_quiet_night_starts_no_ray(source: Path, tmp_path: Path) -> None:
+    dest = str(tmp_path / "dest")
+    assert restore_dataset(str(source), dest, restorer_factory=StandIn()).counts["restored"] == 6
+    command = [sys.executable, "-c", QUIET, str(source), dest]
+    quiet = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert quiet.stdout.split() == ["6"]
 
 
 def test_a_night_that_comes_too_early_stands_back(

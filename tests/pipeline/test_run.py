@@ -105,6 +105,9 @@ def test_a_folder_with_broken_files_is_restored_in_full(source: Path, tmp_path: 
     assert record["details"]["versions"]["torch"] == metadata.version("torch")
     assert {"python", "ray", "pillow", "imagecodecs", "diffusers"} < set(record["details"]["versions"])
     assert 0 < record["details"]["seconds_to_first_row"] <= summary.seconds
+    decoded = sum(row["width"] * row["height"] for row in found.values() if row["width"])
+    assert told[-1].megapixels == pytest.approx(decoded / 1e6)
+    assert record["details"]["megapixels"] == pytest.approx(decoded / 1e6)
     assert told[-1].stage == "recording"
     assert told[-1].done == told[-1].total == told[-2].total == 12
     assert told[-1].rate > 0
@@ -117,6 +120,28 @@ def test_a_folder_with_broken_files_is_restored_in_full(source: Path, tmp_path: 
     third = restore(source, dest, retry_failed=True)
     assert (third.counts["failed"], third.counts["carried"]) == (4, 8)
     assert verify_dataset(str(dest)).faults == []
+
+
+def test_it_says_what_the_first_image_waits_for(source: Path, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    slow = StandIn(seconds=3.0, loading=3.0)
+    restore_dataset(
+        str(source),
+        str(tmp_path / "dest"),
+        RunSettings(limit=1),
+        restorer_factory=slow,
+        on_progress=told.append,
+    )
+    stages = list(dict.fromkeys(progress.stage for progress in told))
+    assert stages == [
+        "listing",
+        "starting Ray",
+        "loading the model",
+        "restoring the first image",
+        "restoring",
+        "recording",
+    ]
+    assert {progress.total for progress in told[1:]} == {1}
 
 
 def test_the_same_bytes_come_out_of_every_grouping(source: Path, tmp_path: Path) -> None:

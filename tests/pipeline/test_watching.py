@@ -42,6 +42,7 @@ def put_rows(store: Store, part: int, *statuses: Status) -> None:
             "source_uri": f"{part}-{number}",
             "status": status.value,
             "timings": {"restore": 0.75, "store": 0.25},
+            **({} if status is Status.FAILED else {"width": 1000, "height": 500}),
             "finished_at": START + timedelta(seconds=10 * part + number),
         }
         for number, status in enumerate(statuses)
@@ -65,6 +66,9 @@ def test_it_is_told_by_its_rows_on_the_way(store: Store) -> None:
     assert before is not None
     assert (before.stage, before.done, before.seconds_left) == ("listing", 0, None)
     put_pending(store, 8)
+    waiting = watch.look()
+    assert waiting is not None
+    assert (waiting.stage, waiting.done, waiting.total) == ("restoring the first image", 0, 8)
     put_rows(store, 0, Status.RESTORED, Status.FAILED)
     put_rows(store, 1, Status.RESTORED)
     progress = watch.look()
@@ -72,6 +76,7 @@ def test_it_is_told_by_its_rows_on_the_way(store: Store) -> None:
     assert (progress.done, progress.total, progress.failed, progress.stage) == (3, 8, 1, "restoring")
     assert progress.counts == {"restored": 2, "failed": 1}
     assert progress.slowest_stage == "restore"
+    assert progress.megapixels == 1.0
     assert progress.seconds == pytest.approx(11.0)  # from the first one's start to the last one's end
     put_rows(store, 2, Status.UNCHANGED)
     assert (later := watch.look()) is not None
@@ -88,7 +93,7 @@ def test_merged_parts_are_not_counted_twice(store: Store) -> None:
     compact(store, RUN)
     progress = watch.look()
     assert progress is not None
-    assert (progress.done, progress.total) == (3, 3)
+    assert (progress.done, progress.total, progress.megapixels) == (3, 3, 1.5)
 
 
 def test_a_run_without_an_end_was_cut_off(store: Store) -> None:
@@ -108,7 +113,7 @@ def test_its_record_says_what_it_came_to(store: Store) -> None:
         "left": 3,
         "ignored": 0,
     }
-    details = {"submission": MARK, "stage_seconds": {"fetch": 9.0, "restore": 2.0}}
+    details = {"submission": MARK, "stage_seconds": {"fetch": 9.0, "restore": 2.0}, "megapixels": 2.5}
     summary = RunSummary(RUN, store.uri(), counts, 0, {}, 60.0, stopped="it was told to", details=details)
     summary.store(store)  # whose lease is long gone
     watch = RunWatch(store, MARK)
@@ -116,4 +121,5 @@ def test_its_record_says_what_it_came_to(store: Store) -> None:
     assert progress is not None
     assert (progress.done, progress.total, progress.failed, progress.stage) == (6, 9, 1, "stopped")
     assert progress.slowest_stage == "fetch"
+    assert progress.megapixels == 2.5
     assert not watch.was_cut_off()
