@@ -52,25 +52,27 @@ def find_overlays(image: Tensor) -> Tensor:
     return logits
 
 
-def overlay_evidence(logits: Tensor) -> float:
-    """How surely something lies over a region (H, W) at all: as lines, specks or blots, whichever is surest.
+def overlay_evidence(logits: Tensor) -> Tensor:
+    """How surely something lies over each region (N, H, W) at all, (N,): be it lines, specks or blots.
 
     In units of the mean excess of clean regions, from what a twentieth of them exceed: there a chance is as
     small in each of the three at the same figure.
     """
     seen = overlay_kinds(logits)
-    return max((seen[kind] - start) / excess for kind, (start, excess) in CLEAN_OVERLAYS.items())
+    kinds = [(seen[kind] - start) / excess for kind, (start, excess) in CLEAN_OVERLAYS.items()]
+    return torch.stack(kinds).amax(dim=0)
 
 
-def overlay_kinds(logits: Tensor) -> dict[str, float]:
-    """How surely lines, specks and blots lie over a region (H, W), each as a logit.
+def overlay_kinds(logits: Tensor) -> dict[str, Tensor]:
+    """How surely lines, specks and blots lie over each region (N, H, W), each as logits (N,).
 
     Of lines, which are thin and long, what a three hundredth of the pixels reach; of specks and blots, which
     are of one piece, the mean over the surest square of their size.
     """
-    rank = math.ceil(_SHARE * logits.numel())
+    pixels = logits.flatten(1)
+    rank = math.ceil(_SHARE * pixels.shape[1])
     return {
-        "lines": logits.flatten().kthvalue(logits.numel() + 1 - rank).values.item(),
+        "lines": pixels.kthvalue(pixels.shape[1] + 1 - rank, dim=1).values,
         "specks": _surest_square(logits, _SPECK),
         "blots": _surest_square(logits, _BLOT),
     }
@@ -87,9 +89,9 @@ def overlay_mask(logits: Tensor) -> Tensor:
     return mask
 
 
-def _surest_square(logits: Tensor, side: int) -> float:
-    """The largest mean of (H, W) logits over squares, one at every third of their side."""
-    return F.avg_pool2d(logits[None], side, stride=side // 3).max().item()
+def _surest_square(logits: Tensor, side: int) -> Tensor:
+    """The largest mean of each of (N, H, W) logits over squares, one at every third of their side."""
+    return F.avg_pool2d(logits, side, stride=side // 3).amax(dim=(1, 2))
 
 
 def _around(start: int, length: int) -> slice:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from i2r.calibration_file import LOCAL_STATISTICS, Calibration
+from i2r.overlays import find_overlays
 from i2r.sampling import Process, Query
 from i2r.tiling import TileGrid
 from i2r.trace import Look, Screening, Trace
@@ -34,9 +35,10 @@ def screen(
         return Screening()
     eps = grid.crop((yield Query(y, calibration.level)))
     noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
-    if not (eps.isfinite().all() and noise.isfinite().all()):
+    if not (eps.isfinite().all() & noise.isfinite().all()):
         raise FloatingPointError("the prior diverged on this image")
-    measured = measure(grid.crop(y), eps, noise)
+    image = grid.crop(y)
+    measured = measure(image, eps, noise, find_overlays(image))
     p_values = measured.p_values(calibration)
     atypical = discoveries(p_values, rate)
     parts = regions(grid.height, grid.width)
@@ -48,7 +50,7 @@ def screen(
         for name in atypical.intersection(LOCAL_STATISTICS)
         if (found := measured.atypical_regions(calibration, name, rates[name]))
     }
-    noisy = noisy_part(grid.crop(y), eps, where["patchy"], calibration) if "patchy" in where else None
+    noisy = noisy_part(image, eps, where["patchy"], calibration) if "patchy" in where else None
     screening = Screening(p_values, atypical, where, noisy)
     if trace is not None:
         trace.looks.append(Look(screening, calibration, eps.cpu().numpy(), noise.cpu().numpy()))
