@@ -7,6 +7,7 @@ view: its input is ``x + sigma eps``, never scaled.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ class Prior:
             raise PriorError(f"prediction type {prediction_type!r} is none of {', '.join(PREDICTION_TYPES)}")
         self.network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
         self.schedule = schedule
+        self._levels = schedule.to(device)
         self.prediction_type = prediction_type
         self.name = name
         self.sha256 = sha256
@@ -107,16 +109,14 @@ class Prior:
             return self.eps(one_by_one, sigma.repeat_interleave(x.shape[1])).view_as(x)
         if self.sees_gray and x.shape[1] == 1:
             return self._gray_eps(x, sigma)
-        timestep = self.schedule.timestep(sigma.cpu())
+        timestep = self._levels.timestep(sigma.to(self.device))
         if self.prediction_type == SCORE:
             # The network knows images in [0, 1], where noise is half as strong; the score is -eps / sigma.
-            level = self.schedule.sigma(timestep).to(self.device) / 2
+            level = self._levels.sigma(timestep) / 2
             return -level.view(-1, 1, 1, 1) * self._evaluate((x + 1) / 2, level)
-        alpha, noise = (
-            level.view(-1, 1, 1, 1).to(self.device) for level in self.schedule.alpha_sigma(timestep)
-        )
+        alpha, noise = (level.view(-1, 1, 1, 1) for level in self._levels.alpha_sigma(timestep))
         sample = alpha * x
-        output = self._evaluate(sample, timestep.to(self.device))
+        output = self._evaluate(sample, timestep)
         return noise_of(output, sample, alpha, noise, self.prediction_type)
 
     @property
@@ -132,9 +132,8 @@ class Prior:
         ``sqrt(3) sigma``, exactly: gray noise of variance s^2 in every channel is the gray third of white
         noise of variance 3 s^2. The colour noise is the same for every image, so that results are too.
         """
-        white = torch.randn(3, *x.shape[2:], generator=torch.Generator().manual_seed(0)).to(x.device)
         level = math.sqrt(3) * sigma
-        colour = level.view(-1, 1, 1, 1).to(x.device) * (white - white.mean(dim=0))
+        colour = level.view(-1, 1, 1, 1).to(x.device) * _colour_noise(tuple(x.shape[2:]), x.device)
         return math.sqrt(3) * self.eps(x + colour, level).mean(dim=1, keepdim=True)
 
     @property
@@ -146,6 +145,13 @@ class Prior:
         sample = sample.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16):
             return self.network(sample, condition).sample[:, : sample.shape[1]].float()
+
+
+@lru_cache(maxsize=8)
+def _colour_noise(size: tuple[int, int], device: torch.device) -> Tensor:
+    """White noise (3, H, W) less its gray third; shapes are few."""
+    white = torch.randn(3, *size, generator=torch.Generator().manual_seed(0)).to(device)
+    return white - white.mean(dim=0)
 
 
 def noise_of(output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor, prediction_type: str) -> Tensor:

@@ -43,6 +43,10 @@ class NoiseSchedule:
         """``count`` levels from ``low`` to ``high``, even in log sigma."""
         return cls(torch.linspace(math.log(low), math.log(high), count))
 
+    def to(self, device: torch.device) -> NoiseSchedule:
+        """The same on a device, for timesteps and levels that are there."""
+        return NoiseSchedule(self.log_sigmas.to(device))
+
     def __len__(self) -> int:
         return len(self.log_sigmas)
 
