@@ -137,9 +137,8 @@ def features(image: Tensor) -> Tensor:
         contrast = averaged(detail.square().mean(dim=1, keepdim=True), side).sqrt()
         planes.append(detail / (contrast + _FAINTEST))
     gray = image.mean(dim=1, keepdim=True)
-    for side in _MARK_SIDES:
-        planes.append(gray - _dilated(_eroded(gray, side), side))
-        planes.append(_eroded(_dilated(gray, side), side) - gray)
+    both = torch.cat([gray, -gray], dim=1)  # what is dark stands out of the negative
+    planes += [both - _dilated(_eroded(both, side), side) for side in _MARK_SIDES]
     return F.pixel_unshuffle(torch.cat(planes, dim=1), 2)
 
 
