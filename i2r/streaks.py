@@ -35,7 +35,7 @@ _ASIDE = 0.5  # of a step between two directions: how far the streaks of an imag
 _NOISE = 0.05  # of the range [-1, 1], along what surely is a streak: what the prior expects is the scene's
 _REACH = 2.0  # pixels from a ridge to its sides: what is thicker is an object
 _GLARE = 0.15  # of the range: near white, where anything would be opaque, ridges are held to be fainter
-_TURNS = (-6, -5, 5), (-4, -3, -2), (-1, 0, 1), (2, 3, 4)
+_TURNS = (-6, -5, 5), (-4, -3, -2, -1, 0, 1, 2, 3, 4)
 """The directions of upright lines, in shares of ``DIRECTIONS``; together those whose sides are as far."""
 
 
@@ -156,8 +156,10 @@ def _sheared(mirrored: Tensor, slopes: tuple[float, ...]) -> Tensor:
 def _moves(slopes: tuple[float, ...], height: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """By how many columns each row (H,) moves, (D, H), and by which share of one more, (D, H, 1)."""
     rows = torch.arange(height, device=device)
-    moves = torch.stack([slope * (rows.double() - (height - 1) / 2) for slope in slopes])
-    return rows, moves.floor().long(), (moves - moves.floor()).float()[..., None]
+    below_middle = rows.double() - (height - 1) / 2
+    moves = torch.stack([slope * below_middle for slope in slopes])
+    whole = moves.floor()
+    return rows, whole.long(), (moves - whole).float()[..., None]
 
 
 def _summed(sheared: Tensor, length: int) -> Tensor:

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -57,8 +58,8 @@ _SHARPEST = 0.2  # quantile over patches: a photograph in focus is sharp somewhe
 _SMOOTHEST = 0.8
 _FAINTEST_POWER = 3e-5  # streaks below this are nothing
 _SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3
-_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 20}
-"""Pixels of regions that are looked at together: what the caches of a CPU hold, or what a GPU is busy with."""
+_AT_ONCE = {"cpu": 1 << 16, "cuda": 3 << 19}
+"""Pixels of regions that are looked at together: what fits the caches of a CPU, or keeps a GPU busy."""
 _DAMAGE = 0.99  # quantile over pixels: damage of a hundredth of them shows, a few glints do not
 
 
@@ -188,10 +189,10 @@ def regions(height: int, width: int) -> list[Region]:
 
 def mask_of(where: Sequence[Region], image: Tensor) -> Tensor:
     """The pixels (H, W) of ``image`` (C, H, W) that lie in some regions of it."""
-    mask = torch.zeros(image.shape[1:], dtype=torch.bool, device=image.device)
-    for rows, columns in where:
-        mask[rows, columns].fill_(True)
-    return mask
+    mask = np.zeros(image.shape[1:], dtype=np.bool_)
+    for region in where:
+        mask[region] = True
+    return torch.from_numpy(mask).to(image.device)
 
 
 def noisy_part(image: Tensor, eps: Tensor, where: Sequence[Region], calibration: Calibration) -> Tensor:
@@ -215,8 +216,8 @@ def _alike(height: int, width: int, most: int) -> Iterator[list[int]]:
     of_size: dict[tuple[int, int], list[int]] = {}
     for index, (rows, columns) in enumerate(regions(height, width)):
         of_size.setdefault((rows.stop - rows.start, columns.stop - columns.start), []).append(index)
-    for (rows, columns), indices in of_size.items():
-        count = max(1, most // (rows * columns))
+    for (tall, wide), indices in of_size.items():
+        count = max(1, most // (tall * wide))
         for start in range(0, len(indices), count):
             yield indices[start : start + count]
 
@@ -274,14 +275,14 @@ def measure(image: Tensor, eps: Tensor, noise: Tensor, covered: Tensor) -> Measu
     """
     correlations = patch_correlations(eps)
     antilag = lag_opposition(correlations)
-    whole = {
+    of_image = {
         # Textures are strong as well, but their neighbours agree, and so they are coarser.
         "grain": log_scale(eps) + 2 * antilag + log_fineness(eps),
         "lag": lag_correlation(correlations),
         "antilag": antilag,
         "period": log_period(eps),
     }
-    whole, *local = _on_host([whole, *_of_regions(_local, image, noise, covered, eps)])
+    whole, *local = _on_host([of_image, *_of_regions(_local, image, noise, covered, eps)])
     return Measurement(whole, local, gray=len(image) == 1)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 MEDIAN_SIDE = 11
 """Side of the neighbourhood of :func:`local_median`, in pixels."""
-_AT_ONCE = 1 << 20  # pixels whose medians are found together: a dozen values of each are held
+_AT_ONCE = 1 << 21  # pixels whose medians are found together: a dozen values of each are held
 
 
 def averaged(x: Tensor, side: int) -> Tensor:
