@@ -93,7 +93,7 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
         clean.extend({**measured.whole, **local} for local in measured.local)
         level = ENTRY_LEVELS[index % len(ENTRY_LEVELS)]
         added = torch.randn(x.shape, generator=generator).to(prior.device)
-        entry[level].append(log_scale(prior.eps(x + level * added, torch.tensor([level]))[0]))
+        entry[level].append(log_scale(prior.eps(x + level * added, torch.tensor([level]))[0]).item())
     return Calibration(
         level=SCREENING_LEVEL,
         damage_level=DAMAGE_LEVEL,
@@ -115,7 +115,7 @@ def _block_entry(prior: Prior, crops: Tensor, pixels: TileGrid) -> tuple[float, 
         blocky = torch.from_numpy(jpeg(clean, quality=BLOCK_QUALITIES[index % len(BLOCK_QUALITIES)]))
         y = prior.space.encode(blocky.permute(2, 0, 1).to(prior.device) * 2 - 1, pixels)
         wanted = prior.space.encode(crop.to(prior.device), pixels)
-        periods.append(log_period(prior.eps(y[None], torch.tensor([SCREENING_LEVEL]))[0]))
+        periods.append(log_period(prior.eps(y[None], torch.tensor([SCREENING_LEVEL]))[0]).item())
         tries = drive(
             [regenerate(y, level, BLOCK_STEPS) for level in BLOCK_LEVELS],
             [grid] * len(BLOCK_LEVELS),

@@ -53,25 +53,27 @@ def find_overlays(image: Tensor, precision: torch.dtype) -> Tensor:
     return logits
 
 
-def overlay_evidence(logits: Tensor) -> float:
-    """How surely something lies over a region (H, W) at all: as lines, specks or blots, whichever is surest.
+def overlay_evidence(logits: Tensor) -> Tensor:
+    """How surely something lies over each region (N, H, W) at all, (N,): be it lines, specks or blots.
 
     In units of the mean excess of clean regions, from what a twentieth of them exceed: there a chance is as
     small in each of the three at the same figure.
     """
     seen = overlay_kinds(logits)
-    return max((seen[kind] - start) / excess for kind, (start, excess) in CLEAN_OVERLAYS.items())
+    kinds = [(seen[kind] - start) / excess for kind, (start, excess) in CLEAN_OVERLAYS.items()]
+    return torch.stack(kinds).amax(dim=0)
 
 
-def overlay_kinds(logits: Tensor) -> dict[str, float]:
-    """How surely lines, specks and blots lie over a region (H, W), each as a logit.
+def overlay_kinds(logits: Tensor) -> dict[str, Tensor]:
+    """How surely lines, specks and blots lie over each region (N, H, W), each as logits (N,).
 
     Of lines, which are thin and long, what a three hundredth of the pixels reach; of specks and blots, which
     are of one piece, the mean over the surest square of their size.
     """
-    rank = math.ceil(_SHARE * logits.numel())
+    pixels = logits.flatten(1)
+    rank = math.ceil(_SHARE * pixels.shape[1])
     return {
-        "lines": logits.flatten().kthvalue(logits.numel() + 1 - rank).values.item(),
+        "lines": pixels.kthvalue(pixels.shape[1] + 1 - rank, dim=1).values,
         "specks": _surest_square(logits, _SPECK),
         "blots": _surest_square(logits, _BLOT),
     }
@@ -88,9 +90,9 @@ def overlay_mask(logits: Tensor) -> Tensor:
     return mask
 
 
-def _surest_square(logits: Tensor, side: int) -> float:
-    """The largest mean of (H, W) logits over squares, one at every third of their side."""
-    return F.avg_pool2d(logits[None], side, stride=side // 3).max().item()
+def _surest_square(logits: Tensor, side: int) -> Tensor:
+    """The largest mean of each of (N, H, W) logits over squares, one at every third of their side."""
+    return F.avg_pool2d(logits, side, stride=side // 3).amax(dim=(1, 2))
 
 
 def _around(start: int, length: int) -> slice:
@@ -136,9 +138,8 @@ def features(image: Tensor) -> Tensor:
         contrast = averaged(detail.square().mean(dim=1, keepdim=True), side).sqrt()
         planes.append(detail / (contrast + _FAINTEST))
     gray = image.mean(dim=1, keepdim=True)
-    for side in _MARK_SIDES:
-        planes.append(gray - _dilated(_eroded(gray, side), side))
-        planes.append(_eroded(_dilated(gray, side), side) - gray)
+    both = torch.cat([gray, -gray], dim=1)  # what is dark stands out of the negative
+    planes += [both - _dilated(_eroded(both, side), side) for side in _MARK_SIDES]
     return F.pixel_unshuffle(torch.cat(planes, dim=1), 2)
 
 

@@ -123,7 +123,7 @@ def fill_overlays(
     logits = yield Covered(grid.crop(y))
     covered = torch.zeros_like(logits, dtype=torch.bool)
     for part in where:
-        if overlay_evidence(logits[part]) > least:
+        if overlay_evidence(logits[part][None]) > least:
             covered[part] = overlay_mask(logits[part])
     mask = grid.pad(covered[None])[0]
     veiled = translucent(y, mask)
@@ -165,9 +165,10 @@ def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tu
     parts = regions(grid.height, grid.width)
     if min(grid.height, grid.width) < SMALLEST_SIDE:
         return (yield from fill_damage(y, grid, calibration, parts))
+    image = grid.crop(y)
     noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
-    covered = yield Covered(grid.crop(y))
-    seen = Measurement({}, measure_damage(grid.crop(y), noise, covered), gray=len(y) == 1)
+    covered = yield Covered(image)
+    seen = Measurement({}, measure_damage(image, noise, covered), gray=len(y) == 1)
     p_values = seen.p_values(calibration)
     likeliest = min(MENDS, key=lambda name: p_values[name])
     where = {
@@ -212,7 +213,7 @@ def remove_noise_in_part(
 
     Returns the canvas and the mask (H, W) of what was replaced.
     """
-    fine = ENTRY * difference_scale(grid.crop(y), where=grid.crop(noisy[None])[0])
+    fine = ENTRY * difference_scale(grid.crop(y), where=grid.crop(noisy[None])[0]).item()
     level = _unless_faint(fine, calibration)
     x = yield from _without_noise(y, level, steps, strength)
     # A soft edge: what is noisy ends nowhere sharply.
@@ -228,7 +229,7 @@ def entry_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[
     texture: there the prior is asked. Faint noise may be the photograph's own, and is entered less deep.
     """
     known = list(calibration.entry_scale)
-    fine, wide = (ENTRY * difference_scale(grid.crop(y), reach) for reach in (1, 2))
+    fine, wide = (ENTRY * difference_scale(grid.crop(y), reach).item() for reach in (1, 2))
     level = min(max(fine, known[0]), known[-1])
     higher = next((other for other in known if other > level), known[-1])
     if wide > _SMOOTHER * level and (yield from _excess(y, grid, calibration, higher)) > 0:
@@ -265,7 +266,7 @@ def noise_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[
 
 def _excess(y: Tensor, grid: TileGrid, calibration: Calibration, level: float) -> Process[float]:
     """How much stronger the noise of ``y`` is than noise of a calibrated level, in logarithms."""
-    return log_scale(grid.crop((yield Query(y, level)))) - calibration.entry_scale[level]
+    return log_scale(grid.crop((yield Query(y, level)))).item() - calibration.entry_scale[level]
 
 
 def remove_blocks(
@@ -273,7 +274,7 @@ def remove_blocks(
 ) -> Process[Tensor]:
     """Regenerate from the entry level, times ``strength``, that fits how much of a grid the noise shows."""
     intercept, slope = calibration.block_entry
-    period = log_period(grid.crop((yield Query(y, calibration.level))))
+    period = log_period(grid.crop((yield Query(y, calibration.level)))).item()
     entry = min(max(math.exp(intercept + slope * period), _BLOCK_LEVELS[0]), _BLOCK_LEVELS[1])
     share = min(1.0, period / _MILDEST_PERIOD)
     return (yield from regenerate(y, strength * share * entry, steps))

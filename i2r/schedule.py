@@ -44,7 +44,7 @@ class NoiseSchedule:
         return cls(torch.linspace(math.log(low), math.log(high), count))
 
     def to(self, device: torch.device) -> NoiseSchedule:
-        """The same, looked up on a device."""
+        """The same on a device, for timesteps and levels that are there."""
         return NoiseSchedule(self.log_sigmas.to(device))
 
     def __len__(self) -> int:

@@ -34,7 +34,7 @@ def screen(
         return Screening()
     eps = grid.crop((yield Query(y, calibration.level)))
     noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
-    if not (eps.isfinite().all() and noise.isfinite().all()):
+    if not (eps.isfinite().all() & noise.isfinite().all()):
         raise FloatingPointError("the prior diverged on this image")
     image = grid.crop(y)
     measured = measure(image, eps, noise, (yield Covered(image)))

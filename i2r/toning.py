@@ -53,15 +53,16 @@ def find_toning(image: Tensor) -> Toning | None:
     bend = unit.diff(n=2, dim=0)
     normal = weights.T @ weights / luma.numel() + _SMOOTHNESS * bend.T @ bend + _RIDGE * unit
     target = weights.T @ sample.flatten(1).T.double() / luma.numel()
-    curves = torch.linalg.solve(normal, target).T.to(image.dtype)
+    curves = torch.linalg.solve_ex(normal, target).result.T.to(image.dtype)  # the ridge: it has a solution
     colour = (sample - _evaluate(curves, luma)).square().mean(dim=(1, 2)).sqrt().max()
-    if colour > _MOST_COLOUR or colour > _MOST_COLOUR_SHARE * luma.std(correction=0):
+    if colour > (_MOST_COLOUR_SHARE * luma.std(correction=0)).clamp_max(_MOST_COLOUR):
         return None
     return Toning(image, _luma(image), curves)
 
 
 def _luma(image: Tensor) -> Tensor:
-    return torch.einsum("c,chw->hw", image.new_tensor(_LUMA), image)[None]
+    red, green, blue = (weight * channel for weight, channel in zip(_LUMA, image, strict=True))
+    return (red + green + blue)[None]
 
 
 def _position(luma: Tensor) -> tuple[Tensor, Tensor]:

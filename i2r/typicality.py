@@ -26,11 +26,12 @@ Each prior ships the spread of these statistics over clean photographs:
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,8 +39,8 @@ from torch import Tensor
 from i2r.calibration_file import STATISTICS, Calibration
 from i2r.graininess import MAD_TO_STD, noise_mask, patchiness
 from i2r.overlays import overlay_evidence
-from i2r.streaks import find_streaks
-from i2r.windows import diagonal_differences, widened
+from i2r.streaks import streak_powers
+from i2r.windows import diagonal_differences, local_median, widened
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -52,13 +53,13 @@ SMALLEST_SIDE = 2 * PATCH
 """Images with a side below this have too few pixels to test."""
 REGION = 192
 """Side of the regions that local damage is looked for in, in pixels."""
-WINDOW = 11
-"""Side of the neighbourhood that an outlier stands out of, in pixels."""
 
 _SHARPEST = 0.2  # quantile over patches: a photograph in focus is sharp somewhere, a blurred one nowhere
 _SMOOTHEST = 0.8
 _FAINTEST_POWER = 3e-5  # streaks below this are nothing
 _SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3
+_AT_ONCE = {"cpu": 1 << 16, "cuda": 3 << 19}
+"""Pixels of regions that are looked at together: what fits the caches of a CPU, or keeps a GPU busy."""
 _DAMAGE = 0.99  # quantile over pixels: damage of a hundredth of them shows, a few glints do not
 
 
@@ -74,12 +75,12 @@ _WEIGHTS = _shared_out(streaks=1.8, lag=2.16, overlay=2.0, patchy=0.08)
 _WEIGHTS_IN_GRAY = _shared_out(streaks=1.8, lag=2.16, overlay=2.0, patchy=1.0)
 
 
-def robust_scale(eps: Tensor) -> float:
+def robust_scale(eps: Tensor) -> Tensor:
     """Standard deviation of (C, H, W) noise from its median magnitude; edges and damage hardly move it."""
-    return eps.abs().median().item() / MAD_TO_STD
+    return eps.abs().median() / MAD_TO_STD
 
 
-def difference_scale(image: Tensor, reach: int = 1, where: Tensor | None = None) -> float:
+def difference_scale(image: Tensor, reach: int = 1, where: Tensor | None = None) -> Tensor:
     """Standard deviation of the noise in (C, H, W), from the median magnitude of its diagonal differences.
 
     At a reach of one pixel (Donoho and Johnstone 1994) white noise shows and little of the picture; a longer
@@ -88,29 +89,22 @@ def difference_scale(image: Tensor, reach: int = 1, where: Tensor | None = None)
     """
     steps = diagonal_differences(image, reach)
     steps = steps if where is None else steps[:, where[reach:, reach:]]
-    return robust_scale(steps) if steps.numel() else 0.0
+    # In place: of a large image, the differences alone are as large as it is.
+    return steps.abs_().median() / MAD_TO_STD if steps.numel() else steps.new_zeros(())
 
 
 def outlier_ratio(magnitude: Tensor) -> Tensor:
     """How far each pixel stands out of its neighbourhood.
 
     Args:
-        magnitude: (H, W), the size of the noise, in units of the [-1, 1] range.
+        magnitude: (..., H, W), the size of the noise, in units of the [-1, 1] range.
 
     Returns:
-        (H, W): magnitude over the local median magnitude. Edges, which are long and have edges for
+        (..., H, W): magnitude over the local median magnitude. Edges, which are long and have edges for
         neighbours, score lower than specks and streaks.
     """
     # A share of the range keeps flat regions, where the median is next to nothing, from standing out.
-    return magnitude / (_local_median(magnitude) + 0.1)
-
-
-def _local_median(x: Tensor) -> Tensor:
-    """The median across, then down: near the median of the square, without holding WINDOW^2 copies."""
-    reach = WINDOW // 2
-    padded = F.pad(x[None, None], (reach, reach, reach, reach), mode="replicate")[0, 0]
-    across = padded.unfold(1, WINDOW, 1).median(dim=-1).values
-    return across.unfold(0, WINDOW, 1).median(dim=-1).values
+    return magnitude / (local_median(magnitude) + 0.1)
 
 
 def damaged(magnitude: Tensor) -> Tensor:
@@ -125,59 +119,64 @@ def damaged(magnitude: Tensor) -> Tensor:
     return mask
 
 
-def lag_correlation(eps: Tensor) -> float:
+def lag_correlation(correlations: Tensor) -> Tensor:
     """How much neighbouring pixels agree in the sharper patches; in [-1, 1].
 
     The largest one of across, down and both diagonals, since a camera may move along any of them.
+
+    Args:
+        correlations: see :func:`patch_correlations`.
     """
-    return _correlations(eps).amax(dim=0).quantile(_SHARPEST).item()
+    return correlations.amax(dim=0).nanquantile(_SHARPEST)
 
 
-def lag_opposition(eps: Tensor) -> float:
+def lag_opposition(correlations: Tensor) -> Tensor:
     """How much neighbours across and down oppose each other, even in the smoother patches; in [-1, 1].
 
     Textures agree somewhere. Strong noise that is read at a low level agrees nowhere.
     """
-    return -_correlations(eps)[:2].amax(dim=0).quantile(_SMOOTHEST).item()
+    return -correlations[:2].amax(dim=0).nanquantile(_SMOOTHEST)
 
 
-def _correlations(eps: Tensor) -> Tensor:
-    """Correlation with the neighbour across, down and along both diagonals.
+def patch_correlations(eps: Tensor) -> Tensor:
+    """Correlation of (C, H, W) noise with the neighbour across, down and along both diagonals.
 
-    Returns (4, N): of the N patches that hold most of the noise.
+    Returns (4, N): of N patches; NaN in those that do not hold most of the noise.
     """
     inner = eps[:, 1:, 1:-1]
     neighbours = eps[:, 1:, :-2], eps[:, :-1, 1:-1], eps[:, :-1, :-2], eps[:, :-1, 2:]
-    products = torch.stack([(inner * other).mean(dim=0) for other in (*neighbours, inner)])
-    patches = F.avg_pool2d(products, PATCH).flatten(1)
-    power = patches[-1]
-    return (patches[:-1] / (power + 1e-12))[:, power >= power.median()]
+    *products, power = (
+        F.avg_pool2d((inner * other).mean(dim=0, keepdim=True), PATCH).flatten()
+        for other in (*neighbours, inner)
+    )
+    return torch.where(power >= power.median(), torch.stack(products) / (power + 1e-12), torch.nan)
 
 
-def grid_period(eps: Tensor) -> float:
+def grid_period(eps: Tensor) -> Tensor:
     """Largest mean step between neighbours over the phases of an 8-pixel grid, over the median phase.
 
-    1 for noise that no grid has touched. The smaller one of across and down, since blocks have both.
+    1 for (C, H, W) noise that no grid has touched. The smaller one of across and down, since blocks have
+    both.
     """
     ratios = []
     for axis in (-1, -2):
         steps = eps.diff(dim=axis).abs().mean(dim=(0, -1 if axis == -2 else -2))
         phases = steps[: len(steps) // GRID * GRID].view(-1, GRID).mean(dim=0)
-        ratios.append(((phases.max() + 1e-6) / (phases.median() + 1e-6)).item())
-    return min(ratios)
+        ratios.append((phases.max() + 1e-6) / (phases.median() + 1e-6))
+    return torch.minimum(*ratios)
 
 
-def log_scale(eps: Tensor) -> float:
-    return math.log(robust_scale(eps) + 1e-6)
+def log_scale(eps: Tensor) -> Tensor:
+    return (robust_scale(eps) + 1e-6).log()
 
 
-def log_fineness(eps: Tensor) -> float:
+def log_fineness(eps: Tensor) -> Tensor:
     """How much stronger the finest differences are than wider ones: none for white noise, negative else."""
-    return math.log((difference_scale(eps) + 1e-3) / (difference_scale(eps, reach=2) + 1e-3))
+    return ((difference_scale(eps) + 1e-3) / (difference_scale(eps, reach=2) + 1e-3)).log()
 
 
-def log_period(eps: Tensor) -> float:
-    return math.log(grid_period(eps))
+def log_period(eps: Tensor) -> Tensor:
+    return grid_period(eps).log()
 
 
 Region = tuple[slice, slice]
@@ -191,10 +190,10 @@ def regions(height: int, width: int) -> list[Region]:
 
 def mask_of(where: Sequence[Region], image: Tensor) -> Tensor:
     """The pixels (H, W) of ``image`` (C, H, W) that lie in some regions of it."""
-    mask = torch.zeros(image.shape[1:], dtype=torch.bool, device=image.device)
-    for rows, columns in where:
-        mask[rows, columns] = True
-    return mask
+    mask = np.zeros(image.shape[1:], dtype=np.bool_)
+    for region in where:
+        mask[region] = True
+    return torch.from_numpy(mask).to(image.device)
 
 
 def noisy_part(image: Tensor, eps: Tensor, where: Sequence[Region], calibration: Calibration) -> Tensor:
@@ -211,6 +210,17 @@ def _cuts(length: int) -> list[slice]:
     count = max(1, round(length / REGION))
     edges = [length * index // count for index in range(count + 1)]
     return [slice(low, high) for low, high in pairwise(edges)]
+
+
+def _alike(height: int, width: int, most: int) -> Iterator[list[int]]:
+    """The regions of an image by their index, those of one size together, of about ``most`` pixels."""
+    of_size: dict[tuple[int, int], list[int]] = {}
+    for index, (rows, columns) in enumerate(regions(height, width)):
+        of_size.setdefault((rows.stop - rows.start, columns.stop - columns.start), []).append(index)
+    for (tall, wide), indices in of_size.items():
+        count = max(1, most // (tall * wide))
+        for start in range(0, len(indices), count):
+            yield indices[start : start + count]
 
 
 @dataclass(frozen=True)
@@ -256,31 +266,25 @@ class Measurement:
 
 
 def measure(image: Tensor, eps: Tensor, noise: Tensor, covered: Tensor) -> Measurement:
-    """Measure the eight statistics.
+    """Measure the eight statistics. Their values stay on the device until all of them are known.
 
     Args:
         image: (C, H, W) in [-1, 1].
         eps: (C, H, W), its noise at the calibration's ``level``.
         noise: (C, H, W), its noise at the calibration's ``damage_level``, in units of the range.
-        covered: (H, W), how surely something lies over each pixel, as logits.
+        covered: (H, W), the logits of what lies over it; see :func:`i2r.overlays.find_overlays`.
     """
-    antilag = lag_opposition(eps)
-    return Measurement(
-        whole={
-            # Textures are strong as well, but their neighbours agree, and so they are coarser.
-            "grain": log_scale(eps) + 2 * antilag + log_fineness(eps),
-            "lag": lag_correlation(eps),
-            "antilag": antilag,
-            "period": log_period(eps),
-        },
-        local=[
-            {**damage, "patchy": patchiness(image[:, rows, columns], eps[:, rows, columns])}
-            for damage, (rows, columns) in zip(
-                measure_damage(image, noise, covered), regions(*image.shape[1:]), strict=True
-            )
-        ],
-        gray=len(image) == 1,
-    )
+    correlations = patch_correlations(eps)
+    antilag = lag_opposition(correlations)
+    of_image = {
+        # Textures are strong as well, but their neighbours agree, and so they are coarser.
+        "grain": log_scale(eps) + 2 * antilag + log_fineness(eps),
+        "lag": lag_correlation(correlations),
+        "antilag": antilag,
+        "period": log_period(eps),
+    }
+    whole, *local = _on_host([of_image, *_of_regions(_local, image, noise, covered, eps)])
+    return Measurement(whole, local, gray=len(image) == 1)
 
 
 def measure_damage(image: Tensor, noise: Tensor, covered: Tensor) -> list[Mapping[str, float]]:
@@ -289,22 +293,43 @@ def measure_damage(image: Tensor, noise: Tensor, covered: Tensor) -> list[Mappin
     Args:
         image, noise, covered: as in :func:`measure`.
     """
-    return [
-        {
-            **_noise_damage(image[:, rows, columns], noise[:, rows, columns]),
-            "overlay": overlay_evidence(covered[rows, columns]),
+    return _on_host(_of_regions(_damage, image, noise, covered))
+
+
+def _of_regions(figures: Callable[..., Mapping[str, Tensor]], *planes: Tensor) -> list[Mapping[str, Tensor]]:
+    """Of every region of some planes (..., H, W), the figures that are told of a stack of regions."""
+    height, width = planes[0].shape[-2:]
+    rows, columns = ([cut.stop - cut.start for cut in _cuts(length)] for length in (height, width))
+    parts = [[part for band in plane.split(rows, -2) for part in band.split(columns, -1)] for plane in planes]
+    found: dict[int, Mapping[str, Tensor]] = {}
+    for indices in _alike(height, width, _AT_ONCE[planes[0].device.type]):
+        seen = figures(*(torch.stack([of_plane[index] for index in indices]) for of_plane in parts))
+        each = zip(*(values.unbind() for values in seen.values()), strict=True)
+        found |= {
+            index: dict(zip(seen, values, strict=True)) for index, values in zip(indices, each, strict=True)
         }
-        for rows, columns in regions(*image.shape[1:])
-    ]
+    return [found[index] for index in range(len(found))]
 
 
-def _noise_damage(image: Tensor, noise: Tensor) -> dict[str, float]:
-    outliers = outlier_ratio(noise.square().mean(dim=0).sqrt()).flatten()
-    rank = max(1, math.ceil(_DAMAGE * outliers.numel()))
+def _local(images: Tensor, noises: Tensor, covered: Tensor, eps: Tensor) -> dict[str, Tensor]:
+    return _damage(images, noises, covered) | {"patchy": patchiness(images, eps)}
+
+
+def _damage(images: Tensor, noises: Tensor, covered: Tensor) -> dict[str, Tensor]:
+    outliers = outlier_ratio(noises.square().mean(dim=1).sqrt()).flatten(1)
+    rank = max(1, math.ceil(_DAMAGE * outliers.shape[1]))
+    power = streak_powers(images, noises).amax(dim=0).clamp_min(0)
     return {
-        "tails": math.log(outliers.kthvalue(rank).values.item() + 1e-6),
-        "streaks": math.log(find_streaks(image, noise).power + _FAINTEST_POWER),
+        "tails": (outliers.kthvalue(rank, dim=1).values + 1e-6).log(),
+        "streaks": (power + _FAINTEST_POWER).log(),
+        "overlay": overlay_evidence(covered),
     }
+
+
+def _on_host(figures: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, float]]:
+    """All at once: to read any figure is to wait for the device."""
+    values = iter(torch.stack([value for one in figures for value in one.values()]).tolist())
+    return [{name: next(values) for name in one} for one in figures]
 
 
 def typicality(p_values: Mapping[str, float]) -> float:

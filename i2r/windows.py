@@ -1,9 +1,14 @@
-"""What lies around every pixel: means over squares, differences, and masks that reach farther."""
+"""What lies around every pixel: means and medians, differences, and masks that reach farther."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+MEDIAN_SIDE = 11
+"""Side of the neighbourhood of :func:`local_median`, in pixels."""
+_AT_ONCE = 1 << 21  # pixels whose medians are found together: a dozen values of each are held
 
 
 def averaged(x: Tensor, side: int) -> Tensor:
@@ -13,12 +18,66 @@ def averaged(x: Tensor, side: int) -> Tensor:
     return F.avg_pool2d(across, (side, 1), stride=1, padding=(half, 0), count_include_pad=False)
 
 
+def local_median(x: Tensor) -> Tensor:
+    """The medians of (..., H, W) across, then down: near those of squares of ``MEDIAN_SIDE``."""
+    return _medians_across(_medians_across(x).mT).mT
+
+
+def _medians_across(x: Tensor) -> Tensor:
+    """The medians of (..., H, W) over ``MEDIAN_SIDE`` pixels of a row; the last one goes on at its ends."""
+    reach = MEDIAN_SIDE // 2
+    rows = F.pad(x.flatten(0, -2), (reach, reach), mode="replicate")
+    bands = rows.split(max(1, _AT_ONCE // rows.shape[1]))
+    return torch.cat([_medians_of_eleven(band) for band in bands]).view(x.shape)
+
+
+def _medians_of_eleven(x: Tensor) -> Tensor:
+    """The medians of eight neighbours and the next three in a row, (N, L) to (N, L - 10).
+
+    By merging sorted runs (Batcher 1968). Windows share their runs: whole rows are compared at once.
+    """
+    one, two = _ordered(x[:, :-1], x[:, 1:])
+    (first, low), (high, fourth) = _ordered(one[:, :-2], one[:, 2:]), _ordered(two[:, :-2], two[:, 2:])
+    second, third = _ordered(low, high)
+    # Of eight the four in the middle are enough: the others are too far out, whatever the three are.
+    (a, e), (b, f), (c, g), (d, h) = ((run[:, :-4], run[:, 4:]) for run in (first, second, third, fourth))
+    low, high = _ordered(torch.maximum(a, e), torch.minimum(c, g))
+    below, above = _ordered(torch.maximum(b, f), torch.minimum(d, h))
+    middle = (
+        torch.maximum(torch.minimum(b, f), low),
+        *_ordered(below, high),
+        torch.minimum(above, torch.maximum(c, g)),
+    )
+    least, rest = _ordered(one[:, 8:-1], x[:, 10:])
+    three = (least, *_ordered(rest, two[:, 8:-1]))
+    # The sixth of all: of i of the eight and 6 - i of the three, the larger ones, and of those the smallest.
+    *lower, median = (run[:, : x.shape[1] - 10] for run in middle)
+    for other, more in zip(lower, reversed(three), strict=True):
+        median = torch.minimum(median, torch.maximum(other, more))
+    return median
+
+
+def _ordered(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.minimum(a, b), torch.maximum(a, b)
+
+
 def widened(mask: Tensor, reach: int) -> Tensor:
     """The pixels (H, W) that lie in a mask, or no farther than ``reach`` rows and columns from it."""
-    return F.max_pool2d(mask[None].float(), 2 * reach + 1, stride=1, padding=reach)[0] > 0
+    across = _widened_down(mask.T, reach).T
+    return _widened_down(across, reach)
+
+
+def _widened_down(mask: Tensor, reach: int) -> Tensor:
+    """By runs of 1, 2, 4 rows and so on, up to those of ``2 reach + 1``."""
+    runs, size = F.pad(mask, (0, 0, reach, reach)), 1
+    while size <= 2 * reach:
+        step = min(size, 2 * reach + 1 - size)
+        runs = runs[:-step] | runs[step:]
+        size += step
+    return runs
 
 
 def diagonal_differences(image: Tensor, reach: int = 1) -> Tensor:
     """The differences across of those down, (C, H - reach, W - reach); white noise keeps its scale."""
     steps = image[:, reach:] - image[:, :-reach]
-    return (steps[:, :, reach:] - steps[:, :, :-reach]) / 2
+    return (steps[:, :, reach:] - steps[:, :, :-reach]).div_(2)

@@ -29,7 +29,7 @@ class Noise(Record):
     @classmethod
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
         """From the finest differences."""
-        return cls(difference_scale(y))
+        return cls(difference_scale(y).item())
 
     def forward(self, x: Tensor) -> Tensor:
         """The mean over all noise."""

@@ -33,36 +33,55 @@ def _everywhere(eps: Tensor) -> Tensor:
     return torch.ones(eps.shape[1:], dtype=torch.bool)
 
 
+def _grain(image: Tensor, eps: Tensor) -> Tensor:
+    return graininess(image[None], eps[None])[0]
+
+
+def _patchiness(image: Tensor, eps: Tensor) -> float:
+    return patchiness(image[None], eps[None]).item()
+
+
 @given(st.integers(PATCH, 1000))
 def test_patches_reach_from_end_to_end(length: int) -> None:
-    begins = starts(length)
+    begins = starts(length).tolist()
     assert begins[0] == 0
     assert begins[-1] == length - PATCH
     assert all(0 < after - before <= STEP for before, after in itertools.pairwise(begins))
 
 
 def test_white_noise_is_grainy_and_texture_is_not() -> None:
-    grain = graininess(IN_COLOUR, _white())
+    grain = _grain(IN_COLOUR, _white())
     assert grain.shape == (7, 9)
     assert -0.25 < grain.min() <= grain.max() < 0.1
-    assert graininess(IN_COLOUR, _texture()).max() < -1
-    half, whole = (patchiness(IN_COLOUR, scale * _white()) for scale in (0.5, 1))
+    assert _grain(IN_COLOUR, _texture()).max() < -1
+    half, whole = (_patchiness(IN_COLOUR, scale * _white()) for scale in (0.5, 1))
     assert half == pytest.approx(whole - 0.693, abs=1e-3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_patches_that_are_looked_at_together_are_told_apart(
+    channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several = torch.stack([0.1 * _white(seed, channels) for seed in range(3)])
+    each = torch.stack([_grain(image, image) for image in several])
+    torch.testing.assert_close(graininess(several, several), each)
+    monkeypatch.setattr("i2r.graininess._AT_ONCE", 1)
+    torch.testing.assert_close(graininess(several, several), each)
 
 
 def test_in_gray_the_image_is_looked_at() -> None:
     noisy, texture = 0.1 * _white(channels=1), 0.3 * _texture()[:1]
-    grain = graininess(noisy, torch.zeros_like(noisy))
+    grain = _grain(noisy, torch.zeros_like(noisy))
     assert grain.shape == (7, 9)
-    assert torch.equal(grain, graininess(noisy, _white(channels=1)))
-    assert grain.min() > graininess(texture, torch.zeros_like(noisy)).max() + 1
-    torch.testing.assert_close(graininess(noisy + 0.2, noisy), grain, rtol=0, atol=1e-3)
-    faint = graininess(0.02 * _white(channels=1), noisy)
+    assert torch.equal(grain, _grain(noisy, _white(channels=1)))
+    assert grain.min() > _grain(texture, torch.zeros_like(noisy)).max() + 1
+    torch.testing.assert_close(_grain(noisy + 0.2, noisy), grain, rtol=0, atol=1e-3)
+    faint = _grain(0.02 * _white(channels=1), noisy)
     assert faint.mean().item() == pytest.approx(grain.mean().item() + math.log(0.02 / 0.1), abs=0.15)
 
 
 def test_the_differences_of_white_noise_are_correlated_as_is_said() -> None:
-    differences = _differences(torch.randn(1, 600, 600, generator=torch.Generator().manual_seed(0)))
+    differences = _differences(torch.randn(1, 1, 600, 600, generator=torch.Generator().manual_seed(0)))[0]
     assert differences.std().item() == pytest.approx(1, rel=0.02)
     for (down, across), wanted in _WHITE.items():
         moved = torch.roll(differences, (-down, -across), (1, 2))
@@ -74,7 +93,7 @@ def test_the_differences_of_white_noise_are_correlated_as_is_said() -> None:
 def test_small_images_hold_a_patch(side: int, channels: int) -> None:
     image = (0.1 * _white(channels=channels))[:, :PATCH, :side]
     clean = CLEAN if channels == 3 else CLEAN_GRAY
-    assert patchiness(image, 10 * image) > clean.exceeded_by(1e-3)
+    assert _patchiness(image, 10 * image) > clean.exceeded_by(1e-3)
     assert noise_mask(image, 10 * image, _everywhere(image), clean).float().mean() > 0.9
 
 

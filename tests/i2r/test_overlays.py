@@ -87,13 +87,13 @@ def test_dust_is_told_from_what_photographs_show(photographs: list[FloatImage]) 
         dusty = dust(image, np.random.default_rng(seed), fraction=0.02)
         covered = torch.from_numpy(np.abs(dusty - image).max(axis=2) > 0.2)
         clean, logits = find_overlays(_canvas(image), PRECISION), find_overlays(_canvas(dusty), PRECISION)
-        assert overlay_evidence(logits) > overlay_evidence(clean)
+        assert overlay_evidence(logits[None]) > overlay_evidence(clean[None])
         assert logits[covered].mean() > logits[~covered].mean() + 1
 
 
 def _region(seed: int) -> Tensor:
     """Logits about as low as those of clean photographs."""
-    return torch.randn(96, 96, generator=torch.Generator().manual_seed(seed)) - 5
+    return torch.randn(1, 96, 96, generator=torch.Generator().manual_seed(seed)) - 5
 
 
 @pytest.mark.parametrize(
@@ -108,17 +108,23 @@ def test_a_line_a_speck_or_a_blot_is_evidence_wherever_it_lies(
     logits = _region(seed)
     assert overlay_evidence(logits) < 0
     row, column = round(top * (96 - height)), round(left * (96 - width))
-    logits[row : row + height, column : column + width] = logit
+    logits[:, row : row + height, column : column + width] = logit
     assert overlay_evidence(logits) > 1
 
 
 @given(st.integers(32, 80), st.integers(32, 80), st.integers(0, 2**32 - 1))
 def test_evidence_grows_with_what_is_seen(height: int, width: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(height, width, generator=generator)
-    more = logits + torch.rand(height, width, generator=generator)
+    logits = torch.randn(1, height, width, generator=generator)
+    more = logits + torch.rand(1, height, width, generator=generator)
     assert overlay_evidence(logits) <= overlay_evidence(more)
     assert overlay_evidence(logits + 1) > overlay_evidence(logits)
+
+
+def test_every_region_has_evidence_of_its_own() -> None:
+    several = torch.cat([_region(seed) for seed in range(3)])
+    each = [overlay_evidence(region[None]) for region in several]
+    torch.testing.assert_close(overlay_evidence(several), torch.cat(each))
 
 
 def test_what_is_likely_counts_where_it_adjoins_what_is_sure() -> None:

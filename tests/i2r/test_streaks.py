@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from i2r.streaks import Streaks, find_streaks, streak_mask
+from i2r.streaks import DIRECTIONS, Streaks, find_streaks, streak_mask, streak_powers
 
 
 def _lines(slope: float, count: int = 5, side: int = 96) -> Tensor:
@@ -35,6 +35,17 @@ def test_bright_lines_are_found_in_their_direction(angle: float, transposed: boo
     assert streaks.power > 10 * find_streaks(_scene(), _scene()).power + 0.002
     assert streaks.transposed == transposed
     assert math.degrees(math.atan(streaks.slope)) == pytest.approx(angle, abs=8)
+
+
+@pytest.mark.parametrize("shape", [(3, 96, 96), (1, 40, 75), (3, 90, 33)])
+def test_images_that_are_looked_at_together_are_told_apart(shape: tuple[int, int, int]) -> None:
+    _, height, width = shape
+    images = torch.stack([torch.where(_lines(slope), 0.8, _scene()) for slope in (-0.5, 0.1, 2.0)])
+    images = images[:, : shape[0], :height, :width]
+    powers = streak_powers(images, images)
+    assert powers.shape == (DIRECTIONS, 3)
+    for image, power in zip(images, powers.amax(dim=0), strict=True):
+        assert power.item() == pytest.approx(find_streaks(image, image).power, rel=1e-5)
 
 
 def test_dark_lines_are_no_streaks() -> None:

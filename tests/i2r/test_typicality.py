@@ -24,6 +24,7 @@ from i2r.typicality import (
     log_fineness,
     measure,
     outlier_ratio,
+    patch_correlations,
     regions,
     robust_scale,
     simes,
@@ -43,8 +44,8 @@ def _magnitude(eps: Tensor) -> Tensor:
 
 
 def _measure(eps: Tensor) -> dict[str, float]:
-    """All statistics of noise in an image without anything in it, of one region."""
-    measured = measure(torch.zeros_like(eps), eps, eps, torch.full_like(eps[0], -9.0))
+    """All statistics of noise in an image without anything in or over it, of one region."""
+    measured = measure(torch.zeros_like(eps), eps, eps, torch.full(eps.shape[1:], -9.0))
     [local] = measured.local
     return {**measured.whole, **local}
 
@@ -52,11 +53,11 @@ def _measure(eps: Tensor) -> dict[str, float]:
 @pytest.mark.parametrize("seed", range(3))
 def test_white_noise_is_neutral(seed: int) -> None:
     eps = _white(seed)
-    assert robust_scale(eps) == pytest.approx(1, abs=0.02)
-    assert lag_correlation(eps) == pytest.approx(0, abs=0.1)
-    assert lag_opposition(eps) == pytest.approx(0, abs=0.15)
-    assert grid_period(eps) == pytest.approx(1, abs=0.05)
-    assert log_fineness(eps) == pytest.approx(0, abs=0.05)
+    assert robust_scale(eps).item() == pytest.approx(1, abs=0.02)
+    assert lag_correlation(patch_correlations(eps)).item() == pytest.approx(0, abs=0.1)
+    assert lag_opposition(patch_correlations(eps)).item() == pytest.approx(0, abs=0.15)
+    assert grid_period(eps).item() == pytest.approx(1, abs=0.05)
+    assert log_fineness(eps).item() == pytest.approx(0, abs=0.05)
     ratio = outlier_ratio(_magnitude(eps))
     assert ratio.shape == (128, 128)
     assert ratio.median().item() == pytest.approx(1, abs=0.2)
@@ -66,7 +67,7 @@ def test_white_noise_is_neutral(seed: int) -> None:
 @given(st.floats(0.01, 0.5), st.integers(1, 2), st.integers(0, 10**6))
 def test_differences_tell_the_noise_and_no_slope(scale: float, reach: int, seed: int) -> None:
     slope = torch.linspace(-1, 1, 128) + torch.linspace(0, 0.5, 128)[:, None]
-    assert difference_scale(slope + scale * _white(seed), reach) == pytest.approx(scale, rel=0.05)
+    assert difference_scale(slope + scale * _white(seed), reach).item() == pytest.approx(scale, rel=0.05)
 
 
 @pytest.mark.parametrize("reach", [1, 2])
@@ -76,9 +77,9 @@ def test_an_image_too_small_for_a_difference_has_none(reach: int) -> None:
 
 def test_smoother_noise_hides_from_the_finest_differences() -> None:
     smoother = F.avg_pool2d(_white(), 2, stride=1)
-    assert difference_scale(smoother) == pytest.approx(0.25, rel=0.1)
-    assert difference_scale(smoother, reach=2) == pytest.approx(0.5, rel=0.1)
-    assert log_fineness(smoother) == pytest.approx(math.log(0.5), abs=0.1)
+    assert difference_scale(smoother).item() == pytest.approx(0.25, rel=0.1)
+    assert difference_scale(smoother, reach=2).item() == pytest.approx(0.5, rel=0.1)
+    assert log_fineness(smoother).item() == pytest.approx(math.log(0.5), abs=0.1)
 
 
 @pytest.mark.parametrize("factor", [1.5, 4.0])
@@ -119,16 +120,16 @@ def test_smoothing_moves_the_lag() -> None:
 def test_lag_sees_one_direction(line: Tensor) -> None:
     """Motion blurs along one direction only."""
     smooth = F.conv2d(_white(side=140)[:, None], line[None, None] / 5)[:, 0]
-    assert lag_correlation(smooth) == pytest.approx(0.8, abs=0.1)
+    assert lag_correlation(patch_correlations(smooth)).item() == pytest.approx(0.8, abs=0.1)
 
 
 def test_opposition_sees_noise_and_no_texture() -> None:
     """Differences of white noise oppose their neighbours, and a texture beside them does not."""
     white = _white(side=129)
     opposed = white[:, 1:, 1:] - white[:, :-1, 1:] - white[:, 1:, :-1] + white[:, :-1, :-1]
-    assert lag_opposition(opposed) == pytest.approx(0.5, abs=0.15)
+    assert lag_opposition(patch_correlations(opposed)).item() == pytest.approx(0.5, abs=0.15)
     half = torch.cat([opposed[..., :64], 6 * F.avg_pool2d(_white(side=130), 3, stride=1)[..., 64:]], dim=-1)
-    assert lag_opposition(half) < 0
+    assert lag_opposition(patch_correlations(half)) < 0
 
 
 @pytest.mark.parametrize("phase", [0, 3, 7])
@@ -189,6 +190,20 @@ def test_regions_cover_every_pixel_once(height: int, width: int) -> None:
         lengths = [part[cut].stop - part[cut].start for part in parts]
         assert max(lengths) - min(lengths) <= 1
         assert max(lengths) <= max(side if side < 192 else 0, 288)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_region_is_measured_as_if_it_were_alone(channels: int) -> None:
+    """Whatever others are measured with it: 385 by 383 pixels have regions of four sizes."""
+    image, eps, noise = (_white(seed, 385)[:channels, :, :383] for seed in range(3))
+    covered = _white(4, 385)[0, :, :383] - 5
+    measured = measure(0.1 * image, eps, 0.1 * noise, covered)
+    parts = regions(385, 383)
+    assert len({(part[0].stop - part[0].start, part[1].stop - part[1].start) for part in parts}) == 4
+    for local, (rows, columns) in zip(measured.local, parts, strict=True):
+        part = (slice(None), rows, columns)
+        alone = measure(0.1 * image[part], eps[part], 0.1 * noise[part], covered[rows, columns])
+        assert local == pytest.approx(alone.local[0], abs=1e-5)
 
 
 @given(st.lists(probabilities, min_size=1, max_size=30))

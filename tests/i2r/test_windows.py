@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i2r.windows import averaged, widened
+from i2r.windows import MEDIAN_SIDE, averaged, local_median, widened
 
 sides = st.integers(1, 12)
 
@@ -19,6 +19,19 @@ def test_means_are_of_the_pixels_around_that_there_are(height: int, width: int, 
     around = x[:, max(0, row - half) : row + half + 1, max(0, column - half) : column + half + 1]
     torch.testing.assert_close(means[:, row, column], around.mean(dim=(1, 2)))
     torch.testing.assert_close(averaged(x[None], 2 * half + 1)[0], means)
+
+
+@given(height=sides, width=st.integers(1, 30), seed=st.integers(0, 2**31 - 1), several=st.booleans())
+def test_a_median_is_taken_across_then_down(height: int, width: int, seed: int, several: bool) -> None:
+    # Few different values: many are equal.
+    x = torch.randint(0, 9, (2, height, width), generator=torch.Generator().manual_seed(seed)).float()
+    around = torch.arange(MEDIAN_SIDE) - MEDIAN_SIDE // 2
+    columns = (torch.arange(width)[:, None] + around).clamp(0, width - 1)
+    rows = (torch.arange(height)[:, None] + around).clamp(0, height - 1)
+    across = x[:, :, columns].median(dim=-1).values
+    expected = across.mT[:, :, rows].median(dim=-1).values.mT
+    medians = local_median(x) if several else torch.stack([local_median(one) for one in x])
+    assert torch.equal(medians, expected)
 
 
 @given(height=sides, width=sides, reach=st.integers(0, 4), seed=st.integers(0, 2**31 - 1))

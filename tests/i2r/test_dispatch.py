@@ -1,0 +1,113 @@
+"""What the method asks of a device, counted on a CPU: few operations, and next to no syncs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from dispatch import Dispatched
+from torch import Tensor
+
+from i2r import overlays, typicality
+from i2r.calibration_file import Calibration, Spread
+from i2r.overlays import find_overlays
+from i2r.prior import Prior
+from i2r.sampling import Covered
+from i2r.screening import screen
+from i2r.tiling import TileGrid
+from i2r.toning import find_toning
+from i2r.trace import Screening
+
+MOST_SYNCS, MOST_OPERATIONS = 30, 3000
+SCALE = 4
+"""What is counted depends on how many tiles and regions there are, not on their sizes: at a quarter of all
+lengths an image of 2.5 megapixels is counted in a moment."""
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dispatched]:
+    """Counts as on a GPU, at that scale, and without the network of overlays."""
+    monkeypatch.setattr(typicality, "REGION", typicality.REGION // SCALE)
+    monkeypatch.setitem(typicality._AT_ONCE, "cpu", typicality._AT_ONCE["cuda"] // SCALE**2)
+    monkeypatch.setattr(overlays, "_TILE", overlays._TILE // SCALE)
+    dispatched = Dispatched()
+
+    def network(planes: Tensor) -> Tensor:
+        return torch.nn.functional.pixel_shuffle(planes[:, :4], 2)[:, 0]
+
+    monkeypatch.setattr(overlays, "_network", lambda *_: dispatched.uncounted(network))
+    with dispatched:
+        yield dispatched
+
+
+def _screened(image: Tensor, calibration: Calibration) -> Screening:
+    process = screen(image, TileGrid.whole(*image.shape[1:]), calibration, 0.05)
+    next(process)
+    process.send(torch.randn(image.shape, generator=torch.Generator().manual_seed(0)))
+    asked = process.send(torch.zeros_like(image))
+    assert isinstance(asked, Covered)
+    with pytest.raises(StopIteration) as stop:
+        process.send(find_overlays(asked.image, torch.float32))
+    return stop.value.value
+
+
+@pytest.mark.parametrize("patchy", [False, True])
+@pytest.mark.parametrize("shape", [(3, 1936, 1296), (1, 1600, 1600)], ids=["colour", "gray"])
+def test_a_screening_is_few_operations_and_next_to_no_syncs(
+    counted: Dispatched, calibration: Calibration, shape: tuple[int, int, int], patchy: bool
+) -> None:
+    """Regions of 1936 x 1296 pixels are of four sizes, the most that there can be."""
+    channels, height, width = shape
+    image = torch.zeros(channels, height // SCALE, width // SCALE)
+    clean = dict(calibration.clean) | {"patchy": Spread(-99.0 if patchy else 99.0, 1.0, 0.1)}
+    seen = _screened(image, dataclasses.replace(calibration, clean=clean))
+    assert ("patchy" in seen.where) == patchy
+    assert 0 < counted.syncs.total() <= MOST_SYNCS
+    assert len(typicality.regions(*image.shape[1:])) < counted.operations.total() <= MOST_OPERATIONS
+
+
+def test_toning_is_looked_for_with_one_sync(counted: Dispatched) -> None:
+    picture = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert find_toning(picture) is None
+    assert counted.syncs == Counter({"__bool__": 1})
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_evaluation_waits_for_nothing(counted: Dispatched, tiny: Prior, channels: int) -> None:
+    x, sigma = torch.rand(2, channels, 32, 32), torch.tensor([0.1, 0.3])
+    tiny.eps(x, sigma)  # what is constant is kept
+    counted.syncs.clear()
+    tiny.eps(x, sigma)
+    assert counted.operations
+    assert not +counted.syncs
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda x: x.sum().item(),
+        lambda x: float(x[0]),
+        lambda x: bool((x > 0).all()),
+        lambda x: x.tolist(),
+        lambda x: x.cpu(),
+        lambda x: x.numpy(),
+        lambda x: x[x > 0],
+        lambda x: x.nonzero(),
+        lambda x: torch.equal(x, x),
+        lambda x: x[torch.tensor([0, 1])],
+    ],
+)
+def test_each_way_to_wait_is_counted_once(wait: Callable[[Tensor], object]) -> None:
+    x = torch.arange(3.0)
+    with Dispatched() as dispatched:
+        wait(x)
+        assert dispatched.syncs.total() == 1
+        with dispatched.paused():
+            wait(x)
+        x + x
+    wait(x)
+    assert dispatched.syncs.total() == 1
+    assert dispatched.operations["add"] == 1
