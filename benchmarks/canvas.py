@@ -1,8 +1,8 @@
-"""What becomes of an image that is larger than a tile: seams, drift of brightness, bytes a pixel.
+"""What becomes of an image that is larger than a tile: seams, drift of brightness, memory.
 
     python benchmarks/canvas.py
 
-restores noisy photographs in tiles and in one piece, flat areas, and growing canvases, and writes
+restores noisy photographs in tiles and in one piece, flat areas, and scans of 24 Mpx, and writes
 ``canvas.md`` and ``canvas.json`` beside this script. ``--only memory`` measures that part anew and keeps the
 others.
 """
@@ -26,10 +26,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+import i2r.restorer
 import i2r.strategies
 from i2r import Restorer, RestoreSettings, load_prior
 from i2r.degradation import DEGRADATIONS, FloatImage, drops, gaussian_noise, rain, stains
 from i2r.form_names import AUTO
+from i2r.overlays import find_overlays
+from i2r.selftest import self_test
 from i2r.tiling import FixedShapeEvaluator, TileGrid
 
 HERE = Path(__file__).parent
@@ -41,16 +44,18 @@ WHOLE = 320
 """Side of a tile that holds a sample photograph."""
 BRIGHTNESSES = (0.1, 0.5, 0.9)
 FLAT_SIDE, BLOCK = 400, 40
-SIDES = (1168, 1744)
-"""What whole tiles cover (of others some is padding), and more than is looked at for overlays at once."""
+SCAN = (4000, 6000)
+PIECE = 192
+"""Side of the part of a photograph that is mirrored over and over; a multiple of any grid of JPEG blocks."""
+PERIOD = 2 * PIECE
 KINDS = (
     *("clean", "noise", "jpeg", "blur", "motion-blur", "low-resolution"),
     *("rain", "dead-pixels", "stains", "drops"),
 )
 TOLD = {"low-resolution": ("downsampling",)}
 """What is told where the photograph, which clips, does not show it."""
-MIRRORED = {"rain": partial(rain, fraction=0.08), "stains": stains, "drops": drops}
-"""What is drawn before the photograph is mirrored: marks are as large as the picture that they fall on.
+DRAWN = {"rain": partial(rain, fraction=0.08), "stains": stains, "drops": drops}
+"""What is drawn before the part is mirrored: marks are as large as the picture that they fall on.
 
 Of rain there is as much as is seen in the photograph.
 """
@@ -136,69 +141,82 @@ def blocks(image: FloatImage) -> FloatImage:
 
 
 class Hasty(FixedShapeEvaluator):
-    """Asks the network for what the first look at a canvas needs, and for one tile of what follows.
+    """Asks the network for one period of a canvas, and repeats what it says.
 
-    The other tiles' noise is made up: what is held at once depends on the canvas and not on its content.
+    What is held at once is what every tile's evaluation would hold.
     """
-
-    LOOKS = 2
-
-    def __init__(self, evaluator: FixedShapeEvaluator) -> None:
-        super().__init__(evaluator.prior, evaluator.batch)
-        self.asked = 0
 
     def noise(
         self, grids: Sequence[TileGrid], canvases: Sequence[torch.Tensor], sigmas: Sequence[float]
     ) -> list[torch.Tensor]:
-        self.asked += 1
-        if self.asked <= self.LOOKS:
-            return super().noise(grids, canvases, sigmas)
-        predicted = [torch.empty_like(canvas).normal_(std=0.3) for canvas in canvases]
-        first = grids[0].places(canvases[0])[0]
-        first.cut(predicted[0]).copy_(self.eps(first.cut(canvases[0])[None], torch.tensor(sigmas[:1]))[0])
-        return predicted
+        return [
+            repeated(self.eps(canvas[None, :, :PERIOD, :PERIOD], torch.tensor([sigma]))[0], canvas.shape[1:])
+            for canvas, sigma in zip(canvases, sigmas, strict=True)
+        ]
+
+
+def hasty_overlays(image: torch.Tensor, **options: Any) -> torch.Tensor:
+    """The same of what lies over an image, of which the network sees more than a period at once."""
+    seen = find_overlays(image[:, : 2 * PERIOD, : 2 * PERIOD], **options)
+    return repeated(seen[:PERIOD, :PERIOD], image.shape[1:])
+
+
+def repeated(period: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """A period (..., PERIOD, PERIOD) over and over, (..., *shape)."""
+    height, width = shape
+    canvas = period.new_empty(*period.shape[:-2], height, width)
+    for top in range(0, height, PERIOD):
+        for left in range(0, width, PERIOD):
+            part = canvas[..., top : top + PERIOD, left : left + PERIOD]
+            part.copy_(period[..., : part.shape[-2], : part.shape[-1]])
+    return canvas
 
 
 def memory(prior: str) -> list[dict[str, Any]]:
-    """What the process grows by from one side of a canvas to the next, for every pixel more."""
+    """What a process that has a prior grows by while it restores a scan, of every kind in its own process."""
     rows = []
     for kind in KINDS:
-        peaks = []
-        for side in SIDES:
-            with multiprocessing.get_context("spawn").Pool(1) as one:
-                peaks.append(one.apply(peak, (prior, kind, side)))
-        small, large = peaks
-        rows.append(
-            {
-                "kind": kind,
-                "seen": large["seen"],
-                "forms": large["forms"],
-                "bytes": (large["bytes"] - small["bytes"]) / (SIDES[1] ** 2 - SIDES[0] ** 2),
-            }
-        )
+        with multiprocessing.get_context("spawn").Pool(1) as one:
+            rows.append(one.apply(growth, (prior, kind, *SCAN)))
         print(rows[-1], flush=True)
     return rows
 
 
-def peak(prior: str, kind: str, side: int) -> dict[str, Any]:
-    """Restore one square canvas in haste: the most bytes that this process ever held, and what was undone."""
+def growth(prior: str, kind: str, height: int, width: int) -> dict[str, Any]:
+    """Restore one canvas in haste: by how many bytes this process grew over what it held before."""
     torch.set_num_threads(1)
-    photograph, rng = next(samples()), np.random.default_rng(SEED)
-    if kind in MIRRORED:
-        photograph = MIRRORED[kind](photograph, rng)
-    height, width, _ = photograph.shape
-    image = np.pad(photograph, ((0, side - height), (0, side - width), (0, 0)), mode="symmetric")
-    if kind != "clean" and kind not in MIRRORED:
-        image = DEGRADATIONS[kind](image, rng)
-    hasty = restorer(prior, min_consistency=0, forms=TOLD.get(kind, AUTO))
-    hasty.evaluator = Hasty(hasty.evaluator)
-    with patch.object(i2r.strategies, "IMPLAUSIBLE", 0.0):  # which what is made up is
+    with patch.object(i2r.restorer, "find_overlays", hasty_overlays):
+        hasty = restorer(prior, min_consistency=0, forms=TOLD.get(kind, AUTO))
+    hasty.evaluator = Hasty(hasty.prior, lambda height, width: 1)
+    self_test(hasty.prior)
+    idle = resident()
+    image = scan(kind, height, width)
+    with patch.object(i2r.strategies, "IMPLAUSIBLE", 0.0):  # which what is repeated is
         (found,) = hasty.restore([image], [0])
     return {
-        "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "kind": kind,
         "seen": list(found.atypical),
         "forms": list(found.parameters),
+        "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - idle,
     }
+
+
+def scan(kind: str, height: int, width: int) -> FloatImage:
+    """Part of a photograph, mirrored over and over, so that one period shows all of what there is."""
+    part, rng = next(samples())[:PIECE, :PIECE], np.random.default_rng(SEED)
+    if kind in DRAWN:
+        part = DRAWN[kind](part, rng)
+    around = np.pad(part, ((PIECE, 2 * PIECE), (PIECE, 2 * PIECE), (0, 0)), mode="symmetric")
+    if kind != "clean" and kind not in DRAWN:
+        around = DEGRADATIONS[kind](around, rng)
+    period = around[PIECE : PIECE + PERIOD, PIECE : PIECE + PERIOD]
+    return period[np.arange(height) % PERIOD][:, np.arange(width) % PERIOD]
+
+
+def resident() -> int:
+    """The bytes that this process holds."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 def report(record: dict[str, Any]) -> str:
@@ -241,13 +259,19 @@ def report(record: dict[str, Any]) -> str:
             ),
             "## Memory",
             header("memory"),
-            f"Growth of the process's peak from {SIDES[0]}x{SIDES[0]} to {SIDES[1]}x{SIDES[1]} px, which\n"
-            "whole tiles cover, for every pixel of colour more. After the first look the network is asked\n"
-            "for one tile of every step, and the other tiles' noise is made up: what is held stays the same.",
+            "What a process that has loaded and tested a prior grows by while it restores an image of\n"
+            f"{SCAN[1]}x{SCAN[0]} px in colour; the image itself and the result are a part of it. In haste:\n"
+            "of every step the network is asked for one tile, which is repeated, as is what the image shows.",
             table(
-                ["degradation", "seen", "undone as", "bytes a pixel"],
+                ["degradation", "seen", "undone as", "GiB", "bytes a pixel"],
                 [
-                    [row["kind"], ", ".join(row["seen"]), ", ".join(row["forms"]), f"{row['bytes']:.0f}"]
+                    [
+                        row["kind"],
+                        ", ".join(row["seen"]),
+                        ", ".join(row["forms"]),
+                        f"{row['bytes'] / 2**30:.2f}",
+                        f"{row['bytes'] / math.prod(SCAN):.0f}",
+                    ]
                     for row in record["memory"]["rows"]
                 ],
             ),

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from i2r.bands import in_bands
+
 _KNOTS = 1025
 
 
@@ -21,12 +23,20 @@ def unclip(mean: Tensor, sigma: float) -> Tensor:
     """The values in [-1, 1] whose noisy, clipped versions have this mean: the inverse of `clipped_mean`.
 
     A denoiser gives back the mean of what it sees; black that is seen through clipped noise is gray.
+
+    Args:
+        mean: (C, H, W) in [-1, 1].
+        sigma: of the noise.
     """
     values = torch.linspace(-1, 1, _KNOTS, device=mean.device)
     means = clipped_mean(values, sigma)
-    above = torch.searchsorted(means, mean.contiguous()).clamp(1, _KNOTS - 1)
-    share = ((mean - means[above - 1]) / (means[above] - means[above - 1])).clamp(0, 1)
-    return torch.lerp(values[above - 1], values[above], share)
+
+    def unclipped(mean: Tensor) -> Tensor:
+        above = torch.searchsorted(means, mean.contiguous()).clamp(1, _KNOTS - 1)
+        share = ((mean - means[above - 1]) / (means[above] - means[above - 1])).clamp(0, 1)
+        return torch.lerp(values[above - 1], values[above], share)
+
+    return in_bands(unclipped, mean)
 
 
 def _density(x: Tensor) -> Tensor:

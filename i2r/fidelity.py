@@ -11,6 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from i2r.bands import bands
+
 CELL = 8
 """Side of the cells over which images are averaged, in pixels: noise of 50/255 leaves 6/255 of itself."""
 
@@ -28,12 +30,16 @@ def consistency_psnr(
     Returns:
         infinite where the means are equal, or where nothing was left to compare.
     """
-    weight = np.ones(given.shape[:2]) if replaced is None else (~replaced).astype(np.float64)
-    share = _cell_sums(weight)
-    difference = _cell_sums((result.astype(np.float64) - given) * weight[..., None])
-    error = np.square(difference).mean(axis=-1) / np.maximum(share, 1)
-    mse = float(error.sum() / share.sum()) if share.any() else 0.0
-    return -10 * math.log10(mse) if mse else math.inf
+    height, width, _ = given.shape
+    error, compared = 0.0, 0.0
+    for rows in bands(height, width, CELL):
+        difference = result[rows].astype(np.float64) - given[rows]
+        weight = np.ones(difference.shape[:2]) if replaced is None else (~replaced[rows]).astype(np.float64)
+        share = _cell_sums(weight)
+        squares = np.square(_cell_sums(difference * weight[..., None])).mean(axis=-1)
+        error += float((squares / np.maximum(share, 1)).sum())
+        compared += float(share.sum())
+    return -10 * math.log10(error / compared) if error else math.inf
 
 
 def _cell_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,10 +5,13 @@ Canvases are (C, H, W) in [-1, 1], masks (H, W), true where something lies over 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from i2r.bands import in_planes
 from i2r.sampling import Process, denoise, levels
 from i2r.windows import averaged, widened
 
@@ -54,11 +57,16 @@ def start(y: Tensor, mask: Tensor) -> Tensor:
     """
     known = (~mask).float()[None]
     share = averaged(known, _AROUND)
-    around = averaged(y * known, _AROUND) / share.clamp_min(_AROUND**-2)
     few = share < _FEW
-    if (few & mask).any():
-        around = torch.where(few, _from_afar(y, known), around)
-    return torch.where(mask, around, y)
+    afar = bool((few & mask).any())
+
+    def started(y: Tensor) -> Tensor:
+        around = averaged(y * known, _AROUND) / share.clamp_min(_AROUND**-2)
+        if afar:
+            around = torch.where(few, _from_afar(y, known), around)
+        return torch.where(mask, around, y)
+
+    return in_planes(started, y)
 
 
 def lift(y: Tensor, mask: Tensor) -> Tensor:
@@ -76,15 +84,19 @@ def lift(y: Tensor, mask: Tensor) -> Tensor:
     """
     if not mask.any():
         return y
-    light = (y.clamp(-1, 1) + 1) / 2 + _BLACK
     beside = ~mask & widened(mask, _BESIDE)
-    known, lifted = _mean_over(light, beside, _VEIL), light
-    for near, far in zip(_FROM_EDGE, [*_FROM_EDGE[1:], None], strict=True):
-        band = mask & ~_within(mask, near)
-        band = band if far is None else band & _within(mask, far)
-        gain = (known / _mean_over(light, band, _VEIL).clamp_min(_BLACK)).clamp(1, _BRIGHTEST)
-        lifted = torch.where(band, gain * light, lifted)
-    return torch.where(mask, (2 * (lifted - _BLACK) - 1).clamp(-1, 1), y)
+    reached = [*(_within(mask, reach) for reach in _FROM_EDGE), mask]
+    bands = [far & ~near for near, far in pairwise(reached)]
+
+    def brightened(y: Tensor) -> Tensor:
+        light = (y.clamp(-1, 1) + 1) / 2 + _BLACK
+        known, lifted = _mean_over(light, beside, _VEIL), light
+        for band in bands:
+            gain = (known / _mean_over(light, band, _VEIL).clamp_min(_BLACK)).clamp(1, _BRIGHTEST)
+            lifted = torch.where(band, gain * light, lifted)
+        return torch.where(mask, (2 * (lifted - _BLACK) - 1).clamp(-1, 1), y)
+
+    return in_planes(brightened, y)
 
 
 def translucent(y: Tensor, mask: Tensor) -> Tensor:
@@ -101,19 +113,26 @@ def translucent(y: Tensor, mask: Tensor) -> Tensor:
     Returns:
         (H, W), those pixels of the mask.
     """
-    light = torch.log((y.clamp(-1, 1) + 1) / 2 + _BLACK)
     near, far = _INSIDE
     inside = _within(mask, far) & ~_within(mask, near)
     beside = ~mask & widened(mask, _BESIDE)
     told = _within(mask, 1) & _has(inside) & _has(beside)
     numbers, every = _parts(mask).unique(return_inverse=True)
     # Sums on the CPU: a GPU adds up in another order each time.
-    inner, outer = (_mean_over(light, where, _NEAR)[:, told].cpu() for where in (inside, beside))
+    inner, outer = (
+        torch.stack([_mean_over(_light(plane), where, _NEAR)[0, told].cpu() for plane in y.split(1)])
+        for where in (inside, beside)
+    )
     part, count = every[told].cpu(), len(numbers)
     darker = inner.new_zeros(count).index_add(0, part, (outer - inner).mean(dim=0) - _DARKER) > 0
     apart, alone = _spread(outer - inner, part, count), _spread(inner, part, count)
     agree = apart < (1 - _AGREE) * (alone + _spread(outer, part, count))
     return mask & (darker & agree).to(mask.device)[every]
+
+
+def _light(y: Tensor) -> Tensor:
+    """In logarithms."""
+    return torch.log((y.clamp(-1, 1) + 1) / 2 + _BLACK)
 
 
 def _has(where: Tensor) -> Tensor:

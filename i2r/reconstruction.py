@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from i2r.calibration_file import Calibration
@@ -118,10 +119,11 @@ def _descend(
     else:
         sigmas, carried, x = _OPERATOR_LEVELS, 0.0, chain.solve(y, filled, _FIRST_ERROR)
     for sigma, lower in zip(reversed(sigmas), [*reversed(sigmas[:-1]), 0.0], strict=True):
-        expected = grid.crop((yield from denoise(grid.pad(x), sigma)))
+        canvas = grid.pad(x)
+        x = grid.crop(canvas)  # one of the two is enough
+        expected = grid.crop((yield from denoise(canvas, sigma)))
         chain = chain.fit(expected, y, sigma)
-        solved = chain.solve(y, expected, sigma)
-        x = solved + carried * lower / sigma * (x - solved)
+        x = torch.lerp(chain.solve(y, expected, sigma), x, carried * lower / sigma)
     return (unclip(x, chain.noise) if chain.leaves_noise and chain.noisy else x), chain, expected
 
 

@@ -80,7 +80,7 @@ def fill_damage(
     for _ in range(_ROUNDS):
         expected = yield from denoise(x, calibration.damage_level)
         # What was found first stays found: its own fill would hide some of it from the next search.
-        mask = mask | damaged((y - expected).square().mean(dim=0).sqrt()) & searched
+        mask = mask | damaged(expected.sub_(y).square_().mean(dim=0).sqrt()) & searched
         x = yield from fill(y, mask)
     return _keep_changes(y, x, mask, _SMALLEST_CHANGE)
 
@@ -96,7 +96,7 @@ def fill_streaks(
     found: list[Streaks] = []
     for _ in range(_ROUNDS):
         image, level = grid.crop(x), calibration.damage_level
-        noise = level * grid.crop((yield Query(x, level)))
+        noise = grid.crop((yield Query(x, level))).mul_(level)
         parts = [(image[:, rows, columns], noise[:, rows, columns]) for rows, columns in where]
         # How they run is seen once: a filled canvas no longer tells.
         found = found or [find_streaks(*part) for part in parts]
@@ -166,7 +166,7 @@ def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tu
     if min(grid.height, grid.width) < SMALLEST_SIDE:
         return (yield from fill_damage(y, grid, calibration, parts))
     image = grid.crop(y)
-    noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
+    noise = grid.crop((yield Query(y, calibration.damage_level))).mul_(calibration.damage_level)
     covered = yield Covered(image)
     seen = Measurement({}, measure_damage(image, noise, covered), gray=len(y) == 1)
     p_values = seen.p_values(calibration)
@@ -181,7 +181,7 @@ def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tu
 
 def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor, smallest: float) -> tuple[Tensor, Tensor]:
     """The canvas with what the fill changed, and the mask of that: what it gives back was not damaged."""
-    mask = mask & ((y - filled).square().mean(dim=0).sqrt() > smallest)
+    mask = mask & ((y - filled).square_().mean(dim=0).sqrt() > smallest)
     return torch.where(mask, filled, y), mask
 
 

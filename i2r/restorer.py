@@ -189,14 +189,12 @@ class Restorer:
         protected: NDArray[np.bool_],
         trace: Trace | None,
     ) -> Process[Restoration]:
-        tensor = self._to_tensor(image)
-        if not tensor.isfinite().all():
+        if not np.isfinite(image).all():
             return Restoration(Outcome.FAILED, image, message="the image holds values that are not finite")
-        y = self.space.encode(pixels.pad(tensor), pixels)
         grid = self.space.grid(pixels)
         known = [Jpeg(tables)] if tables else []
         try:
-            correction, nfe = yield from counted(self._correct(y, grid, known, protected, trace))
+            correction, nfe = yield from counted(self._correct(image, pixels, known, protected, trace))
         except FloatingPointError as error:
             return Restoration(Outcome.FAILED, image, message=str(error))
         corrected, before, after = correction
@@ -221,7 +219,7 @@ class Restorer:
         restored = _to_image(pixels.crop(self.space.decode(corrected.x, pixels)), image.shape[2])
         if not np.isfinite(restored).all():
             return Restoration(Outcome.FAILED, image, message="the prior diverged on this image")
-        restored[~moved] = image[~moved]
+        np.copyto(restored, image, where=~moved[..., None])
         if trace is not None:
             trace.moved, trace.result = moved, restored
         seen = replace(
@@ -240,13 +238,15 @@ class Restorer:
 
     def _correct(
         self,
-        y: Tensor,
-        grid: TileGrid,
+        image: NDArray[np.float32],
+        pixels: TileGrid,
         known: Sequence[Jpeg],
         protected: NDArray[np.bool_],
         trace: Trace | None,
     ) -> Process[tuple[Correction, Screening, Screening]]:
         """Screen, correct what may be, and screen the outcome."""
+        grid = self.space.grid(pixels)
+        y = self.space.encode(pixels.pad(self._to_tensor(image)), pixels)
         toning, before = yield from self._look(y, grid, trace)
         y = toning.luma if toning else y
         calibration = self._calibration_of(y)
@@ -254,9 +254,10 @@ class Restorer:
         if not (self.settings.told or before.atypical):
             return untouched, before, before
         strategy = by_forms if self.settings.told else STRATEGIES[self.settings.strategy]
-        subject = Subject(y, grid, calibration, before, known, self.space.of_pixels)
         try:
-            found = yield from strategy(subject, self.settings)
+            found = yield from strategy(
+                Subject(y, grid, calibration, before, known, self.space.of_pixels), self.settings
+            )
         except FormError as error:
             return replace(untouched, message=str(error)), before, before
         if not found.x.isfinite().all():
@@ -264,10 +265,11 @@ class Restorer:
         if self.space.of_pixels and protected.any():
             kept = grid.pad(torch.from_numpy(protected).to(y.device)[None])[0]
             found = replace(found, x=torch.where(kept, y, found.x), mask=found.mask & ~kept)
+        del y, untouched  # what follows holds as many canvases
         after = (yield from self._screen(found.x, grid, calibration, trace)) if found.mask.any() else before
         if self.settings.told and not before.atypical and after.typicality < IMPLAUSIBLE:
             unseen = f"the image does not show {', '.join(self.settings.forms)}: undoing it leaves marks"
-            return replace(untouched, message=unseen), before, before
+            return Correction(found.x, torch.zeros_like(found.mask), message=unseen), before, before
         return replace(found, x=toning.apply(found.x) if toning else found.x), before, after
 
     def _screen(
@@ -312,10 +314,11 @@ class Restorer:
         Of three channels that are equal one is enough: their noise is equal too.
         """
         pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).to(self.prior.device)
-        channels = pixels.permute(2, 0, 1) * 2 - 1
-        if self.calibration.gray is None:
-            return channels.expand(3, -1, -1)
-        return channels[:1] if (channels == channels[:1]).all() else channels
+        knows_gray = self.calibration.gray is not None
+        if knows_gray and (pixels == pixels[..., :1]).all():
+            pixels = pixels[..., :1]
+        channels = pixels.permute(2, 0, 1).clone(memory_format=torch.contiguous_format).mul_(2).sub_(1)
+        return channels if knows_gray else channels.expand(3, -1, -1)
 
 
 def _checked(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -346,4 +349,7 @@ def _to_image(x: Tensor, channels: int) -> NDArray[np.float32]:
     """(C, H, W) in [-1, 1] to (H, W, ``channels``) in [0, 1]; gray is the mean of the channels."""
     if len(x) != channels:
         x = x.mean(dim=0, keepdim=True).expand(channels, -1, -1)
-    return ((x.clamp(-1, 1) + 1) / 2).permute(1, 2, 0).cpu().contiguous().numpy()
+    values = np.empty((*x.shape[1:], channels), np.float32)
+    pixels = torch.from_numpy(values).permute(2, 0, 1).copy_(x)
+    pixels.clamp_(-1, 1).add_(1).div_(2)
+    return values

@@ -22,7 +22,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Query:
-    """Asks for the noise in canvas ``x`` (C, H, W), read as a sample at noise level ``sigma``."""
+    """Asks for the noise in canvas ``x`` (C, H, W), read as a sample at noise level ``sigma``.
+
+    Who asks may overwrite the answer.
+    """
 
     x: Tensor
     sigma: float
@@ -53,7 +56,7 @@ def levels(low: float, high: float, count: int) -> list[float]:
 
 def denoise(x: Tensor, sigma: float) -> Process[Tensor]:
     """The posterior mean ``E[x0 | x]`` (Tweedie): one evaluation."""
-    return x - sigma * (yield Query(x, sigma))
+    return (yield Query(x, sigma)).mul_(-sigma).add_(x)
 
 
 def generate(x: Tensor, sigmas: Sequence[float]) -> Process[Tensor]:
@@ -67,7 +70,7 @@ def generate(x: Tensor, sigmas: Sequence[float]) -> Process[Tensor]:
         sigmas: increasing noise levels.
     """
     for sigma, lower in zip(reversed(sigmas), [*reversed(sigmas[:-1]), 0.0], strict=True):
-        x = x + (lower - sigma) * (yield Query(x, sigma))
+        x = (yield Query(x, sigma)).mul_(lower - sigma).add_(x)
     return x
 
 

@@ -33,7 +33,7 @@ def screen(
     if min(grid.height, grid.width) < SMALLEST_SIDE:
         return Screening()
     eps = grid.crop((yield Query(y, calibration.level)))
-    noise = calibration.damage_level * grid.crop((yield Query(y, calibration.damage_level)))
+    noise = grid.crop((yield Query(y, calibration.damage_level))).mul_(calibration.damage_level)
     if not (eps.isfinite().all() & noise.isfinite().all()):
         raise FloatingPointError("the prior diverged on this image")
     image = grid.crop(y)

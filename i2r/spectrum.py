@@ -10,7 +10,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from i2r.bands import bands
 from i2r.calibration_file import BANDS
+from i2r.cosines import analyse, frequencies
 
 ROUNDING = 2 / 255 / 12**0.5
 """Standard deviation of what rounding to 8 bits adds, of the range [-1, 1]."""
@@ -25,17 +27,22 @@ _LEAK = 0.0005  # of the power: how much a window leaks into the zeros of a line
 
 def log_band_power(image: Tensor) -> Tensor:
     """Log mean power of (C, H, W) in ``BANDS`` rings from zero to the Nyquist frequency; shape (BANDS,)."""
-    power = torch.fft.rfft2(mirror(image)).abs().square().mean(dim=0) / (
-        4 * image.shape[-1] * image.shape[-2]
-    )
+    power = torch.zeros_like(image[0])
+    for plane in image:
+        power += analyse(plane).square_() / len(image)
     down, across = frequencies(image)
-    ring = (torch.sqrt(down.square() + across.square()) * 2 * BANDS).long()
-    inside = ring < BANDS
-    # On the CPU: a GPU adds up in another order each time.
-    within, power = ring[inside].cpu(), power[inside].cpu()
-    total = power.new_zeros(BANDS).index_add(0, within, power)
-    count = power.new_zeros(BANDS).index_add(0, within, torch.ones_like(power))
-    return (total / count.clamp_min(1) + 1e-12).log()
+    # How many cells of the mirrored image's Fourier plane a wave stands for, and its power in all of them.
+    cells, twice = torch.full_like(down, 2.0), torch.ones_like(across)
+    cells[0], twice[0, 0] = 1, 2
+    count, total = torch.zeros(2, BANDS, dtype=torch.float64)
+    for rows in bands(*power.shape):
+        ring = (torch.sqrt(down[rows].square() + across.square()) * 2 * BANDS).long()
+        inside = ring < BANDS
+        # On the CPU: a GPU adds up in another order each time.
+        within = ring[inside].cpu()
+        count.index_add_(0, within, cells[rows].expand_as(ring)[inside].cpu().double())
+        total.index_add_(0, within, (2 * twice * power[rows])[inside].cpu().double())
+    return (total / count.clamp_min(1) + 1e-12).log().to(image.dtype)
 
 
 def blur_width(image: Tensor, clean: Sequence[float], noise: float = ROUNDING) -> float:
@@ -111,19 +118,6 @@ class TransferFit:
         return missed - self.free @ (self.free.T @ missed)
 
 
-def mirror(image: Tensor) -> Tensor:
-    """(C, 2H, 2W): the image and its reflections, which wrap around without a step."""
-    wide = torch.cat([image, image.flip(-1)], dim=-1)
-    return torch.cat([wide, wide.flip(-2)], dim=-2)
-
-
-def frequencies(image: Tensor) -> tuple[Tensor, Tensor]:
-    """In cycles a pixel, down (2H, 1) and across (1, W + 1), of the mirrored image's ``rfft2``."""
-    down = torch.fft.fftfreq(2 * image.shape[-2], device=image.device, dtype=image.dtype)[:, None]
-    across = torch.fft.rfftfreq(2 * image.shape[-1], device=image.device, dtype=image.dtype)[None]
-    return down, across
-
-
 def _welch(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Power of the image in cells of its Fourier plane, and the cells' frequencies down and across.
 
@@ -133,9 +127,14 @@ def _welch(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     side = min(_WINDOW, *image.shape[-2:])
     window = torch.hann_window(side, periodic=False, dtype=torch.float64) + 1e-3
     window = window[:, None] * window
-    patches = image.double().cpu().unfold(1, side, max(1, side // 2)).unfold(2, side, max(1, side // 2))
-    patches = patches - patches.mean(dim=(-1, -2), keepdim=True)
-    power = torch.fft.rfft2(patches * window).abs().square().mean(dim=(0, 1, 2)) / window.square().sum()
+    step = max(1, side // 2)
+    rows = image.unfold(1, side, step)
+    power = torch.zeros(side, side // 2 + 1, dtype=torch.float64)
+    for row in rows.unbind(1):  # (C, W, side), of the windows that start at one height
+        patches = row.double().cpu().unfold(1, side, step)
+        patches = patches - patches.mean(dim=(-1, -2), keepdim=True)
+        power += torch.fft.rfft2(patches * window).abs().square().mean(dim=(0, 1))
+    power /= rows.shape[1] * window.square().sum()
     down = torch.fft.fftfreq(side, dtype=torch.float64)[:, None].expand_as(power)
     across = torch.fft.rfftfreq(side, dtype=torch.float64)[None].expand_as(power)
     return power + 1e-12, down, across

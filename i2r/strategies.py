@@ -72,7 +72,7 @@ class Correction:
     """What a strategy makes of a subject.
 
     Attributes:
-        x: the corrected canvas.
+        x: the corrected canvas; not looked at where nothing moved.
         mask: (H, W), what moved on it.
         lost: (H, W), what of it was damage, which says nothing of what was below it; None if nothing was.
         parameters: of the degradation, as far as they were found: plain JSON, by form.

@@ -110,11 +110,11 @@ class Chain:
         if len(self.operators) == 1:
             return self.operators[0].solve(y, estimate, weight)
         step = conjugate_gradients(
-            lambda x: self._adjoint(self._operate(x)) + weight * x,
+            lambda x: self._adjoint(self._operate(x)).add_(x, alpha=weight),
             self._adjoint(y - expected),
             _ITERATIONS,
         )
-        return estimate + step
+        return step.add_(estimate)
 
     def parameters(self) -> dict[str, Any]:
         """The parameters of every form by its name, as plain JSON, in the order in which they happened."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial, reduce
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from i2r.bands import in_planes
 from i2r.calibration_file import Calibration
+from i2r.cosines import COSINES, Kind, analyse, frequencies, synthesise
 from i2r.errors import FormError
 from i2r.forms.form import Operator
-from i2r.spectrum import ROUNDING, TransferFit, blur_width, frequencies, mirror
+from i2r.spectrum import ROUNDING, TransferFit, blur_width
 
 _LENGTHS = range(3, 32)
 SMALLEST_SIDE = 32
@@ -31,10 +34,26 @@ class Convolution(Operator):
         """The kernel's Fourier transform at frequencies in cycles a pixel, which broadcast."""
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        wide = torch.fft.rfft2(mirror(x))
-        blurred = wide * self.transfer(*frequencies(x))
-        return torch.fft.irfft2(blurred, s=(2 * height, 2 * width))[..., :height, :width]
+        gains = self._gains(x)
+        return in_planes(partial(_blurred, gains), x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        gains = self._gains(y)
+        return in_planes(partial(_blurred_back, gains), y)
+
+    def _gains(self, x: Tensor) -> Mapping[Kind, Tensor]:
+        """By how much every wave of (C, H, W), all of which are cosines, becomes a wave of each kind.
+
+        A wave of cosines is one that runs down and across and one that runs down and back, in equal parts;
+        the transfer function scales and shifts each of the two.
+        """
+        down, across = frequencies(x)
+        across_gain, back_gain = self.transfer(down, across), self.transfer(down, -across)
+        both, apart = (across_gain + back_gain) / 2, (back_gain - across_gain) / 2
+        gains = {COSINES: both.real, (True, True): apart.real}
+        if both.is_complex():  # the kernel is not the same when it is turned around
+            gains |= {(True, False): -both.imag, (False, True): apart.imag}
+        return gains
 
 
 @dataclass(frozen=True)
@@ -60,16 +79,19 @@ class GaussianBlur(Convolution):
     def transfer(self, down: Tensor, across: Tensor) -> Tensor:
         return torch.exp(-2 * math.pi**2 * self.width**2 * (down.square() + across.square()))
 
-    def adjoint(self, y: Tensor) -> Tensor:
-        return self.forward(y)
+    def _gains(self, x: Tensor) -> Mapping[Kind, Tensor]:
+        """Symmetric both ways, the blur leaves every cosine one."""
+        return {COSINES: self.transfer(*frequencies(x))}
 
     def solve(self, y: Tensor, estimate: Tensor, weight: float) -> Tensor:
-        """Exact: symmetric both ways, the blur is diagonal in the Fourier space of mirrored images."""
-        height, width = y.shape[-2:]
+        """Exact, wave by wave."""
         transfer = self.transfer(*frequencies(y))
-        blurred, expected = torch.fft.rfft2(mirror(y)), torch.fft.rfft2(mirror(estimate))
-        solved = (transfer * blurred + weight * expected) / (transfer.square() + weight)
-        return torch.fft.irfft2(solved, s=(2 * height, 2 * width))[..., :height, :width]
+        power = transfer.square() + weight
+
+        def solved(y: Tensor, estimate: Tensor) -> Tensor:
+            return synthesise((transfer * analyse(y) + weight * analyse(estimate)) / power)
+
+        return in_planes(solved, y, estimate)
 
     def parameters(self) -> Mapping[str, Any]:
         return {"width": round(float(self.width), 3)}
@@ -111,6 +133,19 @@ class MotionBlur(Convolution):
             "length": round(float(self.length), 2),
             "angle": round(math.degrees(float(self.angle)) % 180, 1),
         }
+
+
+def _blurred(gains: Mapping[Kind, Tensor], x: Tensor) -> Tensor:
+    waves = analyse(x)
+    return _sum(synthesise(gain * waves, kind) for kind, gain in gains.items())
+
+
+def _blurred_back(gains: Mapping[Kind, Tensor], y: Tensor) -> Tensor:
+    return synthesise(_sum(gain * analyse(y, kind) for kind, gain in gains.items()))
+
+
+def _sum(images: Iterable[Tensor]) -> Tensor:
+    return reduce(torch.add, images)
 
 
 def likelier_blur(y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> GaussianBlur | MotionBlur:

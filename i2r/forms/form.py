@@ -73,18 +73,18 @@ class Operator(Form):
 
     def adjoint(self, y: Tensor) -> Tensor:
         """The ``H^T y`` with ``<H x, y> = <x, H^T y>`` for all ``x``."""
-        pull_back = torch.func.vjp(self.forward, torch.zeros_like(y))[1]
+        pull_back = torch.func.vjp(self.forward, y.new_zeros(()).expand_as(y))[1]
         (x,) = pull_back(y)
         return x
 
     def solve(self, y: Tensor, estimate: Tensor, weight: float) -> Tensor:
         """Minimise ``|H x - y|^2 + weight |x - estimate|^2``, by conjugate gradients from the estimate."""
         step = conjugate_gradients(
-            lambda x: self.adjoint(self.forward(x)) + weight * x,
+            lambda x: self.adjoint(self.forward(x)).add_(x, alpha=weight),
             self.adjoint(y - self.forward(estimate)),
             _ITERATIONS,
         )
-        return estimate + step
+        return step.add_(estimate)
 
 
 class Record(Form):
@@ -102,13 +102,19 @@ class Record(Form):
 
 def conjugate_gradients(operator: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:
     """Solve ``A x = b`` from zero, for a symmetric and positive ``A`` (Hestenes and Stiefel 1952)."""
-    x, residual = torch.zeros_like(b), b
-    direction, power = residual, residual.square().sum()
+    x, residual, direction = torch.zeros_like(b), b.clone(), b.clone()
+    power = _inner(residual, residual)
     for _ in range(iterations):
         image = operator(direction)
         # Where nothing is left to explain, the smallest number keeps 0 / 0 from becoming NaN.
-        length = power / (direction * image).sum().clamp_min(torch.finfo(b.dtype).tiny)
-        x, residual = x + length * direction, residual - length * image
-        power, last = residual.square().sum(), power
-        direction = residual + power / last.clamp_min(torch.finfo(b.dtype).tiny) * direction
+        length = power / _inner(direction, image).clamp_min(torch.finfo(b.dtype).tiny)
+        x.addcmul_(length, direction)
+        residual.addcmul_(length, image, value=-1)
+        power, last = _inner(residual, residual), power
+        direction.mul_(power / last.clamp_min(torch.finfo(b.dtype).tiny)).add_(residual)
     return x
+
+
+def _inner(x: Tensor, y: Tensor) -> Tensor:
+    """The inner product, plane by plane."""
+    return torch.stack([(one * other).sum() for one, other in zip(x, y, strict=True)]).sum()

@@ -11,11 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from i2r.bands import in_bands, in_planes
 from i2r.calibration_file import Calibration
+from i2r.cosines import analyse, frequencies, synthesise
 from i2r.errors import FormError
 from i2r.forms.form import Record
 from i2r.jpeg_tables import SIDE, JpegTables, standard_steps
-from i2r.spectrum import ROUNDING, frequencies, mirror
+from i2r.spectrum import ROUNDING
 from i2r.windows import widened
 
 SAMPLINGS = ((2, 2), (1, 1), (1, 2))
@@ -27,6 +29,7 @@ _TRUST = 0.8  # of an interval: coefficients crowd toward its middle, where the 
 _UNSEEN = 0.5  # of the rounding error in an interval: what is left once the prior was asked
 _ROUNDING = 0.5  # standard deviation, in 8-bit steps, of a decoder's rounding seen in a coefficient
 _STRAY = 0.02  # share of coefficients that clipping moved anywhere
+_BLOCKS = 1 << 12  # of coefficients, looked at together
 _FEWEST, _SUREST = 16, 0.4  # coefficients to judge by, and nats that each must speak for a table
 
 # ITU-T T.871: luma and the two chromas of R, G and B.
@@ -60,8 +63,8 @@ class Jpeg(Record):
             raise FormError(
                 f"an image of {y.shape[-1]}x{y.shape[-2]} is too small to tell how it was compressed"
             )
-        planes, whole = _planes(y), _unclipped(y)
-        luma = _coefficients(planes[:1])[:, whole]
+        whole = _unclipped(y)
+        luma = _coefficients(in_bands(lambda band: _planes(band)[:1], y))[:, whole]
         scores = [_likelihood(luma, standard_steps(quality)[0]) for quality in range(1, 101)]
         best = max(scores)
         if best < _SUREST:
@@ -69,7 +72,7 @@ class Jpeg(Record):
         quality = scores.index(best) + 1
         chroma = []
         for sampling in SAMPLINGS:
-            stored = _coefficients(_stored_chroma(planes[1:], sampling))
+            stored = _coefficients(_stored_chroma(y, sampling))
             # What is clipped beside a block moves its chroma too, where that is enlarged.
             whole = _unclipped(y, (SIDE * sampling[0], SIDE * sampling[1]), margin=4)
             chroma.append(_likelihood(stored[:, whole], standard_steps(quality)[1]))
@@ -105,14 +108,20 @@ class Jpeg(Record):
         width = y.shape[-1] // (SIDE * across) * SIDE * across
         if not height or not width:
             return expected
-        planes, stored = _planes(expected[:, :height, :width]), _planes(y[:, :height, :width])
-        luma = planes[:1] + _moves(planes[:1] - _ZERO, stored[:1] - _ZERO, self.tables.luma)
-        pooled = F.avg_pool2d(planes[1:], (down, across))
-        moves = _moves(pooled, _stored_chroma(stored[1:], self.tables.sampling), self.tables.chroma)
-        chroma = planes[1:] + F.interpolate(moves[None], scale_factor=(down, across))[0]
         revealed = expected.clone()
-        revealed[:, :height, :width] = _colours(torch.cat([luma, chroma]), len(y))
+        whole, y = revealed[:, :height, :width], y[:, :height, :width]
+        stored = _stored_chroma(y, self.tables.sampling)
+        in_bands(self._moved, whole, y, stored, step=SIDE * down, out=whole)
         return revealed
+
+    def _moved(self, expected: Tensor, y: Tensor, stored: Tensor) -> Tensor:
+        """Whole blocks of :meth:`reveal`; ``stored`` is the chroma that the file holds."""
+        planes, luma = _planes(expected), _planes(y)[:1]
+        luma = planes[:1] + _moves(planes[:1] - _ZERO, luma - _ZERO, self.tables.luma)
+        pooled = F.avg_pool2d(planes[1:], self.tables.sampling)
+        moves = _moves(pooled, stored, self.tables.chroma)
+        chroma = planes[1:] + F.interpolate(moves[None], scale_factor=self.tables.sampling)[0]
+        return _colours(torch.cat([luma, chroma]), len(y))
 
     def parameters(self) -> Mapping[str, Any]:
         return self.tables.parameters()
@@ -152,21 +161,21 @@ def _colours(planes: Tensor, channels: int) -> Tensor:
     return torch.tensordot(torch.linalg.inv(_TO_LUMA_CHROMA.double()).to(planes), planes, 1)
 
 
-def _stored_chroma(chroma: Tensor, sampling: tuple[int, int]) -> Tensor:
-    """Chroma as the file holds it.
+def _stored_chroma(y: Tensor, sampling: tuple[int, int]) -> Tensor:
+    """The two chromas of an image as the file holds them, of whole samples.
 
-    Decoders enlarge it by weights of 3/4 and 1/4 of the two nearest samples. Averaged again, that is a blur
-    of 1/8, 6/8, 1/8 along each axis, which is undone in Fourier space.
+    Decoders enlarge them by weights of 3/4 and 1/4 of the two nearest samples. Averaged again, that is a blur
+    of 1/8, 6/8, 1/8 along each axis, which is undone wave by wave.
     """
-    pooled = F.avg_pool2d(chroma, sampling)
-    down, across = frequencies(pooled)
-    blur = torch.ones_like(down + across)
-    for factor, frequency in zip(sampling, (down, across), strict=True):
+    y = y[:, : y.shape[1] // sampling[0] * sampling[0]]
+    pooled = in_bands(lambda band: F.avg_pool2d(_planes(band)[1:], sampling), y, step=sampling[0])
+    if sampling == (1, 1):
+        return pooled
+    blur = torch.ones_like(pooled[0])
+    for factor, frequency in zip(sampling, frequencies(pooled), strict=True):
         if factor == 2:
-            blur = blur * (6 + 2 * torch.cos(2 * math.pi * frequency)) / 8
-    height, width = pooled.shape[-2:]
-    stored = torch.fft.irfft2(torch.fft.rfft2(mirror(pooled)) / blur, s=(2 * height, 2 * width))
-    return stored[..., :height, :width]
+            blur *= (6 + 2 * torch.cos(2 * math.pi * frequency)) / 8
+    return in_planes(lambda chroma: synthesise(analyse(chroma) / blur), pooled)
 
 
 def _waves(like: Tensor) -> Tensor:
@@ -197,12 +206,16 @@ def _steps(table: tuple[int, ...], like: Tensor) -> Tensor:
 
 def _likelihood(coefficients: Tensor, table: tuple[int, ...]) -> float:
     """Mean log likelihood of the coefficients as multiples of a table's steps, over that of any values."""
-    values = coefficients.flatten(0, -3).double() * _HALF_RANGE
-    steps = torch.tensor(table, device=values.device, dtype=torch.float64).view(SIDE, SIDE)
-    beside = (values - steps * (values / steps).round()) / _ROUNDING
-    density = torch.exp(-beside.square() / 2) / (math.sqrt(2 * math.pi) * _ROUNDING)
-    gain = (_STRAY + (1 - _STRAY) * steps * density).log()
-    # What is nearest to zero is a multiple of anything, and the first coefficient is seldom zero.
-    telling = values.abs() > (steps / 2).clamp_min(4 * _ROUNDING)
-    telling[:, 0, 0] = False
-    return gain[telling].mean().item() if telling.sum() >= _FEWEST else -math.inf
+    steps = torch.tensor(table, device=coefficients.device, dtype=torch.float64).view(SIDE, SIDE)
+    total, count = torch.zeros_like(steps), torch.zeros_like(steps, dtype=torch.long)
+    for blocks in coefficients.flatten(0, -3).split(_BLOCKS):
+        values = blocks.double() * _HALF_RANGE
+        beside = (values - steps * (values / steps).round()) / _ROUNDING
+        density = torch.exp(-beside.square() / 2) / (math.sqrt(2 * math.pi) * _ROUNDING)
+        gain = (_STRAY + (1 - _STRAY) * steps * density).log()
+        # What is nearest to zero is a multiple of anything, and the first coefficient is seldom zero.
+        telling = values.abs() > (steps / 2).clamp_min(4 * _ROUNDING)
+        telling[:, 0, 0] = False
+        total += torch.where(telling, gain, 0.0).sum(dim=0)
+        count += telling.sum(dim=0)
+    return (total.sum() / count.sum()).item() if count.sum() >= _FEWEST else -math.inf

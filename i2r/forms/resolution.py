@@ -74,7 +74,7 @@ class Downsampling(Operator):
         small = conjugate_gradients(
             lambda small: pull_back(self._enlarge(small, y))[0], pull_back(y)[0], _ENLARGING
         )
-        return (self._enlarge(small, y) - y).square().mean().sqrt().item()
+        return self._enlarge(small, y).sub_(y).square_().mean().sqrt().item()
 
     def _reduce(self, x: Tensor) -> Tensor:
         size = (max(1, x.shape[-2] // self.factor), max(1, x.shape[-1] // self.factor))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from i2r.calibration_file import Calibration
 from i2r.forms.convolution import SMALLEST_SIDE, Convolution, GaussianBlur, likelier_blur
-from i2r.spectrum import ROUNDING, TransferFit, frequencies
+from i2r.spectrum import ROUNDING, TransferFit
 
 _LARGEST_REACH = 16
 _REFIT_PIXELS = 20_000
@@ -60,8 +60,9 @@ class SmallKernel(Convolution):
     def of(cls, blur: Convolution, reach: int, like: Tensor) -> Self:
         """Another blur's kernel, cut at ``reach`` pixels; on the device of ``like``."""
         reach = min(max(reach, 1), _LARGEST_REACH)
-        canvas = like.new_zeros(1, 2 * _LARGEST_REACH, 2 * _LARGEST_REACH)
-        kernel = torch.fft.irfft2(blur.transfer(*frequencies(canvas)), s=(4 * _LARGEST_REACH,) * 2)
+        side = 4 * _LARGEST_REACH
+        down, across = torch.fft.fftfreq(side).to(like), torch.fft.rfftfreq(side).to(like)
+        kernel = torch.fft.irfft2(blur.transfer(down[:, None], across[None]), s=(side, side))
         kernel = torch.fft.fftshift(kernel)
         middle = slice(2 * _LARGEST_REACH - reach, 2 * _LARGEST_REACH + reach + 1)
         part = kernel[middle, middle]

@@ -19,10 +19,19 @@ def threads() -> Iterator[None]:
 
 
 def test_what_is_measured_is_what_is_undone() -> None:
-    peak = canvas.peak("photo-64", "blur", 400)
-    assert peak["bytes"] > 100 << 20
-    assert peak["forms"] == ["gaussian_blur"]
-    assert "lag" in peak["seen"]
+    grown = canvas.growth("photo-64", "blur", 400, 500)
+    assert 4 * 400 * 500 * 3 * 4 < grown["bytes"] < 4 << 30
+    assert grown["forms"] == ["gaussian_blur"]
+    assert "lag" in grown["seen"]
+
+
+@pytest.mark.parametrize("kind", ["clean", "noise", "stains"])
+def test_a_scan_is_one_period_over_and_over(kind: str) -> None:
+    image = canvas.scan(kind, 500, 800)
+    assert image.shape == (500, 800, 3)
+    assert image.dtype == np.float32
+    assert np.array_equal(image[canvas.PERIOD :], image[: 500 - canvas.PERIOD])
+    assert np.array_equal(image[:, canvas.PERIOD :], image[:, : 800 - canvas.PERIOD])
 
 
 def test_borders_are_what_two_tiles_share() -> None:
@@ -31,12 +40,11 @@ def test_borders_are_what_two_tiles_share() -> None:
     assert mask.sum() == 16 * 64
 
 
-def test_a_made_up_look_asks_the_network_for_one_tile() -> None:
-    hasty = canvas.Hasty(canvas.restorer("photo-64", tile=32, overlap=0).evaluator)
-    asked = []
-    hasty.prior.eps = lambda x, sigma: asked.append(len(x)) or x  # type: ignore[method-assign,func-returns-value]
-    grid = canvas.TileGrid(96, 32, (32, 32), 0)
-    for _ in range(3):
-        [noise] = hasty.noise([grid], [torch.zeros(3, 96, 32)], [1.0])
-        assert np.isfinite(noise.numpy()).all()
-    assert asked == [1] * 7
+def test_in_haste_the_network_sees_one_period() -> None:
+    prior = canvas.load_prior("photo-64")
+    hasty, asked = canvas.Hasty(prior, lambda height, width: 1), []
+    prior.eps = lambda x, sigma: asked.append(x.shape) or 2 * x  # type: ignore[method-assign,func-returns-value]
+    image = torch.from_numpy(canvas.scan("noise", 500, 800)).permute(2, 0, 1)
+    [noise] = hasty.noise([canvas.TileGrid.whole(500, 800)], [image], [0.1])
+    assert torch.equal(noise, 2 * image)
+    assert asked == [(1, 3, canvas.PERIOD, canvas.PERIOD)]

@@ -12,7 +12,7 @@ from textures import as_file, texture
 
 from i2r.calibration_file import BANDS
 from i2r.degradation import gaussian_blur
-from i2r.spectrum import TransferFit, blur_width, frequencies, log_band_power, mirror
+from i2r.spectrum import TransferFit, blur_width, log_band_power
 
 
 @pytest.mark.parametrize("width", [1.0, 1.5, 2.0, 2.5])
@@ -71,13 +71,20 @@ def test_the_transfer_function_that_blurred_fits_best(clean_spectrum: list[float
     assert misfits.index(min(misfits)) == 2
 
 
-def test_mirrored_images_have_their_frequencies() -> None:
-    image = torch.rand(3, 5, 7)
-    wide = mirror(image)
-    assert wide.shape == (3, 10, 14)
-    assert torch.equal(wide[:, :5, :7], image)
-    assert torch.equal(wide, wide.flip(1, 2))
-    down, across = frequencies(image)
-    assert torch.fft.rfft2(wide).shape[1:] == torch.broadcast_shapes(down.shape, across.shape)
-    assert down.max() < 0.5
-    assert across.max() == 0.5
+@pytest.mark.parametrize("shape", [(64, 48), (33, 200)])
+def test_power_is_that_of_the_mirrored_image(shape: tuple[int, int]) -> None:
+    image = as_file(texture(0, 200))[:, : shape[0], : shape[1]].double()
+    wide = torch.cat([image, image.flip(-1)], dim=-1)
+    power = torch.fft.rfft2(torch.cat([wide, wide.flip(-2)], dim=-2)).abs().square().mean(dim=0)
+    down, across = torch.fft.fftfreq(2 * shape[0])[:, None], torch.fft.rfftfreq(2 * shape[1])
+    ring = (torch.sqrt(down.square() + across.square()) * 2 * BANDS).long()
+    bands = [power[ring == band].mean() / (4 * shape[0] * shape[1]) for band in range(BANDS)]
+    torch.testing.assert_close(log_band_power(image), (torch.stack(bands) + 1e-12).log())
+
+
+@pytest.mark.parametrize("shape", [(96, 130), (300, 200)])
+def test_windows_are_averaged(shape: tuple[int, int]) -> None:
+    """Of white noise, whose power is the same everywhere."""
+    noise = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    fit = TransferFit.of(noise, [0.0] * BANDS, 0.0)
+    torch.testing.assert_close(fit.excess.exp().mean().item(), 1.0, atol=0.1, rtol=0)
