@@ -1,0 +1,62 @@
+"""The machine that a benchmark ran on, as far as it decides the time."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from i2r import Prior
+
+INSTRUCTIONS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx512_bf16": "AVX512-BF16",
+    "amx_bf16": "AMX",
+}
+"""By their flags in /proc/cpuinfo."""
+
+
+def machine(prior: Prior) -> dict[str, Any]:
+    """What computes and in which precision, plain JSON; no name of a host."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    flags = set(fields.get("flags", "").split())
+    on_gpu = prior.device.type == "cuda"
+    return {
+        "cpu": fields.get("model name") or platform.machine(),
+        "instructions": [name for flag, name in INSTRUCTIONS.items() if flag in flags],
+        "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
+        "gpu": torch.cuda.get_device_name(prior.device) if on_gpu else "",
+        "precision": precision(prior),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+@torch.inference_mode()
+def precision(prior: Prior) -> str:
+    """What the network computes in, as its output tells."""
+    seen: list[str] = []
+    handle = prior.network.register_forward_hook(lambda *call: seen.append(str(call[-1].sample.dtype)))
+    prior.eps(torch.zeros(1, 3, prior.stride, prior.stride, device=prior.device), torch.ones(1))
+    handle.remove()
+    return seen[0].removeprefix("torch.")
+
+
+def in_words(machine: dict[str, Any]) -> str:
+    """As one line."""
+    cap = machine["onednn_max_cpu_isa"]
+    parts = [
+        machine["gpu"],
+        f"{machine['cpu']} ({', '.join(machine['instructions'])})",
+        f"oneDNN held to {cap}" if cap else "",
+        f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}",
+        machine["precision"],
+        f"torch {machine['torch']}",
+    ]
+    return ", ".join(part for part in parts if part)
