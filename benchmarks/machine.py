@@ -26,12 +26,11 @@ def machine(prior: Prior) -> dict[str, Any]:
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     flags = set(fields.get("flags", "").split())
-    on_gpu = prior.device.type == "cuda"
     return {
         "cpu": fields.get("model name") or platform.machine(),
         "instructions": [name for flag, name in INSTRUCTIONS.items() if flag in flags],
         "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
-        "gpu": torch.cuda.get_device_name(prior.device) if on_gpu else "",
+        "device": prior.device.type,
         "precision": precision(prior),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -43,7 +42,8 @@ def precision(prior: Prior) -> str:
     """What the network computes in, as its output tells."""
     seen: list[str] = []
     handle = prior.network.register_forward_hook(lambda *call: seen.append(str(call[-1].sample.dtype)))
-    prior.eps(torch.zeros(1, 3, prior.stride, prior.stride, device=prior.device), torch.ones(1))
+    at = {"device": prior.device}
+    prior.eps(torch.zeros(1, 3, prior.stride, prior.stride, **at), torch.ones(1, **at))
     handle.remove()
     return seen[0].removeprefix("torch.")
 
@@ -52,9 +52,10 @@ def in_words(machine: dict[str, Any]) -> str:
     """As one line."""
     cap = machine["onednn_max_cpu_isa"]
     parts = [
-        machine["gpu"],
-        f"{machine['cpu']} ({', '.join(machine['instructions'])})",
+        machine["cpu"],
+        "/".join(machine["instructions"]),
         f"oneDNN held to {cap}" if cap else "",
+        machine["device"],
         f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}",
         machine["precision"],
         f"torch {machine['torch']}",

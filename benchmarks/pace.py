@@ -38,7 +38,7 @@ def best_pace(prior: Prior) -> Pace:
 def _evaluate(prior: Prior, side: int) -> float:
     tile = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(prior.device)
     started = time.perf_counter()
-    prior.eps(tile, torch.ones(1))[0, 0, 0, 0].item()  # which waits for the device
+    prior.eps(tile, torch.ones(1, device=prior.device))[0, 0, 0, 0].item()  # which waits for the device
     return time.perf_counter() - started
 
 
