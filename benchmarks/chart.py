@@ -135,7 +135,8 @@ def _draw_panel(
         x, y = panel.across(cell["seconds"]), panel.up(cell["psnr"])
         _draw_mark(pen, x, y, name, hollow=cell["picked_of"] > 1)
         if name == OURS:
-            _text(pen, x, y - 20, f"ours {cell['psnr']:.1f}", MARKS[name].colour, LABEL, "md")
+            inside = min(x, panel.right - LEFT)
+            _text(pen, inside, y - 20, f"ours {cell['psnr']:.1f}", MARKS[name].colour, LABEL, "md")
 
 
 def _draw_key(pen: ImageDraw.ImageDraw, left: int, top: int, names: Sequence[str], title: str) -> None:

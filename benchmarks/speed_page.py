@@ -99,6 +99,7 @@ NOTES = (
     "## Notes",
     "",
     "- One photograph: averages over 24 are in [quality.md](quality.md). PSNR of equal images counts as 99.",
+    "- A clean image ought to come back unchanged: one that is said to be restored is a false alarm.",
     "- All methods may take as many threads as the first lines say; the filters of scikit-image take one.",
     f"- Of total variation the best of {len(TV_WEIGHTS)} weights counts, and of OpenCV's "
     f"`fastNlMeansDenoisingColored` the best of {len(FAST_STRENGTHS)} strengths: picked with the original at "
