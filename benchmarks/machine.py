@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from i2r import Prior
+from i2r import Restorer
 
 INSTRUCTIONS = {
     "avx2": "AVX2",
@@ -20,7 +20,7 @@ INSTRUCTIONS = {
 """By their flags in /proc/cpuinfo."""
 
 
-def machine(prior: Prior) -> dict[str, Any]:
+def machine(restorer: Restorer) -> dict[str, Any]:
     """What computes and in which precision, plain JSON; no name of a host."""
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
@@ -30,22 +30,10 @@ def machine(prior: Prior) -> dict[str, Any]:
         "cpu": fields.get("model name") or platform.machine(),
         "instructions": [name for flag, name in INSTRUCTIONS.items() if flag in flags],
         "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
-        "device": prior.device.type,
-        "precision": precision(prior),
+        "device": restorer.device,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-
-
-@torch.inference_mode()
-def precision(prior: Prior) -> str:
-    """What the network computes in, as its output tells."""
-    seen: list[str] = []
-    handle = prior.network.register_forward_hook(lambda *call: seen.append(str(call[-1].sample.dtype)))
-    at = {"device": prior.device}
-    prior.eps(torch.zeros(1, 3, prior.stride, prior.stride, **at), torch.ones(1, **at))
-    handle.remove()
-    return seen[0].removeprefix("torch.")
 
 
 def in_words(machine: dict[str, Any]) -> str:
@@ -57,7 +45,6 @@ def in_words(machine: dict[str, Any]) -> str:
         f"oneDNN held to {cap}" if cap else "",
         machine["device"],
         f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}",
-        machine["precision"],
         f"torch {machine['torch']}",
     ]
     return ", ".join(part for part in parts if part)

@@ -51,13 +51,13 @@ class Asked:
 
 @contextmanager
 def watched(restorer: Restorer) -> Iterator[Asked]:
-    """Count what a restorer shows its network."""
+    """Count what a restorer shows its network, with what pads its batches."""
     asked, evaluator = Asked(), restorer.evaluator
     eps = evaluator.eps
 
     def counting(tiles: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
-        count, _, height, width = tiles.shape
-        asked.pixels += count * height * width
+        height, width = tiles.shape[2:]
+        asked.pixels += evaluator.batch(height, width) * height * width
         return eps(tiles, sigmas)
 
     with patch.object(evaluator, "eps", counting):

@@ -47,6 +47,7 @@ from scenes import SEED, Case, rounded
 from i2r import Restorer, RestoreSettings, load_prior
 from i2r.degradation import FloatImage
 from i2r.metrics import psnr
+from i2r.settings import BY_DEVICE, PRECISIONS
 
 HERE = Path(__file__).parent
 PHOTOGRAPH = "coffee"
@@ -115,7 +116,7 @@ def photograph(height: int, width: int) -> FloatImage:
 def columns(restorer: Restorer) -> dict[str, Column]:
     """In the order of the page."""
     prior = restorer.prior
-    place = {"seed": SEED, "photograph": PHOTOGRAPH, "machine": machine(prior)}
+    place = {"seed": SEED, "photograph": PHOTOGRAPH, "machine": machine(restorer)}
     plain, on_prior = digest(**place), digest(**place, prior=prior.sha256)
     ours = digest(**place, prior=prior.sha256, settings=restorer.settings.model_dump(mode="json"))
     filters = FILTERS | {speed_page.FAST: fast_non_local_means}
@@ -197,7 +198,7 @@ def summarise(restorer: Restorer, cells: Cells, names: Collection[str]) -> dict[
         "settings": restorer.settings.model_dump(mode="json"),
         "seed": SEED,
         "photograph": PHOTOGRAPH,
-        "machine": machine(prior),
+        "machine": machine(restorer),
         "network": network,
         "columns": list(names),
         "sizes": {size: list(shape) for size, shape in SIZES.items()},
@@ -217,13 +218,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS), metavar="KIND")
     parser.add_argument("--columns", nargs="*", metavar="COLUMN", help="measure these; the page shows all")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="all cores by default")
+    parser.add_argument("--precision", default=BY_DEVICE, choices=PRECISIONS, help="of the networks")
     parser.add_argument("--out", type=Path, default=HERE / "speed.json")
     parser.add_argument("--anew", action="store_true", help="measure what is measured already again")
     options = parser.parse_args(arguments)
 
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
-    restorer = Restorer(load_prior(options.prior), RestoreSettings())
+    prior = load_prior(options.prior, precision=options.precision)
+    restorer = Restorer(prior, RestoreSettings(precision=options.precision))
     every = columns(restorer)
     names = every if options.columns is None else options.columns
     if unknown := set(names) - every.keys():

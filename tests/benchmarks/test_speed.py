@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import baselines
 import chart
@@ -156,13 +155,13 @@ def test_of_several_images_the_best_counts_and_what_it_took(photograph: npt.NDAr
     }
 
 
-def test_every_tile_that_a_network_is_shown_counts() -> None:
-    evaluator = SimpleNamespace(eps=lambda tiles, sigmas: tiles)
+def test_every_tile_that_a_network_is_shown_counts_and_what_pads_its_batch() -> None:
+    evaluator = SimpleNamespace(eps=lambda tiles, sigmas: tiles, batch=lambda height, width: 4)
     before, restorer = evaluator.eps, SimpleNamespace(evaluator=evaluator)
     with pace.watched(restorer) as asked:  # type: ignore[arg-type]
         for count in (2, 3):
             evaluator.eps(torch.zeros(count, 3, 16, 24), torch.ones(count))
-    assert asked.pixels == 5 * 16 * 24
+    assert asked.pixels == 8 * 16 * 24
     assert evaluator.eps is before
 
 
@@ -186,33 +185,19 @@ def test_opencv_takes_noise_out_and_keeps_the_colours(photograph: npt.NDArray[np
     assert len(attempt.shares) == len(attempt.images)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_precision_is_what_the_network_answers_in(dtype: torch.dtype) -> None:
-    class Network(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> Any:
-            return SimpleNamespace(sample=x.to(dtype))
-
-    network = Network()
-    prior = SimpleNamespace(
-        network=network, stride=8, device=torch.device("cpu"), eps=lambda x, sigma: network(x).sample
-    )
-    assert machine.precision(prior) == str(dtype).removeprefix("torch.")  # type: ignore[arg-type]
-
-
 def test_a_machine_is_told_in_a_line() -> None:
     found = {
         "cpu": "Processor 7",
         "instructions": ["AVX2", "AVX-512"],
         "onednn_max_cpu_isa": "AVX2",
-        "device": "cpu",
-        "precision": "float32",
+        "device": "cpu/float32",
         "threads": 1,
         "torch": "2.13.0",
     }
     line = machine.in_words(found)
-    assert line == "Processor 7, AVX2/AVX-512, oneDNN held to AVX2, cpu, 1 thread, float32, torch 2.13.0"
+    assert line == "Processor 7, AVX2/AVX-512, oneDNN held to AVX2, cpu/float32, 1 thread, torch 2.13.0"
     bare = machine.in_words(found | {"instructions": [], "onednn_max_cpu_isa": "", "threads": 2})
-    assert bare == "Processor 7, cpu, 2 threads, float32, torch 2.13.0"
+    assert bare == "Processor 7, cpu/float32, 2 threads, torch 2.13.0"
 
 
 def test_better_is_up_and_to_the_left() -> None:
