@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from bird import STEPS, bird
@@ -20,6 +21,8 @@ from i2r import Prior
 from i2r.degradation import FloatImage
 
 TV_WEIGHTS = (0.03, 0.06, 0.1, 0.15, 0.25)
+FAST_STRENGTHS = (3, 6, 10, 15, 20, 30)
+"""In 255ths; the first is OpenCV's own."""
 RICHARDSON_LUCY_STOPS = (10, 30, 100)
 BIRD_STOPS = (20, 40, 60)
 UNTRAINED_STOPS = (100, 200, 400)
@@ -34,11 +37,13 @@ class Attempt:
             nobody could pick blindly.
         nfe: evaluations of the prior's network, for all of them together.
         seen: what else to keep of it, plain JSON.
+        shares: of the time and the evaluations, what each image alone takes.
     """
 
     images: list[FloatImage]
     nfe: float = 0
     seen: dict[str, Any] = field(default_factory=dict)
+    shares: Sequence[float] = (1.0,)
 
 
 Method = Callable[[Case], Attempt]
@@ -62,7 +67,16 @@ def wavelet(case: Case) -> Attempt:
 
 
 def total_variation(case: Case) -> Attempt:
-    return Attempt([denoise_tv_chambolle(case.degraded, weight=w, channel_axis=-1) for w in TV_WEIGHTS])
+    images = [denoise_tv_chambolle(case.degraded, weight=w, channel_axis=-1) for w in TV_WEIGHTS]
+    return Attempt(images, shares=apart(TV_WEIGHTS))
+
+
+def fast_non_local_means(case: Case) -> Attempt:
+    """OpenCV's, of an image of colour, which it rounds to 8 bits; luma and chroma at one strength."""
+    levels = np.rint(case.degraded * 255).astype(np.uint8)[..., ::-1].copy()
+    filtered = (cv2.fastNlMeansDenoisingColored(levels, None, h, h) for h in FAST_STRENGTHS)
+    images = [np.float32(image[..., ::-1]) / 255 for image in filtered]
+    return Attempt(images, shares=apart(FAST_STRENGTHS))
 
 
 def richardson_lucy(case: Case) -> Attempt:
@@ -74,7 +88,7 @@ def richardson_lucy(case: Case) -> Attempt:
         x = x * blur(y / blur(x).clamp_min(1e-4))
         if iteration in RICHARDSON_LUCY_STOPS:
             images.append(to_image(x))
-    return Attempt(images)
+    return Attempt(images, shares=up_to(RICHARDSON_LUCY_STOPS))
 
 
 FILTERS: Mapping[str, Method] = {
@@ -90,36 +104,47 @@ class OnPrior:
 
     Attributes:
         prior: evaluated on the whole image.
-        solve: from prior and case to the images (C, H, W) in [-1, 1], and the NFE.
+        solve: from prior and case to the images (C, H, W) in [-1, 1] of one solution, in their order, and
+            the NFE until each.
     """
 
     prior: Prior
-    solve: Callable[[Prior, Case], tuple[list[Tensor], int]]
+    solve: Callable[[Prior, Case], tuple[list[Tensor], list[int]]]
 
     def __call__(self, case: Case) -> Attempt:
         images, nfe = self.solve(self.prior, case)
-        return Attempt([to_image((x + 1) / 2) for x in images], nfe)
+        return Attempt([to_image((x + 1) / 2) for x in images], nfe[-1], shares=up_to(nfe))
 
 
-def solve_bird(prior: Prior, case: Case) -> tuple[list[Tensor], int]:
+def solve_bird(prior: Prior, case: Case) -> tuple[list[Tensor], list[int]]:
     """Told the true kernel of a blur, and of the others nothing."""
     degrade = convolution(case) if case.how.blur else torch.clone
     images = list(bird(prior, signed(case, prior), BIRD_STOPS[-1], degrade, seed=SEED))
-    return [images[stop - 1] for stop in BIRD_STOPS], STEPS * BIRD_STOPS[-1]
+    return [images[stop - 1] for stop in BIRD_STOPS], [STEPS * stop for stop in BIRD_STOPS]
 
 
-def solve_diip(prior: Prior, case: Case) -> tuple[list[Tensor], int]:
+def solve_diip(prior: Prior, case: Case) -> tuple[list[Tensor], list[int]]:
     image, nfe = diip(prior, signed(case, prior), seed=SEED)
-    return [image], nfe
+    return [image], [nfe]
 
 
-def solve_dreamclean(prior: Prior, case: Case) -> tuple[list[Tensor], int]:
-    return [dreamclean(prior, signed(case, prior), seed=SEED)], NFE
+def solve_dreamclean(prior: Prior, case: Case) -> tuple[list[Tensor], list[int]]:
+    return [dreamclean(prior, signed(case, prior), seed=SEED)], [NFE]
 
 
 def untrained_network(case: Case) -> Attempt:
     images = list(deep_image_prior(to_tensor(case.degraded), UNTRAINED_STOPS[-1], seed=SEED))
-    return Attempt([to_image(images[stop - 1]) for stop in UNTRAINED_STOPS])
+    return Attempt([to_image(images[stop - 1]) for stop in UNTRAINED_STOPS], shares=up_to(UNTRAINED_STOPS))
+
+
+def apart(tries: Sequence[object]) -> list[float]:
+    """The shares of tries that cost the same."""
+    return [1 / len(tries)] * len(tries)
+
+
+def up_to(stops: Sequence[int]) -> list[float]:
+    """The shares of one run that was looked at on the way."""
+    return [stop / stops[-1] for stop in stops]
 
 
 def convolution(case: Case) -> Callable[[Tensor], Tensor]:
