@@ -101,9 +101,14 @@ class Panel:
         return self.bottom - (self.bottom - self.top) * (psnr - low) / (high - low)
 
 
+def degraded(record: Mapping[str, Any], size: str) -> dict[str, Mapping[str, Any]]:
+    """What there is to draw of a size, by degradation."""
+    return {kind: row for kind, row in record["measured"][size].items() if kind != "clean" and row}
+
+
 def draw(record: Mapping[str, Any], size: str) -> Image.Image:
-    """A panel for each degradation of a size, and one that names the marks."""
-    measured = {kind: row for kind, row in record["measured"][size].items() if kind != "clean" and row}
+    """A panel for each degradation of a size, of one at least, and one that names the marks."""
+    measured = degraded(record, size)
     names = [name for name in record["columns"] if any(name in row for row in measured.values())]
     lines = -(-(len(measured) + 1) // ACROSS)
     sheet = Image.new("RGB", (SCALE * WIDTH * ACROSS, SCALE * HEIGHT * lines), PAPER)

@@ -39,7 +39,7 @@ from baselines import (
     untrained_network,
 )
 from cells import Cells, digest
-from chart import draw
+from chart import degraded, draw
 from machine import machine
 from pace import best_pace, watched
 from scenes import SEED, Case, rounded
@@ -242,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
     options.out.with_suffix(".md").write_text(page)
     print(page)
-    if any(record["measured"][CHARTED].values()):
+    if degraded(record, CHARTED):
         draw(record, CHARTED).save(options.out.with_suffix(".png"), optimize=True)
 
 
