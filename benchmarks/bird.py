@@ -45,7 +45,7 @@ def bird(
         After every iteration, the image (C, H, W) of the noise before it.
     """
     last = len(prior.schedule) - 1
-    timesteps = torch.linspace(last, last / steps, steps)
+    timesteps = torch.linspace(last, last / steps, steps, device=prior.device)
     sigmas = [*prior.schedule.sigma(timesteps).clamp_max(DEEPEST).tolist(), 0.0]
     radius = y.numel() ** 0.5
     z = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).to(y.device).requires_grad_()

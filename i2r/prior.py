@@ -80,7 +80,7 @@ class Prior:
             if part_name != _LEVELS_EMBEDDING:
                 part.to(self.precision)
         self.network = network
-        self.schedule, self._levels = schedule, schedule.to(device)
+        self.schedule = schedule.to(device)
         self.prediction_type = prediction_type
         self.name = name
         self.sha256 = sha256
@@ -130,12 +130,12 @@ class Prior:
             return self.eps(one_by_one, sigma.repeat_interleave(x.shape[1])).view_as(x)
         if self.sees_gray and x.shape[1] == 1:
             return self._gray_eps(x, sigma)
-        timestep = self._levels.timestep(sigma.to(self.device))
+        timestep = self.schedule.timestep(sigma.to(self.device))
         if self.prediction_type == SCORE:
             # The network knows images in [0, 1], where noise is half as strong; the score is -eps / sigma.
-            level = self._levels.sigma(timestep) / 2
+            level = self.schedule.sigma(timestep) / 2
             return -level.view(-1, 1, 1, 1) * self._evaluate((x + 1) / 2, level)
-        alpha, noise = (level.view(-1, 1, 1, 1) for level in self._levels.alpha_sigma(timestep))
+        alpha, noise = (level.view(-1, 1, 1, 1) for level in self.schedule.alpha_sigma(timestep))
         sample = alpha * x
         output = self._evaluate(sample, timestep)
         return noise_of(output, sample, alpha, noise, self.prediction_type)
