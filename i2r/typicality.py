@@ -36,7 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i2r.calibration_file import STATISTICS, Calibration
+from i2r.calibration_file import DAMAGE, LOCAL_STATISTICS, STATISTICS, Calibration
 from i2r.graininess import MAD_TO_STD, noise_mask, patchiness
 from i2r.overlays import overlay_evidence
 from i2r.streaks import streak_powers
@@ -283,7 +283,7 @@ def measure(image: Tensor, eps: Tensor, noise: Tensor, covered: Tensor) -> Measu
         "antilag": antilag,
         "period": log_period(eps),
     }
-    whole, *local = _on_host([of_image, *_of_regions(_local, image, noise, covered, eps)])
+    whole, *local = _on_host([of_image, *_of_regions(LOCAL_STATISTICS, _local, image, noise, covered, eps)])
     return Measurement(whole, local, gray=len(image) == 1)
 
 
@@ -293,22 +293,26 @@ def measure_damage(image: Tensor, noise: Tensor, covered: Tensor) -> list[Mappin
     Args:
         image, noise, covered: as in :func:`measure`.
     """
-    return _on_host(_of_regions(_damage, image, noise, covered))
+    return _on_host(_of_regions(DAMAGE, _damage, image, noise, covered))
 
 
-def _of_regions(figures: Callable[..., Mapping[str, Tensor]], *planes: Tensor) -> list[Mapping[str, Tensor]]:
-    """Of every region of some planes (..., H, W), the figures that are told of a stack of regions."""
+def _of_regions(
+    names: Sequence[str], figures: Callable[..., Mapping[str, Tensor]], *planes: Tensor
+) -> list[Mapping[str, Tensor]]:
+    """Of every region of some planes (..., H, W), the named figures that are told of a stack of regions."""
     height, width = planes[0].shape[-2:]
     rows, columns = ([cut.stop - cut.start for cut in _cuts(length)] for length in (height, width))
     parts = [[part for band in plane.split(rows, -2) for part in band.split(columns, -1)] for plane in planes]
-    found: dict[int, Mapping[str, Tensor]] = {}
+    # Memory of its own: small tensors that outlive a stack would leave holes too narrow for the next one.
+    found = planes[0].new_empty(len(rows) * len(columns), len(names))
+    order: list[int] = []
     for indices in _alike(height, width, _AT_ONCE[planes[0].device.type]):
         seen = figures(*(torch.stack([of_plane[index] for index in indices]) for of_plane in parts))
-        each = zip(*(values.unbind() for values in seen.values()), strict=True)
-        found |= {
-            index: dict(zip(seen, values, strict=True)) for index, values in zip(indices, each, strict=True)
-        }
-    return [found[index] for index in range(len(found))]
+        torch.stack([seen[name] for name in names], dim=1, out=found[len(order) : len(order) + len(indices)])
+        order += indices
+    values = iter(found.flatten().unbind())
+    by_index = {index: {name: next(values) for name in names} for index in order}
+    return [by_index[index] for index in range(len(order))]
 
 
 def _local(images: Tensor, noises: Tensor, covered: Tensor, eps: Tensor) -> dict[str, Tensor]:
