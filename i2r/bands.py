@@ -1,4 +1,4 @@
-"""Images in parts, so that what is needed in between stays small: a few rows at a time, or a few channels."""
+"""Large images a part at a time, a few rows or a few channels, so that what is needed in between is small."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ def in_planes(local: Callable[..., Tensor], *canvases: Tensor) -> Tensor:
     """
     together = max(1, _PIXELS // canvases[0][0].numel())
     return torch.cat([local(*parts) for parts in zip(*(x.split(together) for x in canvases), strict=True)])
+
+
+def finite(*canvases: Tensor) -> bool:
+    """Whether all of their values are, without copies of them."""
+    return bool(torch.stack([end for x in canvases for end in (x.amin(), x.amax())]).isfinite().all())
 
 
 def _share(rows: slice, length: int, height: int) -> slice:

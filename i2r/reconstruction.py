@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from i2r.calibration_file import Calibration
@@ -119,11 +118,10 @@ def _descend(
     else:
         sigmas, carried, x = _OPERATOR_LEVELS, 0.0, chain.solve(y, filled, _FIRST_ERROR)
     for sigma, lower in zip(reversed(sigmas), [*reversed(sigmas[:-1]), 0.0], strict=True):
-        canvas = grid.pad(x)
-        x = grid.crop(canvas)  # one of the two is enough
-        expected = grid.crop((yield from denoise(canvas, sigma)))
+        x = grid.pad(x)
+        expected = grid.crop((yield from denoise(x, sigma)))
         chain = chain.fit(expected, y, sigma)
-        x = torch.lerp(chain.solve(y, expected, sigma), x, carried * lower / sigma)
+        x = chain.solve(y, expected, sigma).lerp_(grid.crop(x), carried * lower / sigma)
     return (unclip(x, chain.noise) if chain.leaves_noise and chain.noisy else x), chain, expected
 
 

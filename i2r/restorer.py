@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from i2r.bands import finite
 from i2r.calibration_file import Calibration
 from i2r.device import device_name, pixels_at_once, precision_name
 from i2r.errors import FormError, SettingsError
@@ -189,7 +190,7 @@ class Restorer:
         protected: NDArray[np.bool_],
         trace: Trace | None,
     ) -> Process[Restoration]:
-        if not np.isfinite(image).all():
+        if not finite(torch.from_numpy(image)):
             return Restoration(Outcome.FAILED, image, message="the image holds values that are not finite")
         grid = self.space.grid(pixels)
         known = [Jpeg(tables)] if tables else []
@@ -217,7 +218,7 @@ class Restorer:
             if corrected.lost is not None:
                 unknown = protected | grid.crop(corrected.lost[None])[0].cpu().numpy()
         restored = _to_image(pixels.crop(self.space.decode(corrected.x, pixels)), image.shape[2])
-        if not np.isfinite(restored).all():
+        if not finite(torch.from_numpy(restored)):
             return Restoration(Outcome.FAILED, image, message="the prior diverged on this image")
         np.copyto(restored, image, where=~moved[..., None])
         if trace is not None:
@@ -260,7 +261,7 @@ class Restorer:
             )
         except FormError as error:
             return replace(untouched, message=str(error)), before, before
-        if not found.x.isfinite().all():
+        if not finite(found.x):
             raise FloatingPointError("the prior diverged on this image")
         if self.space.of_pixels and protected.any():
             kept = grid.pad(torch.from_numpy(protected).to(y.device)[None])[0]

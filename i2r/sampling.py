@@ -78,10 +78,11 @@ def counted(process: Process[T]) -> Process[tuple[T, int]]:
     """Pass a process on; returns its result and the number of its queries, which is its NFE."""
     queries = 0
     try:
-        question = next(process)
+        asked = [next(process)]
         while True:
-            queries += isinstance(question, Query)
-            question = process.send((yield question))
+            queries += isinstance(asked[0], Query)
+            # Popped as it is passed on: once it is answered nobody but the process holds its canvas.
+            asked.append(process.send((yield asked.pop())))
     except StopIteration as stop:
         return stop.value, queries
 

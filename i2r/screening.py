@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from i2r.bands import finite
 from i2r.calibration_file import LOCAL_STATISTICS, Calibration
 from i2r.sampling import Covered, Process, Query
 from i2r.tiling import TileGrid
@@ -34,7 +35,7 @@ def screen(
         return Screening()
     eps = grid.crop((yield Query(y, calibration.level)))
     noise = grid.crop((yield Query(y, calibration.damage_level))).mul_(calibration.damage_level)
-    if not (eps.isfinite().all() & noise.isfinite().all()):
+    if not finite(eps, noise):
         raise FloatingPointError("the prior diverged on this image")
     image = grid.crop(y)
     measured = measure(image, eps, noise, (yield Covered(image)))

@@ -76,12 +76,18 @@ class TileGrid:
 
     def pad(self, image: Tensor) -> Tensor:
         """Extend (C, height, width) to the canvas by reflection, repeated where the image is small."""
-        for axis, length in ((1, self.canvas_shape[0]), (2, self.canvas_shape[1])):
-            if length != image.shape[axis]:
-                period = 2 * image.shape[axis]
-                position = torch.arange(length, device=image.device) % period
-                image = image.index_select(axis, torch.minimum(position, period - 1 - position))
-        return image
+        _, height, width = image.shape
+        if (height, width) == self.canvas_shape:
+            return image
+        rows, columns = (
+            _reflected(side, whole, image.device)
+            for side, whole in zip((height, width), self.canvas_shape, strict=True)
+        )
+        canvas = image.new_empty(len(image), *self.canvas_shape)
+        canvas[:, :height, :width] = image
+        canvas[:, :height, width:] = image[..., columns]
+        canvas[:, height:] = canvas[:, rows]
+        return canvas
 
     def crop(self, canvas: Tensor) -> Tensor:
         """The image's part of (C, *canvas_shape)."""
@@ -140,6 +146,12 @@ def _ramps(starts: list[int], side: int, overlap: int, like: Tensor) -> list[Ten
             window[-overlap:] = 1 - ramp
         windows.append(window)
     return windows
+
+
+def _reflected(side: int, whole: int, device: torch.device) -> Tensor:
+    """Which of ``side`` pixels stand for those beyond them, up to ``whole``."""
+    place = torch.arange(side, whole, device=device) % (2 * side)
+    return torch.minimum(place, 2 * side - 1 - place)
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:

@@ -99,6 +99,8 @@ class Chain:
 
         The records are undone first, each as far as what is expected leaves open, last to first. Then
         ``|H x - y|^2 / noise^2 + |x - estimate|^2 / level^2`` is minimised over the operators ``H``.
+
+        What comes back may be overwritten; where nothing says more than ``estimate``, it is that.
         """
         expected = self._operate(estimate)
         for record in reversed(self.records):

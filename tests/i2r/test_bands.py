@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from i2r import bands as module
-from i2r.bands import bands, in_bands, in_planes
+from i2r.bands import bands, finite, in_bands, in_planes
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +61,11 @@ def test_a_canvas_is_written_over_in_place() -> None:
 def test_channels_are_put_together(side: int) -> None:
     x, y = torch.rand(2, 3, side, side)
     assert torch.equal(in_planes(lambda x, y: x.cumsum(1) + y.mT, x, y), x.cumsum(1) + y.mT)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_one_value_that_is_not_finite_is_seen(value: float) -> None:
+    x, y = torch.rand(2, 3, 20, 30)
+    assert finite(x, y[:, :-1, 1:])
+    y[1, 4, 5] = value
+    assert not finite(x, y[:, :-1, 1:])
