@@ -89,7 +89,7 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
         eps = prior.eps(x, torch.tensor([SCREENING_LEVEL]))[0]
         if not (eps.isfinite().all() and noise.isfinite().all()):
             raise ValueError("it diverges on them")
-        measured = measure(canvas, eps, noise, find_overlays(canvas, prior.precision))
+        measured = measure(canvas, eps, noise, find_overlays(canvas, prior.device, prior.precision))
         clean.extend({**measured.whole, **local} for local in measured.local)
         level = ENTRY_LEVELS[index % len(ENTRY_LEVELS)]
         added = torch.randn(x.shape, generator=generator).to(prior.device)

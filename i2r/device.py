@@ -55,8 +55,12 @@ def pixels_at_once(device: torch.device, bytes_a_pixel: int) -> int:
     """
     if device.type != "cuda":
         return 0
-    memory = torch.cuda.get_device_properties(device).total_memory
-    return min(_MOST_PIXELS, int(_MOST_MEMORY * memory / bytes_a_pixel))
+    return min(_MOST_PIXELS, int(_MOST_MEMORY * total_memory(device) / bytes_a_pixel))
+
+
+def total_memory(device: torch.device) -> int:
+    """Of a GPU, in bytes; of a CPU, which is the host itself, none of its own."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
 
 
 def device_name(device: torch.device) -> str:

@@ -34,12 +34,13 @@ _MARK_SIDES = (7, 19)  # px: what is narrower stands out as a mark
 _FAINTEST = 0.04  # of the range [-1, 1]: detail below this is flat
 
 
-def find_overlays(image: Tensor, precision: torch.dtype) -> Tensor:
+def find_overlays(image: Tensor, device: torch.device, precision: torch.dtype) -> Tensor:
     """How surely something lies over each pixel of an image, (H, W), as logits.
 
     Args:
         image: (C, H, W) in [-1, 1]; in gray where C is not 3.
-        precision: what the network computes in; see :func:`i2r.device.precision_on`.
+        device: what the network is evaluated on, wherever the image lives.
+        precision: what it computes in; see :func:`i2r.device.precision_on`.
     """
     colour = image if len(image) == 3 else image.mean(dim=0, keepdim=True).expand(3, -1, -1)
     logits = torch.empty_like(colour[0])
@@ -47,7 +48,7 @@ def find_overlays(image: Tensor, precision: torch.dtype) -> Tensor:
     for top in range(0, height, _TILE):
         for left in range(0, width, _TILE):
             rows, columns = _around(top, height), _around(left, width)
-            seen = _logits(colour[:, rows, columns], precision)
+            seen = _logits(colour[:, rows, columns].to(device), precision)
             inner = seen[top - rows.start :, left - columns.start :][:_TILE, :_TILE]
             logits[top : top + _TILE, left : left + _TILE] = inner
     return logits

@@ -21,12 +21,13 @@ from torch import Tensor
 
 from i2r.bands import finite
 from i2r.calibration_file import Calibration
-from i2r.device import device_name, pixels_at_once, precision_name
+from i2r.device import device_name, pixels_at_once, precision_name, total_memory
 from i2r.errors import FormError, SettingsError
 from i2r.fidelity import consistency_psnr
 from i2r.forms import Jpeg
 from i2r.jpeg_tables import JpegTables
 from i2r.overlays import find_overlays
+from i2r.placement import canvas_device
 from i2r.prior import Prior
 from i2r.sampling import Process, counted, drive
 from i2r.screening import screen
@@ -118,7 +119,7 @@ class Restorer:
             )
         self.space = prior.space
         self.evaluator = FixedShapeEvaluator(prior, self._batch)
-        self._find_overlays = partial(find_overlays, precision=prior.precision)
+        self._find_overlays = partial(find_overlays, device=prior.device, precision=prior.precision)
 
     @property
     def device(self) -> str:
@@ -310,11 +311,13 @@ class Restorer:
         return gray if gray is not None and len(canvas) == 1 else self.calibration
 
     def _to_tensor(self, image: NDArray[np.float32]) -> Tensor:
-        """(H, W, C) in [0, 1] to (3, H, W) in [-1, 1] on the prior's device; (1, H, W) if it is gray.
+        """(H, W, C) in [0, 1] to (3, H, W) in [-1, 1], or (1, H, W) if it is gray, where its canvases live.
 
         Of three channels that are equal one is enough: their noise is equal too.
         """
-        pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).to(self.prior.device)
+        height, width, _ = image.shape
+        home = canvas_device(self.prior.device, total_memory(self.prior.device), height * width)
+        pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).to(home)
         knows_gray = self.calibration.gray is not None
         if knows_gray and (pixels == pixels[..., :1]).all():
             pixels = pixels[..., :1]

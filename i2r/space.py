@@ -75,7 +75,7 @@ class LatentSpace:
         self, autoencoder: VQModel | AutoencoderKL, scaling: float, factor: int, device: torch.device
     ) -> None:
         self.autoencoder = autoencoder.to(device).eval().requires_grad_(False)
-        self.scaling, self.factor = scaling, factor
+        self.scaling, self.factor, self.device = scaling, factor, device
 
     def grid(self, pixels: TileGrid) -> TileGrid:
         height, width = (-(-side // self.factor) for side in (pixels.height, pixels.width))
@@ -85,13 +85,14 @@ class LatentSpace:
     @torch.inference_mode()
     def encode(self, image: Tensor, pixels: TileGrid) -> Tensor:
         latents = [self._encode(tile[None]) for tile in pixels.split(image)]
-        return self.scaling * self.grid(pixels).blend(torch.cat(latents))
+        return self.scaling * self.grid(pixels).blend(torch.cat(latents).to(image.device))
 
     @torch.inference_mode()
     def decode(self, canvas: Tensor, pixels: TileGrid) -> Tensor:
         tiles = self.grid(pixels).split(canvas / self.scaling)
-        return pixels.blend(torch.cat([self.autoencoder.decode(tile[None]).sample.float() for tile in tiles]))
+        decoded = [self.autoencoder.decode(tile[None].to(self.device)).sample.float() for tile in tiles]
+        return pixels.blend(torch.cat(decoded).to(canvas.device))
 
     def _encode(self, image: Tensor) -> Tensor:
-        encoded = self.autoencoder.encode(image)
+        encoded = self.autoencoder.encode(image.to(self.device))
         return (encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()).float()

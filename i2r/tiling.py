@@ -196,7 +196,7 @@ class FixedShapeEvaluator:
                 chunk = places[start : start + size]
                 tiles = torch.stack([place.cut(canvases[index]) for index, place in chunk])
                 levels = torch.tensor([sigmas[index] for index, _ in chunk])
-                noise = self.eps(tiles, levels.to(tiles.device, non_blocking=True))
+                noise = self.eps(tiles, levels).to(tiles.device)
                 for (index, place), tile_noise in zip(chunk, noise, strict=True):
                     place.add(predicted[index], tile_noise)
         return predicted
@@ -204,8 +204,9 @@ class FixedShapeEvaluator:
     def eps(self, tiles: Tensor, sigmas: Tensor) -> Tensor:
         """Predict the noise in (N, C, *tile), each tile at its own level of ``sigmas`` (N,).
 
-        At most as many as one evaluation takes; what is missing of them is padded with zeros.
+        At most as many as one evaluation takes; what is missing of them is padded with zeros. Canvases may
+        live elsewhere: what comes back lies on the prior's device.
         """
         missing = self.batch(*tiles.shape[2:]) - len(tiles)
-        full = F.pad(tiles, (0, 0, 0, 0, 0, 0, 0, missing))
+        full = F.pad(tiles.to(self.prior.device), (0, 0, 0, 0, 0, 0, 0, missing))
         return self.prior.eps(full, F.pad(sigmas, (0, missing), value=1.0))[: len(tiles)]

@@ -50,7 +50,7 @@ def _screened(image: Tensor, calibration: Calibration) -> Screening:
     asked = process.send(torch.zeros_like(image))
     assert isinstance(asked, Covered)
     with pytest.raises(StopIteration) as stop:
-        process.send(find_overlays(asked.image, torch.float32))
+        process.send(find_overlays(asked.image, asked.image.device, torch.float32))
     return stop.value.value
 
 

@@ -25,7 +25,7 @@ from i2r.overlays import (
     overlay_mask,
 )
 
-PRECISION = torch.float32
+CPU, PRECISION = torch.device("cpu"), torch.float32
 
 
 @pytest.fixture(scope="module")
@@ -57,24 +57,27 @@ def test_flat_images_have_no_detail(value: float) -> None:
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 33, 47), (4, 50, 35)])
 def test_images_of_any_shape_are_looked_at(shape: tuple[int, int, int]) -> None:
     image = torch.rand(shape) * 2 - 1
-    logits = find_overlays(image, PRECISION)
+    logits = find_overlays(image, CPU, PRECISION)
     assert logits.shape == shape[1:]
     assert logits.isfinite().all()
-    assert torch.equal(logits, find_overlays(image, PRECISION))
+    assert torch.equal(logits, find_overlays(image, CPU, PRECISION))
 
 
 def test_gray_images_are_those_whose_channels_are_equal() -> None:
     gray = torch.rand(1, 48, 48) * 2 - 1
     torch.testing.assert_close(
-        find_overlays(gray, PRECISION), find_overlays(gray.expand(3, -1, -1), PRECISION), rtol=0, atol=0.1
+        find_overlays(gray, CPU, PRECISION),
+        find_overlays(gray.expand(3, -1, -1), CPU, PRECISION),
+        rtol=0,
+        atol=0.1,
     )
 
 
 def test_tiles_leave_no_seam(photographs: list[FloatImage], monkeypatch: pytest.MonkeyPatch) -> None:
     image = _canvas(dust(photographs[0], np.random.default_rng(0)))
-    whole = find_overlays(image, PRECISION)
+    whole = find_overlays(image, CPU, PRECISION)
     monkeypatch.setattr(overlays, "_TILE", 96)
-    tiled = find_overlays(image, PRECISION)
+    tiled = find_overlays(image, CPU, PRECISION)
     assert not torch.equal(tiled, whole)
     difference = (tiled - whole).abs()
     assert difference.median() < 0.1
@@ -86,7 +89,10 @@ def test_dust_is_told_from_what_photographs_show(photographs: list[FloatImage]) 
     for seed, image in enumerate(photographs):
         dusty = dust(image, np.random.default_rng(seed), fraction=0.02)
         covered = torch.from_numpy(np.abs(dusty - image).max(axis=2) > 0.2)
-        clean, logits = find_overlays(_canvas(image), PRECISION), find_overlays(_canvas(dusty), PRECISION)
+        clean, logits = (
+            find_overlays(_canvas(image), CPU, PRECISION),
+            find_overlays(_canvas(dusty), CPU, PRECISION),
+        )
         assert overlay_evidence(logits[None]) > overlay_evidence(clean[None])
         assert logits[covered].mean() > logits[~covered].mean() + 1
 
