@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("source", help="folder of images")
     parser.add_argument("dest", help="folder of the table")
     parser.add_argument("--prior", default="photo-64", help="built-in prior, or a local diffusers folder")
-    parser.add_argument("--tile", type=int, default=208, help="side of the squares that the prior sees")
+    parser.add_argument("--tile", type=int, default=384, help="longest side of what the prior sees at once")
     arguments = parser.parse_args()
     factory = PriorRestorerFactory(arguments.prior, RestoreSettings(tile=arguments.tile))
 
