@@ -25,7 +25,7 @@ from i2r.rectification import regenerate
 from i2r.sampling import drive, levels
 from i2r.spectrum import log_band_power
 from i2r.tiling import FixedShapeEvaluator, TileGrid
-from i2r.typicality import SMALLEST_SIDE, log_period, log_scale, measure
+from i2r.typicality import SMALLEST_SIDE, log_period, log_scale, measure, measure_damage
 
 SCREENING_LEVEL = 0.06
 DAMAGE_LEVEL = 0.3
@@ -89,7 +89,8 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
         eps = prior.eps(x, torch.tensor([SCREENING_LEVEL]))[0]
         if not (eps.isfinite().all() and noise.isfinite().all()):
             raise ValueError("it diverges on them")
-        measured = measure(canvas, eps, noise, find_overlays(canvas, prior.device, prior.precision))
+        damage = measure_damage(canvas, noise, find_overlays(canvas, prior.device, prior.precision))
+        measured = measure(canvas, eps, damage)
         clean.extend({**measured.whole, **local} for local in measured.local)
         level = ENTRY_LEVELS[index % len(ENTRY_LEVELS)]
         added = torch.randn(x.shape, generator=generator).to(prior.device)

@@ -9,7 +9,7 @@ from i2r.calibration_file import LOCAL_STATISTICS, Calibration
 from i2r.sampling import Covered, Process, Query
 from i2r.tiling import TileGrid
 from i2r.trace import Look, Screening, Trace
-from i2r.typicality import SMALLEST_SIDE, discoveries, measure, noisy_part, regions
+from i2r.typicality import SMALLEST_SIDE, discoveries, measure, measure_damage, noisy_part, regions
 
 _BESIDE_OTHERS = 0.25
 """Share of the rate at which overlays are filled in images that show something else: noise, blur and other
@@ -33,12 +33,13 @@ def screen(
     """
     if min(grid.height, grid.width) < SMALLEST_SIDE:
         return Screening()
-    eps = grid.crop((yield Query(y, calibration.level)))
-    noise = grid.crop((yield Query(y, calibration.damage_level))).mul_(calibration.damage_level)
-    if not finite(eps, noise):
-        raise FloatingPointError("the prior diverged on this image")
     image = grid.crop(y)
-    measured = measure(image, eps, noise, (yield Covered(image)))
+    noise = (yield from _noise(y, grid, calibration.damage_level)).mul_(calibration.damage_level)
+    damage = measure_damage(image, noise, (yield Covered(image)))
+    looked = None if trace is None else noise.cpu().numpy()
+    del noise  # as large as the image, and so is the next
+    eps = yield from _noise(y, grid, calibration.level)
+    measured = measure(image, eps, damage)
     p_values = measured.p_values(calibration)
     atypical = discoveries(p_values, rate)
     parts = regions(grid.height, grid.width)
@@ -52,6 +53,18 @@ def screen(
     }
     noisy = noisy_part(image, eps, where["patchy"], calibration) if "patchy" in where else None
     screening = Screening(p_values, atypical, where, noisy)
-    if trace is not None:
-        trace.looks.append(Look(screening, calibration, eps.cpu().numpy(), noise.cpu().numpy()))
+    if trace is not None and looked is not None:
+        trace.looks.append(Look(screening, calibration, eps.cpu().numpy(), looked))
     return screening
+
+
+def _noise(y: Tensor, grid: TileGrid, level: float) -> Process[Tensor]:
+    """The noise in the image's part of a canvas.
+
+    Raises:
+        FloatingPointError: it is not finite.
+    """
+    noise = grid.crop((yield Query(y, level)))
+    if not finite(noise):
+        raise FloatingPointError("the prior diverged on this image")
+    return noise

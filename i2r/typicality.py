@@ -36,7 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i2r.calibration_file import DAMAGE, LOCAL_STATISTICS, STATISTICS, Calibration
+from i2r.calibration_file import DAMAGE, STATISTICS, Calibration
 from i2r.graininess import MAD_TO_STD, noise_mask, patchiness
 from i2r.overlays import overlay_evidence
 from i2r.streaks import streak_powers
@@ -265,14 +265,13 @@ class Measurement:
         return [calibration.clean[name].p_value(values[name]) for values in self.local]
 
 
-def measure(image: Tensor, eps: Tensor, noise: Tensor, covered: Tensor) -> Measurement:
-    """Measure the eight statistics. Their values stay on the device until all of them are known.
+def measure(image: Tensor, eps: Tensor, damage: Sequence[Mapping[str, float]]) -> Measurement:
+    """Measure the other statistics. Their values stay on the device until all of them are known.
 
     Args:
         image: (C, H, W) in [-1, 1].
         eps: (C, H, W), its noise at the calibration's ``level``.
-        noise: (C, H, W), its noise at the calibration's ``damage_level``, in units of the range.
-        covered: (H, W), the logits of what lies over it; see :func:`i2r.overlays.find_overlays`.
+        damage: what :func:`measure_damage` says of it.
     """
     correlations = patch_correlations(eps)
     antilag = lag_opposition(correlations)
@@ -283,7 +282,8 @@ def measure(image: Tensor, eps: Tensor, noise: Tensor, covered: Tensor) -> Measu
         "antilag": antilag,
         "period": log_period(eps),
     }
-    whole, *local = _on_host([of_image, *_of_regions(LOCAL_STATISTICS, _local, image, noise, covered, eps)])
+    whole, *local = _on_host([of_image, *_of_regions(("patchy",), _patchy, image, eps)])
+    local = [{**damaged, **patchy} for damaged, patchy in zip(damage, local, strict=True)]
     return Measurement(whole, local, gray=len(image) == 1)
 
 
@@ -291,7 +291,9 @@ def measure_damage(image: Tensor, noise: Tensor, covered: Tensor) -> list[Mappin
     """Tails, streaks and overlay of every region of an image, in the order of :func:`regions`.
 
     Args:
-        image, noise, covered: as in :func:`measure`.
+        image: (C, H, W) in [-1, 1].
+        noise: (C, H, W), its noise at the calibration's ``damage_level``, in units of the range.
+        covered: (H, W), the logits of what lies over it; see :func:`i2r.overlays.find_overlays`.
     """
     return _on_host(_of_regions(DAMAGE, _damage, image, noise, covered))
 
@@ -315,8 +317,8 @@ def _of_regions(
     return [by_index[index] for index in range(len(order))]
 
 
-def _local(images: Tensor, noises: Tensor, covered: Tensor, eps: Tensor) -> dict[str, Tensor]:
-    return _damage(images, noises, covered) | {"patchy": patchiness(images, eps)}
+def _patchy(images: Tensor, eps: Tensor) -> dict[str, Tensor]:
+    return {"patchy": patchiness(images, eps)}
 
 
 def _damage(images: Tensor, noises: Tensor, covered: Tensor) -> dict[str, Tensor]:

@@ -108,9 +108,10 @@ class Jpeg(Record):
         width = y.shape[-1] // (SIDE * across) * SIDE * across
         if not height or not width:
             return expected
-        revealed = expected.clone()
-        whole, y = revealed[:, :height, :width], y[:, :height, :width]
+        y = y[:, :height, :width]
         stored = _stored_chroma(y, self.tables.sampling)
+        revealed = expected.clone()
+        whole = revealed[:, :height, :width]
         in_bands(self._moved, whole, y, stored, step=SIDE * down, out=whole)
         return revealed
 

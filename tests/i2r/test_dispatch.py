@@ -46,11 +46,11 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dispatched]:
 def _screened(image: Tensor, calibration: Calibration) -> Screening:
     process = screen(image, TileGrid.whole(*image.shape[1:]), calibration, 0.05)
     next(process)
-    process.send(torch.randn(image.shape, generator=torch.Generator().manual_seed(0)))
     asked = process.send(torch.zeros_like(image))
     assert isinstance(asked, Covered)
+    process.send(find_overlays(asked.image, asked.image.device, torch.float32))
     with pytest.raises(StopIteration) as stop:
-        process.send(find_overlays(asked.image, asked.image.device, torch.float32))
+        process.send(torch.randn(image.shape, generator=torch.Generator().manual_seed(0)))
     return stop.value.value
 
 

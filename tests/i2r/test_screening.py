@@ -63,9 +63,14 @@ def test_small_images_are_not_looked_at(calibration: Calibration, height: int, w
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_prior_that_diverges_is_an_error(waves: Tensor, calibration: Calibration, value: float) -> None:
+@pytest.mark.parametrize("good", [0, 1])
+def test_a_prior_that_diverges_is_an_error(
+    waves: Tensor, calibration: Calibration, value: float, good: int
+) -> None:
     process = screen(waves, GRID, calibration, 0.05)
     next(process)
-    process.send(torch.zeros_like(waves))
+    for _ in range(good):
+        process.send(torch.zeros_like(waves))
+        process.send(torch.full(waves.shape[1:], -9.0))  # of what lies over it: nothing
     with pytest.raises(FloatingPointError, match="diverged"):
         process.send(torch.full_like(waves, value))

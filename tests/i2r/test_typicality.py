@@ -23,6 +23,7 @@ from i2r.typicality import (
     lag_opposition,
     log_fineness,
     measure,
+    measure_damage,
     outlier_ratio,
     patch_correlations,
     regions,
@@ -45,7 +46,8 @@ def _magnitude(eps: Tensor) -> Tensor:
 
 def _measure(eps: Tensor) -> dict[str, float]:
     """All statistics of noise in an image without anything in or over it, of one region."""
-    measured = measure(torch.zeros_like(eps), eps, eps, torch.full(eps.shape[1:], -9.0))
+    image = torch.zeros_like(eps)
+    measured = measure(image, eps, measure_damage(image, eps, torch.full(eps.shape[1:], -9.0)))
     [local] = measured.local
     return {**measured.whole, **local}
 
@@ -197,12 +199,13 @@ def test_a_region_is_measured_as_if_it_were_alone(channels: int) -> None:
     """Whatever others are measured with it: 385 by 383 pixels have regions of four sizes."""
     image, eps, noise = (_white(seed, 385)[:channels, :, :383] for seed in range(3))
     covered = _white(4, 385)[0, :, :383] - 5
-    measured = measure(0.1 * image, eps, 0.1 * noise, covered)
+    measured = measure(0.1 * image, eps, measure_damage(0.1 * image, 0.1 * noise, covered))
     parts = regions(385, 383)
     assert len({(part[0].stop - part[0].start, part[1].stop - part[1].start) for part in parts}) == 4
     for local, (rows, columns) in zip(measured.local, parts, strict=True):
         part = (slice(None), rows, columns)
-        alone = measure(0.1 * image[part], eps[part], 0.1 * noise[part], covered[rows, columns])
+        damage = measure_damage(0.1 * image[part], 0.1 * noise[part], covered[rows, columns])
+        alone = measure(0.1 * image[part], eps[part], damage)
         assert local == pytest.approx(alone.local[0], abs=1e-5)
 
 
