@@ -20,8 +20,9 @@ def page(record: Mapping[str, Any]) -> str:
         "# Speed",
         "",
         f"`python benchmarks/speed.py`: the photograph `{record['photograph']}` of scikit-image (600x400 px, "
-        "unseen in training): its middle, and beyond its size mirrored at its right and lower edge, then "
-        "degraded. Seconds of a clock, from an array in memory to another, the fewest of several times where "
+        "unseen in training, though a crop of it was among those that chose constants: its seconds are what "
+        "counts here): its middle, and beyond its size mirrored at its right and lower edge, then degraded. "
+        "Seconds of a clock, from an array in memory to another, the fewest of several times where "
         "that is soon done. One setting for all, told nothing.",
         f"Prior `{record['prior']}` ({record['prior_sha256'][:12]}), {in_words(record['machine'])}.",
         "",
