@@ -46,8 +46,16 @@ def in_planes(local: Callable[..., Tensor], *canvases: Tensor) -> Tensor:
     Args:
         local: takes some channels of each canvas and gives them back.
     """
-    together = max(1, _PIXELS // canvases[0][0].numel())
-    return torch.cat([local(*parts) for parts in zip(*(x.split(together) for x in canvases), strict=True)])
+    count, together = len(canvases[0]), max(1, _PIXELS // canvases[0][0].numel())
+    out: Tensor | None = None
+    for start in range(0, count, together):
+        some = slice(start, start + together)
+        part = local(*(canvas[some] for canvas in canvases))
+        if out is None:
+            out = part.new_empty(count, *part.shape[1:])
+        out[some] = part
+    assert out is not None
+    return out
 
 
 def finite(*canvases: Tensor) -> bool:

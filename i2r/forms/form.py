@@ -101,8 +101,11 @@ class Record(Form):
 
 
 def conjugate_gradients(operator: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:
-    """Solve ``A x = b`` from zero, for a symmetric and positive ``A`` (Hestenes and Stiefel 1952)."""
-    x, residual, direction = torch.zeros_like(b), b.clone(), b.clone()
+    """Solve ``A x = b`` from zero, for a symmetric and positive ``A`` (Hestenes and Stiefel 1952).
+
+    ``b`` is used up: what is left of it to explain takes its place.
+    """
+    x, residual, direction = torch.zeros_like(b), b, b.clone()
     power = _inner(residual, residual)
     for _ in range(iterations):
         image = operator(direction)

@@ -138,8 +138,8 @@ def test_conjugate_gradients_end_after_as_many_steps_as_there_are_unknowns() -> 
     matrix = random_image(0, 5, 5)[0]
     matrix = matrix @ matrix.T + torch.eye(5)
     b = torch.arange(5, dtype=torch.float64)
-    torch.testing.assert_close(matrix @ conjugate_gradients(lambda x: matrix @ x, b, 5), b)
-    again = conjugate_gradients(lambda x: matrix @ x, b, 50)
+    torch.testing.assert_close(matrix @ conjugate_gradients(lambda x: matrix @ x, b.clone(), 5), b)
+    again = conjugate_gradients(lambda x: matrix @ x, b.clone(), 50)
     assert again.isfinite().all()
     assert torch.equal(conjugate_gradients(lambda x: matrix @ x, 0 * b, 3), 0 * b)
 
