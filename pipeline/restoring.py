@@ -27,7 +27,7 @@ _CPU = "cpu"
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 PIXELS_TOGETHER = 16 << 20
-"""Most pixels of the images restored at once, which fill any batch of tiles: 1.2 GB of noisy images, 1.5 of
+"""Most pixels of the images restored at once, which fill any batch of tiles: 1.3 GB of noisy images, 1.5 of
 JPEG files, 1.9 of blurred ones."""
 
 LEAST_BYTES = 20
