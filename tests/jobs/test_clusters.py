@@ -26,7 +26,7 @@ from pipeline.summary import ExitStatus, read_records
 
 pytestmark = pytest.mark.timeout(600)  # beside other work, a minute here and there
 
-IMAGES = 60
+IMAGES = 150
 PATIENCE = 120.0
 
 
