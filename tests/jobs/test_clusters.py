@@ -154,21 +154,23 @@ def test_a_job_is_stopped_and_resumed_and_survives_the_head(
         return len(rows(str(dest)))
 
     job = i2r(cluster, *work).stdout.strip()
-    follower = subprocess.Popen(
-        [sys.executable, "-m", "jobs.cli", "jobs", "logs", job, "--follow"],
-        env={**os.environ, "RAY_API_SERVER_ADDRESS": cluster.address},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heed_interrupts,
-    )
+    log = tmp_path / "followed.log"
+    with log.open("w") as followed:
+        follower = subprocess.Popen(
+            [sys.executable, "-m", "jobs.cli", "jobs", "logs", job, "--follow"],
+            env={**os.environ, "RAY_API_SERVER_ADDRESS": cluster.address},
+            stdout=followed,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=heed_interrupts,
+        )
     wait_for(recorded, "the first job recorded nothing")
+    wait_for(lambda: "i2r: restoring" in log.read_text(), "the log was not followed")
     status = i2r(cluster, "jobs", "status", job).stdout
     assert "running" in status
     assert re.search(r"restoring: \d+ restored, \d+ left", status)
     follower.send_signal(signal.SIGINT)
-    out, err = follower.communicate(timeout=30)
-    assert "i2r: restoring" in out
+    _, err = follower.communicate(timeout=30)
     assert f"{job} goes on" in err
     assert follower.returncode == 0
     assert f"under way as {job}" in i2r(cluster, *work).stderr
