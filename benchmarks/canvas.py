@@ -13,7 +13,6 @@ import argparse
 import json
 import math
 import multiprocessing
-import platform
 import resource
 import statistics
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from machine import in_words, machine
 from PIL import Image
 
 import i2r.forms.form
@@ -295,14 +295,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(PARTS), choices=list(PARTS), metavar="PART")
     parser.add_argument("--out", type=Path, default=HERE / "canvas.json")
     options = parser.parse_args()
-    prior, threads = load_prior(options.prior), torch.get_num_threads()
-    machine = f"{platform.machine()} {prior.device.type}, {threads} threads, torch {torch.__version__}"
+    prior = load_prior(options.prior)
+    measured_on = in_words(machine(Restorer(prior)))
     record = json.loads(options.out.read_text()) if options.out.exists() else {}
     for part in options.only:
         record[part] = {
             "prior": prior.name,
             "prior_sha256": prior.sha256,
-            "machine": machine,
+            "machine": measured_on,
             "rows": PARTS[part](options.prior),
         }
     options.out.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")

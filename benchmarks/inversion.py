@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,10 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from bird import STEPS, bird
+from machine import in_words, machine
 from PIL import Image
 from torch import Tensor
 
-from i2r import Prior, load_prior
+from i2r import Prior, Restorer, load_prior
 from i2r.inversion import Inversion, Solver, invert
 from i2r.sampling import Process, drive, generate, levels
 from i2r.tiling import FixedShapeEvaluator, TileGrid
@@ -133,12 +133,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "inversion.json")
     options = parser.parse_args()
     prior, images = load_prior(options.prior), crops(options.images)
-    threads = torch.get_num_threads()
     record: dict[str, object] = {
         "prior": prior.name,
         "prior_sha256": prior.sha256,
         "photographs": len(images),
-        "machine": f"{platform.machine()} {prior.device.type}, {threads} threads, torch {torch.__version__}",
+        "machine": in_words(machine(Restorer(prior))),
         "rows": measure(prior, images),
     }
     options.out.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")

@@ -17,7 +17,6 @@ import argparse
 import hashlib
 import json
 import math
-import platform
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from baselines import (
 )
 from cells import Cells, digest
 from figure import SHOWN, draw
+from machine import in_words, machine
 from scenes import ROWS, SEED, Case, Row, photographs, rounded
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
@@ -94,7 +94,7 @@ class Ours:
         return Attempt([found.image], found.nfe, seen | {"parameters": found.parameters})
 
 
-def columns(prior: Prior, found_at: str = "photo-64") -> dict[str, Column]:
+def columns(prior: Prior, found_at: str) -> dict[str, Column]:
     """In the order of the table. Filters depend on no prior, and the optimisers on its weights alone.
 
     Args:
@@ -188,7 +188,6 @@ def summarise(
     images: Mapping[str, FloatImage],
 ) -> dict[str, Any]:
     """The record: what was measured on all photographs, and beside the slow columns on :data:`FEW`."""
-    threads, device = torch.get_num_threads(), Restorer(prior).device
     fast = [name for name, column in every.items() if not column.slow]
     slow = [name for name, column in every.items() if column.slow]
     return {
@@ -196,7 +195,7 @@ def summarise(
         "prior_sha256": prior.sha256,
         "settings": RestoreSettings().model_dump(mode="json"),
         "seed": SEED,
-        "machine": f"{platform.machine()} {device}, {threads} threads, torch {torch.__version__}",
+        "machine": in_words(machine(Restorer(prior))),
         "all": report.summary(cells, fast, rows, images),
         "few": report.summary(cells, ["input", *report.OURS, *slow], rows, FEW),
     }
