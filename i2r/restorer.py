@@ -129,7 +129,7 @@ class Restorer:
         """
         parts = [device_name(self.prior.device), precision_name(self.prior.precision)]
         if self.prior.device.type == "cuda":
-            parts.append(f"{self._batch(self.settings.tile, self.settings.tile)} tiles")
+            parts.append(f"{self._largest_tiles} tiles")
         return "/".join(parts)
 
     def smaller(self) -> tuple[str, Restorer] | None:
@@ -138,7 +138,7 @@ class Restorer:
         Half the tiles in a batch, then half the tile; None once neither can be halved. Its results differ in
         their last digits.
         """
-        tiles, side = self._batch(self.settings.tile, self.settings.tile) // 2, self.settings.tile // 2
+        tiles, side = self._largest_tiles // 2, self.settings.tile // 2
         side -= side % math.lcm(TILE_STEP, self.prior.stride)
         if tiles:
             change = {"tiles_per_batch": tiles}
@@ -176,11 +176,12 @@ class Restorer:
         """
         nothing = [None] * len(images)
         extras = zip(tables or nothing, protected or nothing, traces or nothing, strict=True)
+        pixels = [self._grid(_checked(image)) for image in images]
         processes = [
-            self._restore(_checked(image), self._grid(image), told, _checked_mask(mask, image), trace)
-            for image, _, (told, mask, trace) in zip(images, seeds, extras, strict=True)
+            self._restore(image, grid, told, _checked_mask(mask, image), trace)
+            for image, grid, _, (told, mask, trace) in zip(images, pixels, seeds, extras, strict=True)
         ]
-        grids = [self.space.grid(self._grid(image)) for image in images]
+        grids = [self.space.grid(grid) for grid in pixels]
         return drive(processes, grids, self.evaluator, self._find_overlays)
 
     def _restore(
@@ -294,6 +295,12 @@ class Restorer:
             if trace is not None:
                 trace.looks.clear()
         return None, (yield from self._screen(y, grid, self._calibration_of(y), trace))
+
+    @property
+    def _largest_tiles(self) -> int:
+        """How many of the largest tiles are evaluated at once."""
+        side = self.settings.tile // self.space.factor
+        return self._batch(side, side)
 
     def _batch(self, height: int, width: int) -> int:
         """How many tiles of a shape, on the canvas, are evaluated at once."""

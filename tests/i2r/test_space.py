@@ -150,6 +150,17 @@ def test_a_latent_prior_restores_images_of_any_size(latent_folder: Path) -> None
     assert (alone.image == results[0].image).all()
 
 
+def test_tiles_of_latents_fill_a_device_by_their_own_size(
+    latent_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prior = load_prior(str(latent_folder), CPU)
+    side = 64 // prior.space.factor
+    monkeypatch.setattr("i2r.restorer.pixels_at_once", lambda device, bytes_a_pixel: 4 * side**2)
+    smaller = Restorer(prior, RestoreSettings(tile=64, overlap=8)).smaller()
+    assert smaller is not None
+    assert smaller[0] == "tiles_per_batch=2"
+
+
 def test_a_latent_prior_shows_what_it_knows(latent_folder: Path) -> None:
     prior = load_prior(str(latent_folder), CPU)
     images = sample(prior, 2, 32, steps=3)
