@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from i2r.bands import finite
 from i2r.calibration_file import STATISTICS, TAIL, TAIL_START, Calibration, Spread, overlays_digest
 from i2r.degradation import jpeg
 from i2r.errors import PriorError, SettingsError
@@ -87,7 +88,7 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
         x = canvas[None]
         noise = DAMAGE_LEVEL * prior.eps(x, torch.tensor([DAMAGE_LEVEL]))[0]
         eps = prior.eps(x, torch.tensor([SCREENING_LEVEL]))[0]
-        if not (eps.isfinite().all() and noise.isfinite().all()):
+        if not finite(eps, noise):
             raise ValueError("it diverges on them")
         damage = measure_damage(canvas, noise, find_overlays(canvas, prior.device, prior.precision))
         measured = measure(canvas, eps, damage)

@@ -89,7 +89,7 @@ def lift(y: Tensor, mask: Tensor) -> Tensor:
     bands = [far & ~near for near, far in pairwise(reached)]
 
     def brightened(y: Tensor) -> Tensor:
-        light = (y.clamp(-1, 1) + 1) / 2 + _BLACK
+        light = _light(y)
         known, lifted = _mean_over(light, beside, _VEIL), light
         for band in bands:
             gain = (known / _mean_over(light, band, _VEIL).clamp_min(_BLACK)).clamp(1, _BRIGHTEST)
@@ -120,7 +120,7 @@ def translucent(y: Tensor, mask: Tensor) -> Tensor:
     numbers, every = _parts(mask).unique(return_inverse=True)
     # Sums on the CPU: a GPU adds up in another order each time.
     inner, outer = (
-        torch.stack([_mean_over(_light(plane), where, _NEAR)[0, told].cpu() for plane in y.split(1)])
+        torch.stack([_mean_over(_light(plane).log(), where, _NEAR)[0, told].cpu() for plane in y.split(1)])
         for where in (inside, beside)
     )
     part, count = every[told].cpu(), len(numbers)
@@ -131,8 +131,8 @@ def translucent(y: Tensor, mask: Tensor) -> Tensor:
 
 
 def _light(y: Tensor) -> Tensor:
-    """In logarithms."""
-    return torch.log((y.clamp(-1, 1) + 1) / 2 + _BLACK)
+    """Of a canvas in [-1, 1], from black up."""
+    return (y.clamp(-1, 1) + 1) / 2 + _BLACK
 
 
 def _has(where: Tensor) -> Tensor:

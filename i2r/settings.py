@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -10,10 +10,11 @@ from i2r.form_names import AUTO, BLIND, parse_forms
 
 SMALLEST_TILE = 32
 TILE_STEP = 8
-"""Sides of the largest tiles, in pixels: at least so many, and a multiple of this."""
+"""Sides of tiles, in pixels: at least so many; of the largest, multiples of this."""
 BY_DEVICE: Literal["auto"] = "auto"
 """Of what the device decides, by what it is good at; see :mod:`i2r.device`."""
-PRECISIONS = (BY_DEVICE, "float32", "bfloat16")
+Precision = Literal["auto", "float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class RestoreSettings(BaseModel):
@@ -21,7 +22,7 @@ class RestoreSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
+    precision: Precision = Field(
         BY_DEVICE, description="what the networks compute in; auto is what the device is faster in"
     )
     tile: int = Field(

@@ -18,11 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from i2r.settings import SMALLEST_TILE
+
 if TYPE_CHECKING:
     from i2r.prior import Prior
 
-SMALLEST_SIDE, SIDE_STEP = 32, 16
-"""Sides of tiles, in pixels: at least so many, and multiples of this, or of a prior's stride above it."""
+SIDE_STEP = 16
+"""Sides of tiles, in pixels, are multiples of this, or of a prior's stride above it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class TileGrid:
             stride: what the sides of a tile must be multiples of.
         """
         step = -(-SIDE_STEP // stride) * stride
-        sides = [side for side in (*range(step, longest, step), longest) if side >= SMALLEST_SIDE]
+        sides = [side for side in (*range(step, longest, step), longest) if side >= SMALLEST_TILE]
         down, across = (_fitting_side(length, sides, overlap) for length in (height, width))
         return cls(height, width, (down, across), overlap)
 

@@ -315,7 +315,9 @@ class Run:
                             self._first_row = self._first_row or time.monotonic() - begun
                         writer.flush_if_due()
                         lease.check()
-                        self._tell(self._stage(), total)
+                        if (stage := self._stage()) == LOADING:
+                            self._started = time.monotonic()  # rates are of what comes after the start
+                        self._tell(stage, total)
                         self._record(telemetry, total - self._handled)
                         if reason := self._must_stop():
                             return reason
@@ -340,10 +342,7 @@ class Run:
 
         if self._handled:
             return RESTORING
-        if model_is_loaded():
-            return FIRST_IMAGE
-        self._started = time.monotonic()  # rates and the time left are of what comes after the start
-        return LOADING
+        return FIRST_IMAGE if model_is_loaded() else LOADING
 
     def _record(self, telemetry: RunTelemetry, left: int) -> None:
         telemetry.record(self._handled, self._counts[Status.FAILED], left, self._count_repeated())
