@@ -186,6 +186,15 @@ def noise_of(output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor, predi
     return (sample - alpha * output) / sigma
 
 
+def output_of(noise: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor, prediction_type: str) -> Tensor:
+    """What a network said of ``sample`` that found this noise in it: :func:`noise_of`, backwards."""
+    if prediction_type == "epsilon":
+        return noise
+    if prediction_type == "v_prediction":
+        return (noise - sigma * sample) / alpha
+    return (sample - sigma * noise) / alpha
+
+
 def load_prior(
     name_or_folder: str,
     device: torch.device | None = None,

@@ -5,7 +5,6 @@ A wrong schedule, prediction type or set of weights raises nothing by itself: th
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from i2r.errors import PriorError
 from i2r.folder import PREDICTION_TYPES, SCORE
-from i2r.prior import Prior
+from i2r.prior import Prior, noise_of, output_of
 from i2r.tiling import TileGrid
 
 LEVELS = (0.3, 1.0, 3.0)
@@ -45,7 +44,8 @@ def self_test(prior: Prior) -> SelfTest:
     Raises:
         PriorError: too much noise is left, or more than if the network were read in another way.
     """
-    left = _noise_left(prior)
+    evaluation = _Evaluation.of(prior)
+    left = evaluation.noise_left(prior.prediction_type)
     for level, share in left.items():
         if not share <= MOST_LEFT:  # nor is NaN
             raise PriorError(
@@ -53,9 +53,7 @@ def self_test(prior: Prior) -> SelfTest:
                 "give the scheduler that it was trained with, and copy its weights again"
             )
     for other in PREDICTION_TYPES if prior.prediction_type != SCORE else ():
-        misread = copy(prior)
-        misread.prediction_type = other
-        if sum(left.values()) > CLEARLY * sum(_noise_left(misread).values()):
+        if sum(left.values()) > CLEARLY * sum(evaluation.noise_left(other).values()):
             raise PriorError(
                 f"the prior {prior.name} is said to predict {prior.prediction_type}, but denoises better "
                 f"read as {other}: set the prediction_type of its scheduler"
@@ -63,13 +61,35 @@ def self_test(prior: Prior) -> SelfTest:
     return SelfTest(left)
 
 
-def _noise_left(prior: Prior) -> dict[float, float]:
-    x = _smooth_canvas(prior)
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
-    levels = torch.tensor(LEVELS)
-    noisy = x + levels.view(-1, 1, 1, 1).to(x) * noise
-    wrong = (prior.eps(noisy, levels) - noise).square().mean(dim=(1, 2, 3)) / noise.square().mean()
-    return dict(zip(LEVELS, wrong.tolist(), strict=True))
+@dataclass(frozen=True)
+class _Evaluation:
+    """What a network said of noisy pictures, (B, C, H, W), and what it was asked."""
+
+    prediction_type: str
+    noise: Tensor
+    found: Tensor
+    sample: Tensor
+    alpha: Tensor
+    sigma: Tensor
+
+    @classmethod
+    def of(cls, prior: Prior) -> _Evaluation:
+        x = _smooth_canvas(prior)
+        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+        levels = torch.tensor(LEVELS)
+        noisy = x + levels.view(-1, 1, 1, 1).to(x) * noise
+        timestep = prior.schedule.timestep(levels.to(prior.device))
+        alpha, sigma = (level.view(-1, 1, 1, 1) for level in prior.schedule.alpha_sigma(timestep))
+        return cls(prior.prediction_type, noise, prior.eps(noisy, levels), alpha * noisy, alpha, sigma)
+
+    def noise_left(self, prediction_type: str) -> dict[float, float]:
+        """Share of the noise's power by level, were it another type that the network predicts."""
+        found = self.found
+        if prediction_type != self.prediction_type:
+            said = output_of(found, self.sample, self.alpha, self.sigma, self.prediction_type)
+            found = noise_of(said, self.sample, self.alpha, self.sigma, prediction_type)
+        wrong = (found - self.noise).square().mean(dim=(1, 2, 3)) / self.noise.square().mean()
+        return dict(zip(LEVELS, wrong.tolist(), strict=True))
 
 
 def _smooth_canvas(prior: Prior) -> Tensor:

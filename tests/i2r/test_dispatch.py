@@ -1,18 +1,22 @@
-"""What the method asks of a device, counted on a CPU: few operations, and next to no syncs."""
+"""What the method asks of a device and of the host, seen on a CPU: few operations, next to no syncs."""
 
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 import torch
 from dispatch import Dispatched
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile, record_function
 
-from i2r import overlays, typicality
+from i2r import Restorer, load_prior, overlays, typicality
 from i2r.calibration_file import Calibration, Spread
+from i2r.degradation import gaussian_noise
 from i2r.overlays import find_overlays
 from i2r.prior import Prior
 from i2r.sampling import Covered
@@ -22,6 +26,8 @@ from i2r.toning import find_toning
 from i2r.trace import Screening
 
 MOST_SYNCS, MOST_OPERATIONS = 30, 3000
+MOST_ON_HOST = 0.05
+"""Of the network's time: what numpy and Python take outside of torch's operations."""
 SCALE = 4
 """What is counted depends on how many tiles and regions there are, not on their sizes: at a quarter of all
 lengths an image of 2.5 megapixels is counted in a moment."""
@@ -83,6 +89,28 @@ def test_an_evaluation_waits_for_nothing(counted: Dispatched, tiny: Prior, chann
     tiny.eps(x, sigma)
     assert counted.operations
     assert not +counted.syncs
+
+
+def test_the_host_has_little_to_do(monkeypatch: pytest.MonkeyPatch, photograph: np.ndarray) -> None:
+    prior = load_prior("photo-64", torch.device("cpu"))
+    forward = prior.network.forward
+
+    def evaluate(*args: object, **kwargs: object) -> object:
+        with record_function("network"):
+            return forward(*args, **kwargs)
+
+    monkeypatch.setattr(prior.network, "forward", evaluate)
+    noisy = gaussian_noise(photograph, np.random.default_rng(0), sigma=25 / 255).clip(0, 1)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        begun = time.perf_counter()
+        (result,) = Restorer(prior).restore([noisy.astype(np.float32)], [0])
+        seconds = time.perf_counter() - begun
+    events = profiled.events()
+    in_torch = sum(event.time_range.elapsed_us() for event in events if event.cpu_parent is None) / 1e6
+    in_network = sum(event.time_range.elapsed_us() for event in events if event.name == "network") / 1e6
+    assert result.nfe > 2
+    assert 0 < in_network <= in_torch <= seconds
+    assert seconds - in_torch <= MOST_ON_HOST * in_network
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from i2r.errors import PriorError
 from i2r.folder import PREDICTION_TYPES, PriorFolder, built_in_priors, digest_prior, find_prior
-from i2r.prior import Prior, load_prior
+from i2r.prior import Prior, load_prior, noise_of, output_of
 from i2r.schedule import NoiseSchedule
 
 CPU = torch.device("cpu")
@@ -60,6 +60,14 @@ def test_every_parametrisation_answers_with_the_noise(prediction_type: str, beta
     x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     level = sigma.view(-1, 1, 1, 1)
     torch.testing.assert_close(prior.eps(x, sigma), level * x / (1 + level**2), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+def test_what_was_said_follows_from_the_noise_that_was_found(prediction_type: str) -> None:
+    output, sample = torch.randn(2, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    levels = torch.tensor(0.8), torch.tensor(0.6)
+    noise = noise_of(output, sample, *levels, prediction_type)
+    torch.testing.assert_close(output_of(noise, sample, *levels, prediction_type), output)
 
 
 def test_an_unknown_prediction_type_is_refused(folder: Path) -> None:
