@@ -75,12 +75,16 @@ def fill_damage(
     Returns the canvas and the mask (H, W) of what was replaced. What was damaged first hides what lies
     beside it, so the search is repeated on the filled canvas.
     """
-    searched = grid.pad(mask_of(where, grid.crop(y))[None])[0]
-    x, mask = y, torch.zeros_like(searched)
+    image, level, frame = grid.crop(y), calibration.damage_level, grid.framed()
+    searched = mask_of(where, image)
+    x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
     for _ in range(_ROUNDS):
-        expected = yield from denoise(x, calibration.damage_level)
+        filled = grid.crop(x)
+        noise = frame.crop((yield Query(frame.pad(filled), level, frame)))
+        missed = (filled - image).sub_(noise, alpha=level)  # of what the prior expects in the filled image
+        found = damaged(missed.square_().mean(dim=0).sqrt()) & searched
         # What was found first stays found: its own fill would hide some of it from the next search.
-        mask = mask | damaged(expected.sub_(y).square_().mean(dim=0).sqrt()) & searched
+        mask = mask | grid.pad(found[None])[0]
         x = yield from fill(y, mask)
     return _keep_changes(y, x, mask, _SMALLEST_CHANGE)
 

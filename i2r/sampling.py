@@ -24,11 +24,12 @@ T = TypeVar("T")
 class Query:
     """Asks for the noise in canvas ``x`` (C, H, W), read as a sample at noise level ``sigma``.
 
-    Who asks may overwrite the answer.
+    ``grid`` is that of the canvas, where it is another than the process's. Who asks may overwrite the answer.
     """
 
     x: Tensor
     sigma: float
+    grid: TileGrid | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def drive(
     while queries:
         asked = list(queries)
         predicted = evaluator.noise(
-            [grids[index] for index in asked],
+            [queries[index].grid or grids[index] for index in asked],
             [queries[index].x for index in asked],
             [queries[index].sigma for index in asked],
         )

@@ -11,7 +11,7 @@ only batches of one are exact there.)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
@@ -31,18 +31,23 @@ SIDE_STEP = 16
 class TileGrid:
     """Where the tiles of one image lie.
 
-    The canvas is the image, padded by reflection on the right and at the bottom to whole tiles.
+    The canvas is the image, padded by reflection on the right and at the bottom to whole tiles, and on all
+    sides by the margin.
 
     Attributes:
         height, width: of the image, in pixels.
         tile: height and width of a tile.
         overlap: how far neighbouring tiles reach into each other, at most half a tile.
+        step: what the sides of a tile are multiples of.
+        margin: of the image on its canvas, in pixels.
     """
 
     height: int
     width: int
     tile: tuple[int, int]
     overlap: int
+    step: int = SIDE_STEP
+    margin: int = 0
 
     @classmethod
     def whole(cls, height: int, width: int) -> Self:
@@ -62,38 +67,42 @@ class TileGrid:
         step = -(-SIDE_STEP // stride) * stride
         sides = [side for side in (*range(step, longest, step), longest) if side >= SMALLEST_TILE]
         down, across = (_fitting_side(length, sides, overlap) for length in (height, width))
-        return cls(height, width, (down, across), overlap)
+        return cls(height, width, (down, across), overlap, step)
+
+    def framed(self) -> TileGrid:
+        """With a margin, in larger tiles: at the edge of its input the network sees less than elsewhere."""
+        down, across = (side + self.step for side in self.tile)
+        return replace(self, tile=(down, across), margin=self.step // 2)
 
     @property
     def rows(self) -> list[int]:
-        return _starts(self.height, self.tile[0], self.overlap)
+        return _starts(self.height + 2 * self.margin, self.tile[0], self.overlap)
 
     @property
     def columns(self) -> list[int]:
-        return _starts(self.width, self.tile[1], self.overlap)
+        return _starts(self.width + 2 * self.margin, self.tile[1], self.overlap)
 
     @property
     def canvas_shape(self) -> tuple[int, int]:
         return self.rows[-1] + self.tile[0], self.columns[-1] + self.tile[1]
 
     def pad(self, image: Tensor) -> Tensor:
-        """Extend (C, height, width) to the canvas by reflection, repeated where the image is small."""
-        _, height, width = image.shape
-        if (height, width) == self.canvas_shape:
+        """Extend (C, height, width) to the canvas by reflection, repeated where the image is small.
+
+        About the outermost pixels, which stand once: doubled, a speck at the edge would look like more.
+        """
+        if image.shape[1:] == self.canvas_shape:
             return image
         rows, columns = (
-            _reflected(side, whole, image.device)
-            for side, whole in zip((height, width), self.canvas_shape, strict=True)
+            _reflected(side, self.margin, whole, image.device)
+            for side, whole in zip(image.shape[1:], self.canvas_shape, strict=True)
         )
-        canvas = image.new_empty(len(image), *self.canvas_shape)
-        canvas[:, :height, :width] = image
-        canvas[:, :height, width:] = image[..., columns]
-        canvas[:, height:] = canvas[:, rows]
-        return canvas
+        return image[:, rows[:, None], columns]
 
     def crop(self, canvas: Tensor) -> Tensor:
         """The image's part of (C, *canvas_shape)."""
-        return canvas[:, : self.height, : self.width]
+        first = self.margin
+        return canvas[:, first : first + self.height, first : first + self.width]
 
     def places(self, like: Tensor) -> list[Place]:
         """Where every tile lies, row by row; windows of the type and on the device of ``like``."""
@@ -150,10 +159,11 @@ def _ramps(starts: list[int], side: int, overlap: int, like: Tensor) -> list[Ten
     return windows
 
 
-def _reflected(side: int, whole: int, device: torch.device) -> Tensor:
-    """Which of ``side`` pixels stand for those beyond them, up to ``whole``."""
-    place = torch.arange(side, whole, device=device) % (2 * side)
-    return torch.minimum(place, 2 * side - 1 - place)
+def _reflected(side: int, margin: int, whole: int, device: torch.device) -> Tensor:
+    """Which of ``side`` pixels stand where on a canvas of ``whole``, the first ``margin`` from its start."""
+    period = max(2 * side - 2, 1)
+    place = torch.arange(-margin, whole - margin, device=device) % period
+    return torch.minimum(place, period - place)
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:

@@ -27,7 +27,7 @@ from i2r.rectification import (
     remove_noise_in_part,
     sharpen,
 )
-from i2r.sampling import Process, counted, generate, levels
+from i2r.sampling import Process, Query, counted, generate, levels
 from i2r.spectrum import log_band_power
 from i2r.tiling import TileGrid
 from i2r.typicality import log_scale
@@ -84,6 +84,13 @@ def test_what_was_found_first_stays_found(
     _, mask = smooth_images.answer(fill_damage(y, GRID, calibration, EVERYWHERE))
     visible = specks & ((y - waves).square().mean(dim=0).sqrt() > 0.4)
     assert mask[visible].all()
+
+
+def test_damage_is_looked_for_with_a_margin(waves: Tensor, calibration: Calibration) -> None:
+    asked = next(fill_damage(waves, GRID, calibration, EVERYWHERE))
+    assert isinstance(asked, Query)
+    assert asked.grid == GRID.framed()
+    assert torch.equal(asked.grid.crop(asked.x), waves)
 
 
 def test_there_is_a_mend_for_every_kind_of_damage() -> None:
