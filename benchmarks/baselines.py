@@ -18,7 +18,7 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_
 from torch import Tensor
 
 from i2r import Prior
-from i2r.degradation import FloatImage
+from i2r.training.degradation import FloatImage
 
 TV_WEIGHTS = (0.03, 0.06, 0.1, 0.15, 0.25)
 FAST_STRENGTHS = (3, 6, 10, 15, 20, 30)

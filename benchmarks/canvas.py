@@ -26,15 +26,15 @@ import torch
 from machine import in_words, machine
 from PIL import Image
 
+import i2r.correction.strategies
 import i2r.forms.form
 import i2r.restorer
-import i2r.strategies
 from i2r import Restorer, RestoreSettings, load_prior
-from i2r.degradation import DEGRADATIONS, FloatImage, drops, gaussian_noise, rain, stains
+from i2r.diffusion.tiling import FixedShapeEvaluator, TileGrid
 from i2r.form_names import AUTO
-from i2r.overlays import find_overlays
-from i2r.selftest import self_test
-from i2r.tiling import FixedShapeEvaluator, TileGrid
+from i2r.prior.selftest import self_test
+from i2r.screening.overlays import find_overlays
+from i2r.training.degradation import DEGRADATIONS, FloatImage, drops, gaussian_noise, rain, stains
 
 HERE = Path(__file__).parent
 SAMPLES = HERE.parent / "jobs" / "samples" / "clean"
@@ -192,7 +192,7 @@ def growth(prior: str, kind: str, height: int, width: int) -> dict[str, Any]:
     self_test(hasty.prior)
     idle = resident()
     image = scan(kind, height, width)
-    implausible = patch.object(i2r.strategies, "IMPLAUSIBLE", 0.0)  # which what is repeated is
+    implausible = patch.object(i2r.correction.strategies, "IMPLAUSIBLE", 0.0)  # which what is repeated is
     with implausible, patch.object(i2r.forms.form, "_ITERATIONS", 2):  # which hold as much as all do
         (found,) = hasty.restore([image], [0])
     return {

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from i2r import Prior
-from i2r.sampling import levels
+from i2r.diffusion.sampling import levels
 
 STEPS = 30
 LOWEST, DEPTH = 0.02, 0.3

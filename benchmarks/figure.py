@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from report import BLIND, TOLD
 from scenes import Case, rounded
 
-from i2r.degradation import FloatImage
 from i2r.metrics import psnr
+from i2r.training.degradation import FloatImage
 
 SHOWN = (
     "noise 25/255",

@@ -24,9 +24,9 @@ from PIL import Image
 from torch import Tensor
 
 from i2r import Prior, Restorer, load_prior
-from i2r.inversion import Inversion, Solver, invert
-from i2r.sampling import Process, drive, generate, levels
-from i2r.tiling import FixedShapeEvaluator, TileGrid
+from i2r.diffusion.inversion import Inversion, Solver, invert
+from i2r.diffusion.sampling import Process, drive, generate, levels
+from i2r.diffusion.tiling import FixedShapeEvaluator, TileGrid
 
 HERE = Path(__file__).parent
 SIDE = 96

@@ -45,9 +45,9 @@ from scenes import ROWS, SEED, Case, Row, photographs, rounded
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from i2r import Prior, Restorer, RestoreSettings, load_prior
-from i2r.degradation import FloatImage
 from i2r.form_names import parse_forms
 from i2r.metrics import no_reference, psnr, ssim
+from i2r.training.degradation import FloatImage
 
 HERE = Path(__file__).parent
 FEW = ("astronaut", "citrus-fruits", "fig", "mountains")

@@ -362,6 +362,6 @@ NOTES = (
     "DreamClean's share and depth the best for noise and JPEG were taken. Deep Image Prior is a small "
     f"network, and the best of {_or(UNTRAINED_STOPS)} iterations, again with the original at hand.",
     "- patches is the strategy of the paper (`method.strategy=patches`): its tests of the patches of noise "
-    "and its move are not published, and are ours (i2r/patches.py).",
+    "and its move are not published, and are ours (i2r/correction/patches.py).",
     "- BM3D was not run: the licence of its package on PyPI forbids commercial use.",
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from i2r.degradation import (
+from i2r.training.degradation import (
     Degradation,
     FloatImage,
     dead_pixels,

@@ -45,9 +45,9 @@ from pace import best_pace, watched
 from scenes import SEED, Case, rounded
 
 from i2r import Restorer, RestoreSettings, load_prior
-from i2r.degradation import FloatImage
 from i2r.metrics import psnr
 from i2r.settings import BY_DEVICE, PRECISIONS
+from i2r.training.degradation import FloatImage
 
 HERE = Path(__file__).parent
 PHOTOGRAPH = "coffee"

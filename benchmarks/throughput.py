@@ -41,7 +41,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from i2r import Outcome, Restoration, Restorer, RestoreSettings, load_prior
-from i2r.degradation import gaussian_noise
+from i2r.training.degradation import gaussian_noise
 from pipeline import PriorIdentity, RunSettings, restore_dataset
 from pipeline.codec import decode, encode
 from pipeline.depth import to_float

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from i2r.errors import FormError, I2RError, PriorError, SettingsError
-    from i2r.folder import built_in_priors
     from i2r.jpeg_tables import JpegTables
-    from i2r.prior import Prior, load_prior
+    from i2r.prior.folder import built_in_priors
+    from i2r.prior.network import Prior, load_prior
     from i2r.restorer import Outcome, Restoration, Restorer
     from i2r.settings import RestoreSettings
 
@@ -18,14 +18,14 @@ _HOMES = {
     "I2RError": "errors",
     "JpegTables": "jpeg_tables",
     "Outcome": "restorer",
-    "Prior": "prior",
+    "Prior": "prior.network",
     "PriorError": "errors",
     "Restoration": "restorer",
     "RestoreSettings": "settings",
     "Restorer": "restorer",
     "SettingsError": "errors",
-    "built_in_priors": "folder",
-    "load_prior": "prior",
+    "built_in_priors": "prior.folder",
+    "load_prior": "prior.network",
 }
 
 __all__ = [

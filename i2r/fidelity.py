@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from i2r.bands import bands
+from i2r.canvas.bands import bands
 
 CELL = 8
 """Side of the cells over which images are averaged, in pixels: noise of 50/255 leaves 6/255 of itself."""

@@ -1,8 +1,8 @@
 """Restoration of images: screen, correct what is atypical or what was told, check the result.
 
 The settings of Algorithms 2 and 3 of Invert2Restore (Chihaoui and Favaro, arXiv 2503.21486). Fully blind, the
-noise that the prior sees in an image decides everything (:mod:`i2r.strategies`); partially blind, the form of
-the degradation is told.
+noise that the prior sees in an image decides everything (:mod:`i2r.correction.strategies`); partially blind,
+the form of the degradation is told.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2r.bands import finite
-from i2r.calibration_file import Calibration
+from i2r.canvas.bands import finite
+from i2r.canvas.placement import canvas_device
+from i2r.correction.strategies import IMPLAUSIBLE, STRATEGIES, Correction, Subject, by_forms
+from i2r.correction.toning import Toning, find_toning
 from i2r.device import device_name, pixels_at_once, precision_name, total_memory
+from i2r.diffusion.sampling import Process, counted, drive
+from i2r.diffusion.tiling import FixedShapeEvaluator, TileGrid
 from i2r.errors import FormError, SettingsError
 from i2r.fidelity import consistency_psnr
 from i2r.forms import Jpeg
 from i2r.jpeg_tables import JpegTables
-from i2r.overlays import find_overlays
-from i2r.placement import canvas_device
-from i2r.prior import Prior
-from i2r.sampling import Process, counted, drive
-from i2r.screening import screen
+from i2r.prior.network import Prior
+from i2r.screening.calibration import Calibration
+from i2r.screening.overlays import find_overlays
+from i2r.screening.screen import screen
+from i2r.screening.trace import Screening, Trace
 from i2r.settings import BY_DEVICE, SMALLEST_TILE, TILE_STEP, RestoreSettings
-from i2r.strategies import IMPLAUSIBLE, STRATEGIES, Correction, Subject, by_forms
-from i2r.tiling import FixedShapeEvaluator, TileGrid
-from i2r.toning import Toning, find_toning
-from i2r.trace import Screening, Trace
 
 _BEYOND = 1.0  # by which values may lie outside [0, 1]: noise that nobody clipped does, bytes do by far more
 
@@ -61,7 +61,7 @@ class Restoration:
         inversion_psnr: dB between the input and what its inverted noise regenerates; NaN where nothing was
             inverted.
         rectified_fraction: share of the pixels that were replaced or moved.
-        typicality_before, typicality_after: see :func:`i2r.typicality.typicality`.
+        typicality_before, typicality_after: see :func:`i2r.screening.typicality.typicality`.
         consistency_psnr: dB between result and input at coarse scale; see
             :func:`i2r.fidelity.consistency_psnr`. Of a rejected result, its own.
         parameters: of the degradation, as far as they were found: plain JSON, by form.

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from i2r import Outcome, Restoration, Restorer, load_prior
 from i2r.errors import I2RError
-from i2r.trace import Look, Trace
+from i2r.screening.trace import Look, Trace
 from jobs.contact_sheet import Panel, Strip, contact_sheet
 from pipeline.codec import Picture
 from pipeline.depth import to_float
@@ -115,7 +115,7 @@ def _restorer(settings: RunSettings) -> Restorer:
     """With a prior that was tested, on a GPU where there is one: what a run's actors hold."""
     import torch
 
-    from i2r.selftest import self_test
+    from i2r.prior.selftest import self_test
 
     torch.set_num_threads(settings.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

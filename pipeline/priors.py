@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
 
-from i2r.calibration_file import CALIBRATION
 from i2r.errors import PriorError
-from i2r.folder import INDEX, PARTS, digest_prior, find_prior
+from i2r.prior.folder import INDEX, PARTS, digest_prior, find_prior
+from i2r.screening.calibration import CALIBRATION
 from pipeline.errors import ItemError, SettingsError
 from pipeline.storage import Store, open_store
 

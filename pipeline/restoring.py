@@ -98,9 +98,9 @@ class PriorRestorerFactory:
 
     def identity(self) -> PriorIdentity:
         """Which prior it is; the model itself is not loaded. Raises SettingsError."""
-        from i2r.calibration_file import Calibration
         from i2r.errors import I2RError
-        from i2r.folder import PriorFolder
+        from i2r.prior.folder import PriorFolder
+        from i2r.screening.calibration import Calibration
 
         folder = PriorFolder(local_prior(self._prior))
         try:
@@ -120,7 +120,7 @@ class PriorRestorerFactory:
         """
         from i2r import Restorer, load_prior
         from i2r.errors import SettingsError as MethodError
-        from i2r.selftest import self_test
+        from i2r.prior.selftest import self_test
 
         folder = str(local_prior(self._prior))
         try:

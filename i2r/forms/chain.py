@@ -10,7 +10,6 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from i2r.calibration_file import Calibration
 from i2r.form_names import parse_forms
 from i2r.forms.convolution import GaussianBlur, MotionBlur
 from i2r.forms.form import Form, Operator, Record, conjugate_gradients
@@ -18,7 +17,8 @@ from i2r.forms.jpeg import Jpeg
 from i2r.forms.resolution import Downsampling
 from i2r.forms.small_kernel import SmallKernel
 from i2r.forms.values import Mask, Noise
-from i2r.spectrum import ROUNDING
+from i2r.screening.calibration import Calibration
+from i2r.screening.spectrum import ROUNDING
 
 FORMS: Mapping[str, type[Form]] = MappingProxyType(
     {form.name: form for form in (GaussianBlur, MotionBlur, SmallKernel, Downsampling, Noise, Mask, Jpeg)}

@@ -12,12 +12,12 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from i2r.bands import in_planes
-from i2r.calibration_file import Calibration
-from i2r.cosines import COSINES, Kind, analyse, frequencies, synthesise
+from i2r.canvas.bands import in_planes
+from i2r.canvas.cosines import COSINES, Kind, analyse, frequencies, synthesise
 from i2r.errors import FormError
 from i2r.forms.form import Operator
-from i2r.spectrum import ROUNDING, TransferFit, blur_width
+from i2r.screening.calibration import Calibration
+from i2r.screening.spectrum import ROUNDING, TransferFit, blur_width
 
 _LENGTHS = range(3, 32)
 SMALLEST_SIDE = 32

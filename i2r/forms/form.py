@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from i2r.calibration_file import Calibration
-from i2r.spectrum import ROUNDING
+from i2r.screening.calibration import Calibration
+from i2r.screening.spectrum import ROUNDING
 
 _ITERATIONS = 12
 

@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i2r.bands import in_bands, in_planes
-from i2r.calibration_file import Calibration
-from i2r.cosines import analyse, frequencies, synthesise
+from i2r.canvas.bands import in_bands, in_planes
+from i2r.canvas.cosines import analyse, frequencies, synthesise
+from i2r.canvas.windows import widened
 from i2r.errors import FormError
 from i2r.forms.form import Record
 from i2r.jpeg_tables import SIDE, JpegTables, standard_steps
-from i2r.spectrum import ROUNDING
-from i2r.windows import widened
+from i2r.screening.calibration import Calibration
+from i2r.screening.spectrum import ROUNDING
 
 SAMPLINGS = ((2, 2), (1, 1), (1, 2))
 """Pixels of the image in one of chroma, (down, across); the first is what nearly every file has."""

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i2r.calibration_file import Calibration
 from i2r.errors import FormError
 from i2r.forms.form import Operator, conjugate_gradients
-from i2r.spectrum import ROUNDING
+from i2r.screening.calibration import Calibration
+from i2r.screening.spectrum import ROUNDING
 
 FACTORS = (2, 3, 4, 5, 6, 8)
 _ENLARGING = 6

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i2r.calibration_file import Calibration
 from i2r.forms.convolution import SMALLEST_SIDE, Convolution, GaussianBlur, likelier_blur
-from i2r.spectrum import ROUNDING, TransferFit
+from i2r.screening.calibration import Calibration
+from i2r.screening.spectrum import ROUNDING, TransferFit
 
 _LARGEST_REACH = 16
 _REFIT_PIXELS = 20_000

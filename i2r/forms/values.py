@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from i2r.calibration_file import Calibration
 from i2r.forms.form import Record
-from i2r.spectrum import ROUNDING
-from i2r.typicality import difference_scale
+from i2r.screening.calibration import Calibration
+from i2r.screening.spectrum import ROUNDING
+from i2r.screening.typicality import difference_scale
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Mask(Record):
 
     @classmethod
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
-        """None: which pixels are lost is for :func:`i2r.rectification.fill_lost` to find."""
+        """None: which pixels are lost is for :func:`i2r.correction.rectification.fill_lost` to find."""
         return cls(torch.zeros(y.shape[1:], dtype=torch.bool, device=y.device))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from image_models import GaussianImages
 from textures import as_file, texture
 from torch import Tensor
 
-from i2r.calibration_file import STATISTICS, Calibration, Spread, overlays_digest
-from i2r.prior import Prior, load_prior
-from i2r.spectrum import log_band_power
+from i2r.prior.network import Prior, load_prior
+from i2r.screening.calibration import STATISTICS, Calibration, Spread, overlays_digest
+from i2r.screening.spectrum import log_band_power
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from i2r.sampling import Covered, Finder, Process
+from i2r.diffusion.sampling import Covered, Finder, Process
 
 T = TypeVar("T")
 

@@ -14,16 +14,17 @@ from dispatch import Dispatched
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from i2r import Restorer, load_prior, overlays, typicality
-from i2r.calibration_file import Calibration, Spread
-from i2r.degradation import gaussian_noise
-from i2r.overlays import find_overlays
-from i2r.prior import Prior
-from i2r.sampling import Covered
-from i2r.screening import screen
-from i2r.tiling import TileGrid
-from i2r.toning import find_toning
-from i2r.trace import Screening
+from i2r import Restorer, load_prior
+from i2r.correction.toning import find_toning
+from i2r.diffusion.sampling import Covered
+from i2r.diffusion.tiling import TileGrid
+from i2r.prior.network import Prior
+from i2r.screening import overlays, typicality
+from i2r.screening.calibration import Calibration, Spread
+from i2r.screening.overlays import find_overlays
+from i2r.screening.screen import screen
+from i2r.screening.trace import Screening
+from i2r.training.degradation import gaussian_noise
 
 MOST_SYNCS, MOST_OPERATIONS = 30, 3000
 MOST_ON_HOST = 0.05

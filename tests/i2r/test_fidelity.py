@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i2r.degradation import FloatImage, gaussian_blur, gaussian_noise, jpeg
 from i2r.fidelity import consistency_psnr
 from i2r.metrics import psnr
+from i2r.training.degradation import FloatImage, gaussian_blur, gaussian_noise, jpeg
 
 
 def _scene(height: int = 96, width: int = 120) -> FloatImage:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.metrics import structural_similarity
 
-from i2r.degradation import FloatImage, gaussian_blur, gaussian_noise, jpeg
 from i2r.metrics import blockiness, no_reference, noise_level, psnr, sharpness, ssim
+from i2r.training.degradation import FloatImage, gaussian_blur, gaussian_noise, jpeg
 
 TINY = [(1, 1), (1, 5), (2, 2), (3, 200), (8, 8), (9, 1), (10, 300)]
 

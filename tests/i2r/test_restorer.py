@@ -16,8 +16,13 @@ from hypothesis import given, settings
 from PIL import Image
 
 from i2r import JpegTables, Outcome, Prior, Restoration, Restorer, RestoreSettings, load_prior
-from i2r.calibration_file import Spread
-from i2r.degradation import (
+from i2r.diffusion.tiling import TileGrid
+from i2r.errors import PriorError, SettingsError
+from i2r.metrics import psnr
+from i2r.prior.folder import built_in_priors
+from i2r.screening.calibration import Spread
+from i2r.screening.trace import Trace
+from i2r.training.degradation import (
     Degradation,
     FloatImage,
     dead_pixels,
@@ -30,11 +35,6 @@ from i2r.degradation import (
     noisy_shadows,
     rain,
 )
-from i2r.errors import PriorError, SettingsError
-from i2r.folder import built_in_priors
-from i2r.metrics import psnr
-from i2r.tiling import TileGrid
-from i2r.trace import Trace
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "benchmarks" / "photographs"
 CROPS = ("astronaut", "mountains")

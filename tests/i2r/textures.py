@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from i2r.degradation import FloatImage
+from i2r.training.degradation import FloatImage
 
 
 def texture(seed: int, side: int = 192) -> FloatImage:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from i2r.folder import BUILT_IN
+from i2r.prior.folder import BUILT_IN
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -13,8 +13,8 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from i2r.calibration_file import Calibration
-from i2r.folder import built_in_priors, digest_prior
+from i2r.prior.folder import built_in_priors, digest_prior
+from i2r.screening.calibration import Calibration
 from jobs.cli import main
 from pipeline.summary import ExitStatus
 

@@ -153,7 +153,7 @@ def test_the_code_runs_where_it_has_travelled_to(tmp_path: Path, own_prior: Path
     assert stage(folder, str(own_prior)) == f"priors/{own_prior.name}"
     assert {path.name for path in folder.iterdir()} == {*PACKAGES, "priors"}
     assert not list(folder.rglob("__pycache__"))
-    code = "import i2r.folder, jobs.cli, pipeline; print(jobs.cli.__file__, *i2r.folder.built_in_priors())"
+    code = "import i2r, jobs.cli, pipeline; print(jobs.cli.__file__, *i2r.built_in_priors())"
     done = subprocess.run(
         [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, '.'); {code}"],
         cwd=folder, capture_output=True, text=True, check=True, env={},

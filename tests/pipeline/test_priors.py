@@ -13,7 +13,7 @@ import fsspec
 import pytest
 
 from i2r import RestoreSettings
-from i2r.folder import built_in_priors, digest_prior
+from i2r.prior.folder import built_in_priors, digest_prior
 from pipeline.errors import RunError, SettingsError
 from pipeline.priors import cache_folder, local_prior
 from pipeline.restoring import PriorIdentity, PriorRestorerFactory

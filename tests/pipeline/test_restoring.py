@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from standin import BROKEN, CLEAN, Answer, StandIn
 
 from i2r import RestoreSettings
-from i2r.folder import built_in_priors
+from i2r.prior.folder import built_in_priors
 from pipeline import restoring
 from pipeline.errors import ErrorCode, ItemError, SettingsError
 from pipeline.restoring import (

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from i2r.calibration_file import Calibration
 from i2r.forms import Chain, Downsampling, GaussianBlur, Jpeg, Mask, MotionBlur, Noise, SmallKernel
 from i2r.jpeg_tables import JpegTables
+from i2r.screening.calibration import Calibration
 
 
 def _random(seed: int) -> Tensor:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from textures import as_file, texture
 from torch import Tensor
 
-from i2r.calibration_file import Calibration
-from i2r.degradation import gaussian_blur, motion_blur
 from i2r.forms import GaussianBlur, MotionBlur, likelier_blur
+from i2r.screening.calibration import Calibration
+from i2r.training.degradation import gaussian_blur, motion_blur
 
 HEIGHT, WIDTH = 40, 56
 

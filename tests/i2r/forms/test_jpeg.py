@@ -11,11 +11,11 @@ from PIL import Image, JpegImagePlugin
 from textures import as_file, texture
 from torch import Tensor
 
-from i2r.calibration_file import Calibration
 from i2r.errors import FormError
 from i2r.forms import Jpeg
 from i2r.forms.jpeg import _coefficients, _pixels, _planes, _steps
 from i2r.jpeg_tables import JpegTables
+from i2r.screening.calibration import Calibration
 
 SUBSAMPLINGS = [("4:2:0", (2, 2)), ("4:4:4", (1, 1)), ("4:2:2", (1, 2))]
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from textures import as_file, texture
 
-from i2r.calibration_file import Calibration
-from i2r.degradation import gaussian_blur, low_resolution
 from i2r.errors import FormError
 from i2r.forms import Downsampling
+from i2r.screening.calibration import Calibration
+from i2r.training.degradation import gaussian_blur, low_resolution
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from i2r.calibration_file import Calibration
 from i2r.forms import Mask, Noise
+from i2r.screening.calibration import Calibration
 
 
 @pytest.mark.parametrize("level", [0.02, 0.2, 0.6])

@@ -1,0 +1,224 @@
+"""Canvases of any size through a network that sees one tile at a time.
+
+A canvas is covered by overlapping tiles whose windows sum to one, so that blending the tiles' noise gives
+one noise predictor for the whole canvas, at every noise level (the blending of MultiDiffusion, Bar-Tal et
+al., arXiv 2302.08113, equation 5). GroupNorm makes a tile's result depend on the tile's shape, so the
+shape follows from the image's size and the settings alone; so does the number of tiles in a batch, since
+kernels differ between batch sizes. (With several threads on a CPU, a tile's place in its batch matters too:
+only batches of one are exact there.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from i2r.settings import SMALLEST_TILE
+
+if TYPE_CHECKING:
+    from i2r.prior.network import Prior
+
+SIDE_STEP = 16
+"""Sides of tiles, in pixels, are multiples of this, or of a prior's stride above it."""
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Where the tiles of one image lie.
+
+    The canvas is the image, padded by reflection on the right and at the bottom to whole tiles, and on all
+    sides by the margin.
+
+    Attributes:
+        height, width: of the image, in pixels.
+        tile: height and width of a tile.
+        overlap: how far neighbouring tiles reach into each other, at most half a tile.
+        step: what the sides of a tile are multiples of.
+        margin: of the image on its canvas, in pixels.
+    """
+
+    height: int
+    width: int
+    tile: tuple[int, int]
+    overlap: int
+    step: int = SIDE_STEP
+    margin: int = 0
+
+    @classmethod
+    def whole(cls, height: int, width: int) -> Self:
+        """One tile as large as the image."""
+        return cls(height, width, (height, width), 0)
+
+    @classmethod
+    def fitting(cls, height: int, width: int, longest: int, overlap: int, stride: int = 1) -> Self:
+        """The tiles that cover an image with the fewest pixels.
+
+        Args:
+            height, width: of the image, in pixels.
+            longest: side of a tile, a multiple of ``stride``.
+            overlap: of neighbouring tiles.
+            stride: what the sides of a tile must be multiples of.
+        """
+        step = -(-SIDE_STEP // stride) * stride
+        sides = [side for side in (*range(step, longest, step), longest) if side >= SMALLEST_TILE]
+        down, across = (_fitting_side(length, sides, overlap) for length in (height, width))
+        return cls(height, width, (down, across), overlap, step)
+
+    def framed(self) -> TileGrid:
+        """With a margin, in larger tiles: at the edge of its input the network sees less than elsewhere."""
+        down, across = (side + self.step for side in self.tile)
+        return replace(self, tile=(down, across), margin=self.step // 2)
+
+    @property
+    def rows(self) -> list[int]:
+        return _starts(self.height + 2 * self.margin, self.tile[0], self.overlap)
+
+    @property
+    def columns(self) -> list[int]:
+        return _starts(self.width + 2 * self.margin, self.tile[1], self.overlap)
+
+    @property
+    def canvas_shape(self) -> tuple[int, int]:
+        return self.rows[-1] + self.tile[0], self.columns[-1] + self.tile[1]
+
+    def pad(self, image: Tensor) -> Tensor:
+        """Extend (C, height, width) to the canvas by reflection, repeated where the image is small.
+
+        About the outermost pixels, which stand once: doubled, a speck at the edge would look like more.
+        """
+        if image.shape[1:] == self.canvas_shape:
+            return image
+        rows, columns = (
+            _reflected(side, self.margin, whole, image.device)
+            for side, whole in zip(image.shape[1:], self.canvas_shape, strict=True)
+        )
+        return image[:, rows[:, None], columns]
+
+    def crop(self, canvas: Tensor) -> Tensor:
+        """The image's part of (C, *canvas_shape)."""
+        first = self.margin
+        return canvas[:, first : first + self.height, first : first + self.width]
+
+    def places(self, like: Tensor) -> list[Place]:
+        """Where every tile lies, row by row; windows of the type and on the device of ``like``."""
+        down, across = (
+            _ramps(starts, side, self.overlap, like)
+            for starts, side in zip((self.rows, self.columns), self.tile, strict=True)
+        )
+        return [
+            Place(slice(r, r + self.tile[0]), slice(c, c + self.tile[1]), fade_down[:, None], fade_across)
+            for r, fade_down in zip(self.rows, down, strict=True)
+            for c, fade_across in zip(self.columns, across, strict=True)
+        ]
+
+    def split(self, canvas: Tensor) -> Tensor:
+        """Cut (C, *canvas_shape) into tiles of shape (N, C, *tile), row by row."""
+        return torch.stack([place.cut(canvas) for place in self.places(canvas)])
+
+    def blend(self, tiles: Tensor) -> Tensor:
+        """Sum (N, C, *tile) under windows that add up to one on the canvas."""
+        canvas = tiles.new_zeros(tiles.shape[1], *self.canvas_shape)
+        for tile, place in zip(tiles, self.places(tiles), strict=True):
+            place.add(canvas, tile)
+        return canvas
+
+
+class Place(NamedTuple):
+    """Where a tile lies on its canvas, and the window that it is blended under: ``down * across``."""
+
+    rows: slice
+    columns: slice
+    down: Tensor
+    across: Tensor
+
+    def cut(self, canvas: Tensor) -> Tensor:
+        """The tile (C, *tile) of a canvas."""
+        return canvas[:, self.rows, self.columns]
+
+    def add(self, canvas: Tensor, tile: Tensor) -> None:
+        """Add what was made of the tile to a canvas."""
+        canvas[:, self.rows, self.columns] += tile * self.down * self.across
+
+
+def _ramps(starts: list[int], side: int, overlap: int, like: Tensor) -> list[Tensor]:
+    """One window of (side,) per start: linear ramps where tiles overlap, one elsewhere."""
+    ramp = (torch.arange(overlap, device=like.device, dtype=like.dtype) + 0.5) / max(overlap, 1)
+    windows = []
+    for start in starts:
+        window = torch.ones(side, device=like.device, dtype=like.dtype)
+        if overlap and start != starts[0]:
+            window[:overlap] = ramp
+        if overlap and start != starts[-1]:
+            window[-overlap:] = 1 - ramp
+        windows.append(window)
+    return windows
+
+
+def _reflected(side: int, margin: int, whole: int, device: torch.device) -> Tensor:
+    """Which of ``side`` pixels stand where on a canvas of ``whole``, the first ``margin`` from its start."""
+    period = max(2 * side - 2, 1)
+    place = torch.arange(-margin, whole - margin, device=device) % period
+    return torch.minimum(place, period - place)
+
+
+def _starts(length: int, side: int, overlap: int) -> list[int]:
+    """Where the tiles along a length begin."""
+    stride = side - overlap
+    count = 1 + max(0, -(-(length - side) // stride))
+    return [stride * index for index in range(count)]
+
+
+def _fitting_side(length: int, sides: Sequence[int], overlap: int) -> int:
+    """The side whose tiles cover a length with the fewest pixels; of equals the largest."""
+    fitting = [side for side in sides if side >= min(length, 2 * overlap)] or sides[-1:]
+    return min(fitting, key=lambda side: (side * len(_starts(length, side, overlap)), -side))
+
+
+class FixedShapeEvaluator:
+    """Evaluates a prior on tiles; of each shape always with the same number at once.
+
+    Args:
+        prior: what is evaluated.
+        batch: from height and width of a tile to the tiles in one evaluation.
+    """
+
+    def __init__(self, prior: Prior, batch: Callable[[int, int], int]) -> None:
+        self.prior, self.batch = prior, batch
+
+    def noise(
+        self, grids: Sequence[TileGrid], canvases: Sequence[Tensor], sigmas: Sequence[float]
+    ) -> list[Tensor]:
+        """Predict the noise of canvases, each at its own level; tiles of one shape share evaluations.
+
+        No more tiles are held than are evaluated at once.
+        """
+        predicted = [torch.zeros_like(canvas) for canvas in canvases]
+        together: dict[tuple[int, ...], list[int]] = {}
+        for index, (grid, canvas) in enumerate(zip(grids, canvases, strict=True)):
+            together.setdefault((len(canvas), *grid.tile), []).append(index)
+        for (_, *tile), indices in together.items():
+            places = [(index, place) for index in indices for place in grids[index].places(canvases[index])]
+            size = self.batch(*tile)
+            for start in range(0, len(places), size):
+                chunk = places[start : start + size]
+                tiles = torch.stack([place.cut(canvases[index]) for index, place in chunk])
+                levels = torch.tensor([sigmas[index] for index, _ in chunk])
+                noise = self.eps(tiles, levels).to(tiles.device)
+                for (index, place), tile_noise in zip(chunk, noise, strict=True):
+                    place.add(predicted[index], tile_noise)
+        return predicted
+
+    def eps(self, tiles: Tensor, sigmas: Tensor) -> Tensor:
+        """Predict the noise in (N, C, *tile), each tile at its own level of ``sigmas`` (N,).
+
+        At most as many as one evaluation takes; what is missing of them is padded with zeros. Canvases may
+        live elsewhere: what comes back lies on the prior's device.
+        """
+        missing = self.batch(*tiles.shape[2:]) - len(tiles)
+        full = F.pad(tiles.to(self.prior.device), (0, 0, 0, 0, 0, 0, 0, missing))
+        return self.prior.eps(full, F.pad(sigmas, (0, missing), value=1.0))[: len(tiles)]

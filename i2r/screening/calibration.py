@@ -1,0 +1,191 @@
+"""What the noise of clean photographs looks like to one prior, as a file in its folder.
+
+:mod:`i2r.training.calibrate` measures it, :mod:`i2r.screening.typicality` tests against it. Nothing here
+needs torch: a run checks its prior before it loads anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from i2r.errors import PriorError
+
+CALIBRATION = "calibration.json"
+"""Name of the file in a prior's folder."""
+OVERLAYS = Path(__file__).with_name("overlays.safetensors")
+"""Weights of the network of :mod:`i2r.screening.overlays`, which serves all priors."""
+CLEAN_OVERLAYS = {"lines": (1.57, 0.67), "specks": (2.13, 0.75), "blots": (-1.97, 0.41)}
+"""Of these weights: the logits that a twentieth of clean regions exceed, and by how much on average.
+
+Measured on crops of photographs that the network was not trained on, by ``overlay_kinds``.
+"""
+DAMAGE = ("tails", "streaks", "overlay")
+LOCAL_STATISTICS = (*DAMAGE, "patchy")
+STATISTICS = ("grain", "antilag", "lag", "period", *LOCAL_STATISTICS)
+"""What is tested of an image and its noise, whole and in regions; see :mod:`i2r.screening.typicality`."""
+TAIL, TAIL_START = 0.05, 1.6448536269514722
+"""The share of a normal distribution that counts as its tail, and the deviation that it starts at."""
+BANDS = 16
+"""Bands of the spectrum, of even width from zero to the Nyquist frequency."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a statistic lies over clean photographs.
+
+    Normal up to the last twentieth, and exponential there, as excesses over a threshold are: the tails of
+    photographs are longer than those of a normal distribution (Pickands 1975; the shape is held at zero).
+
+    Attributes:
+        middle: the median.
+        spread: of the upper side, up to the last twentieth, in standard deviations of a normal.
+        tail: mean excess of the last twentieth over its least.
+    """
+
+    middle: float
+    spread: float
+    tail: float
+
+    def p_value(self, value: float) -> float:
+        """The chance of a clean photograph to lie above ``value``."""
+        deviation = (value - self.middle) / self.spread
+        if deviation <= TAIL_START:
+            return 0.5 * math.erfc(deviation / math.sqrt(2))
+        return TAIL * math.exp((TAIL_START - deviation) * self.spread / self.tail)
+
+    def exceeded_by(self, chance: float) -> float:
+        """The value that ``chance`` of clean photographs lie above; at most ``TAIL`` of them."""
+        return self.middle + TAIL_START * self.spread + self.tail * math.log(TAIL / chance)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the noise of clean photographs looks like to one prior.
+
+    Attributes:
+        level: noise level at which grain, lag, antilag and period are measured, and patchiness in colour.
+        damage_level: noise level at which tails and streaks are measured.
+        clean: spread of every statistic over clean photographs.
+        entry_scale: for increasing noise levels, the log robust scale of photographs that hold noise of just
+            that level. Where an image's own scale falls below it, reading on would eat the image.
+        block_entry: intercept and slope of the line of the log entry level that restores blocks best over the
+            log period that they leave in the noise.
+        spectrum: log power of clean photographs in ``BANDS`` bands.
+        overlays: digest of the network that the spread of overlays was measured with.
+        gray: the same for gray images, of a prior that knows colour; see :meth:`i2r.prior.network.Prior.eps`.
+
+    Raises:
+        ValueError: a figure is not finite, not positive where it must be, or there are too few of them.
+    """
+
+    level: float
+    damage_level: float
+    clean: Mapping[str, Spread]
+    entry_scale: Mapping[float, float]
+    block_entry: tuple[float, float]
+    spectrum: tuple[float, ...]
+    overlays: str
+    gray: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        levels = list(self.entry_scale)
+        _require(set(self.clean) == set(STATISTICS), f"clean does not hold {', '.join(STATISTICS)}")
+        _require(len(levels) >= 2, "entry_scale has fewer than two levels")
+        _require(len(self.spectrum) == BANDS, f"spectrum has {len(self.spectrum)} bands, not {BANDS}")
+        _require_finite("level", (self.level, self.damage_level, *levels))
+        _require_finite("middle", (spread.middle for spread in self.clean.values()))
+        _require_finite("spread", (spread.spread for spread in self.clean.values()))
+        _require_finite("tail", (spread.tail for spread in self.clean.values()))
+        _require_finite("entry_scale", self.entry_scale.values())
+        _require_finite("block_entry", self.block_entry)
+        _require_finite("spectrum", self.spectrum)
+        _require(min(self.level, self.damage_level, *levels) > 0, "a noise level is not positive")
+        _require(
+            all(low < high for low, high in pairwise(levels)),
+            "the levels of entry_scale do not increase",
+        )
+        _require(all(spread.spread > 0 for spread in self.clean.values()), "a spread is not positive")
+        _require(all(spread.tail > 0 for spread in self.clean.values()), "a tail is not positive")
+
+    @classmethod
+    def load(cls, folder: Path) -> Calibration:
+        """Read ``calibration.json`` of a prior's folder.
+
+        Raises:
+            PriorError: the file is missing or damaged, or was made with another network of overlays.
+        """
+        path = folder / CALIBRATION
+        mend = f"make it with `i2r priors calibrate {folder} --data PHOTOS`"
+        try:
+            calibration = cls._from_json(json.loads(path.read_text()))
+        except FileNotFoundError as error:
+            raise PriorError(f"{path} is missing: {mend}") from error
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise PriorError(f"{path} is damaged ({_one_line(error)}): {mend}") from error
+        if calibration.overlays != overlays_digest():
+            raise PriorError(f"{path} was made by another version of this program: {mend}")
+        return calibration
+
+    def save(self, folder: Path) -> None:
+        """Write it into a prior's folder, whole or not at all."""
+        partial = folder / f"{CALIBRATION}.partial"
+        partial.write_text(json.dumps(self._to_json(), indent=2) + "\n")
+        partial.replace(folder / CALIBRATION)
+
+    @classmethod
+    def _from_json(cls, content: Mapping[str, Any]) -> Calibration:
+        intercept, slope = content["block_entry"]
+        return cls(
+            level=float(content["level"]),
+            damage_level=float(content["damage_level"]),
+            clean={name: Spread(**_floats(content["clean"][name])) for name in STATISTICS},
+            entry_scale={float(level): float(scale) for level, scale in content["entry_scale"]},
+            block_entry=(float(intercept), float(slope)),
+            spectrum=tuple(float(power) for power in content["spectrum"]),
+            overlays=str(content["overlays"]),
+            gray=cls._from_json(content["gray"]) if content.get("gray") else None,
+        )
+
+    def _to_json(self) -> dict[str, Any]:
+        return {
+            "level": self.level,
+            "damage_level": self.damage_level,
+            "clean": {name: asdict(spread) for name, spread in self.clean.items()},
+            "entry_scale": [[level, scale] for level, scale in self.entry_scale.items()],
+            "block_entry": self.block_entry,
+            "spectrum": self.spectrum,
+            "overlays": self.overlays,
+            "gray": self.gray._to_json() if self.gray else None,
+        }
+
+
+@cache
+def overlays_digest() -> str:
+    """Of the network that tells overlays and how it is read: a calibration holds for this one only."""
+    return hashlib.sha256(OVERLAYS.read_bytes() + repr(CLEAN_OVERLAYS).encode()).hexdigest()[:16]
+
+
+def _floats(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}
+
+
+def _require(condition: bool, fault: str) -> None:
+    if not condition:
+        raise ValueError(fault)
+
+
+def _require_finite(name: str, values: Iterable[float]) -> None:
+    _require(all(math.isfinite(value) for value in values), f"a figure of {name} is not finite")
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:120]
+    return f"it lacks {text}" if isinstance(error, KeyError) else text

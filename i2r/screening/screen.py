@@ -1,0 +1,70 @@
+"""Screening: what the noise that the prior sees in an image tells of it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from i2r.canvas.bands import finite
+from i2r.diffusion.sampling import Covered, Process, Query
+from i2r.diffusion.tiling import TileGrid
+from i2r.screening.calibration import LOCAL_STATISTICS, Calibration
+from i2r.screening.trace import Look, Screening, Trace
+from i2r.screening.typicality import SMALLEST_SIDE, discoveries, measure, measure_damage, noisy_part, regions
+
+_BESIDE_OTHERS = 0.25
+"""Share of the rate at which overlays are filled in images that show something else: noise, blur and other
+damage look covered here and there."""
+
+
+def screen(
+    y: Tensor, grid: TileGrid, calibration: Calibration, rate: float, trace: Trace | None = None
+) -> Process[Screening]:
+    """Test the noise of a canvas: two evaluations, or none for an image that is too small to test.
+
+    Args:
+        y: (C, H, W) canvas in [-1, 1].
+        grid: tells which part of the canvas is the image.
+        calibration: the noise of clean photographs.
+        rate: of false discoveries among the statistics.
+        trace: what keeps the noise, where it is wanted.
+
+    Raises:
+        FloatingPointError: the prior's noise is not finite.
+    """
+    if min(grid.height, grid.width) < SMALLEST_SIDE:
+        return Screening()
+    image = grid.crop(y)
+    noise = (yield from _noise(y, grid, calibration.damage_level)).mul_(calibration.damage_level)
+    damage = measure_damage(image, noise, (yield Covered(image)))
+    looked = None if trace is None else noise.cpu().numpy()
+    del noise  # as large as the image, and so is the next
+    eps = yield from _noise(y, grid, calibration.level)
+    measured = measure(image, eps, damage)
+    p_values = measured.p_values(calibration)
+    atypical = discoveries(p_values, rate)
+    parts = regions(grid.height, grid.width)
+    rates = dict.fromkeys(LOCAL_STATISTICS, rate)
+    if len(atypical) > 1:
+        rates["overlay"] *= _BESIDE_OTHERS
+    where = {
+        name: [parts[index] for index in sorted(found)]
+        for name in atypical.intersection(LOCAL_STATISTICS)
+        if (found := measured.atypical_regions(calibration, name, rates[name]))
+    }
+    noisy = noisy_part(image, eps, where["patchy"], calibration) if "patchy" in where else None
+    screening = Screening(p_values, atypical, where, noisy)
+    if trace is not None and looked is not None:
+        trace.looks.append(Look(screening, calibration, eps.cpu().numpy(), looked))
+    return screening
+
+
+def _noise(y: Tensor, grid: TileGrid, level: float) -> Process[Tensor]:
+    """The noise in the image's part of a canvas.
+
+    Raises:
+        FloatingPointError: it is not finite.
+    """
+    noise = grid.crop((yield Query(y, level)))
+    if not finite(noise):
+        raise FloatingPointError("the prior diverged on this image")
+    return noise

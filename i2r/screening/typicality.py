@@ -1,0 +1,362 @@
+"""How typical the noise of an image is, against the noise of clean photographs.
+
+The prior reads an image as a sample at a known noise level and predicts its noise. Clean photographs leave
+noise of a known kind; whatever degraded an image shows as noise of another kind. Eight statistics find it
+(textbook normality tests do not: they miss correlation, and clean photographs fail them too):
+
+============ ================================================== ==================================
+statistic    what it is                                         what makes it atypical
+============ ================================================== ==================================
+grain        log robust standard deviation, where it is white   added noise
+lag          correlation of neighbouring pixels, where sharpest blur, low resolution
+antilag      opposition of neighbouring pixels, where least     noise so strong that it poses as texture
+period       steps at one phase of an 8-pixel grid              JPEG blocks
+tails        far outliers among their neighbours                dead pixels, salt and pepper
+streaks      noise along bright lines of one direction          rain, scratches
+overlay      what looks as if it lay over the scene             dust, hairs, drops, stains
+patchy       grain of the noisiest patches                      noise in a part of the picture
+============ ================================================== ==================================
+
+The first four are measured on the image as a whole, the others in each of its regions, since damage is
+local. What lies over a scene may be as smooth as noise is of a scene: the image shows it, not its noise.
+Each prior ships the spread of these statistics over clean photographs:
+:class:`i2r.screening.calibration.Calibration`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from i2r.canvas.windows import diagonal_differences, local_median, widened
+from i2r.screening.calibration import DAMAGE, STATISTICS, Calibration
+from i2r.screening.graininess import MAD_TO_STD, noise_mask, patchiness
+from i2r.screening.overlays import overlay_evidence
+from i2r.screening.streaks import streak_powers
+
+Name = TypeVar("Name", bound=Hashable)
+
+NOISE = frozenset({"grain", "antilag"})
+"""The statistics that noise makes atypical."""
+GRID = 8
+PATCH = 16
+"""Side of the patches that are looked at one by one, in pixels."""
+SMALLEST_SIDE = 2 * PATCH
+"""Images with a side below this have too few pixels to test."""
+REGION = 192
+"""Side of the regions that local damage is looked for in, in pixels."""
+
+_SHARPEST = 0.2  # quantile over patches: a photograph in focus is sharp somewhere, a blurred one nowhere
+_SMOOTHEST = 0.8
+_FAINTEST_POWER = 3e-5  # streaks below this are nothing
+_SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3
+_AT_ONCE = {"cpu": 1 << 16, "cuda": 3 << 19}
+"""Pixels of regions that are looked at together: what fits the caches of a CPU, or keeps a GPU busy."""
+_DAMAGE = 0.99  # quantile over pixels: damage of a hundredth of them shows, a few glints do not
+
+
+def _shared_out(**given: float) -> Mapping[str, float]:
+    """The weights of all statistics, with a mean of one: those that are not given share the rest."""
+    rest = (len(STATISTICS) - sum(given.values())) / (len(STATISTICS) - len(given))
+    return dict.fromkeys(STATISTICS, rest) | given
+
+
+# Streaks and overlays are faint among the lines and spots of a scene, and blur among soft scenes; the others
+# stand out by far, and noise in a part of a picture farther: except in gray, where it looks like texture.
+_WEIGHTS = _shared_out(streaks=1.8, lag=2.16, overlay=2.0, patchy=0.08)
+_WEIGHTS_IN_GRAY = _shared_out(streaks=1.8, lag=2.16, overlay=2.0, patchy=1.0)
+
+
+def robust_scale(eps: Tensor) -> Tensor:
+    """Standard deviation of (C, H, W) noise from its median magnitude; edges and damage hardly move it."""
+    return eps.abs().median() / MAD_TO_STD
+
+
+def difference_scale(image: Tensor, reach: int = 1, where: Tensor | None = None) -> Tensor:
+    """Standard deviation of the noise in (C, H, W), from the median magnitude of its diagonal differences.
+
+    At a reach of one pixel (Donoho and Johnstone 1994) white noise shows and little of the picture; a longer
+    reach tells smoother noise whole, and more of the picture. Of the differences that end in ``where``
+    (H, W), if it is given. Zero where there are none: the image is no larger than that, say.
+    """
+    steps = diagonal_differences(image, reach)
+    steps = steps if where is None else steps[:, where[reach:, reach:]]
+    # In place: of a large image, the differences alone are as large as it is.
+    return steps.abs_().median() / MAD_TO_STD if steps.numel() else steps.new_zeros(())
+
+
+def outlier_ratio(magnitude: Tensor) -> Tensor:
+    """How far each pixel stands out of its neighbourhood.
+
+    Args:
+        magnitude: (..., H, W), the size of the noise, in units of the [-1, 1] range.
+
+    Returns:
+        (..., H, W): magnitude over the local median magnitude. Edges, which are long and have edges for
+        neighbours, score lower than specks and streaks.
+    """
+    # A share of the range keeps flat regions, where the median is next to nothing, from standing out.
+    return magnitude / (local_median(magnitude) + 0.1)
+
+
+def damaged(magnitude: Tensor) -> Tensor:
+    """The mask (H, W) of the pixels that stand out of their neighbourhood in ``magnitude`` (H, W).
+
+    By hysteresis: damage is sure somewhere, and likely beside it.
+    """
+    stands_out = outlier_ratio(magnitude)
+    mask = stands_out > _SEED_RATIO
+    for _ in range(_GROWTH):
+        mask |= widened(mask, 1) & (stands_out > _GROW_RATIO)
+    return mask
+
+
+def lag_correlation(correlations: Tensor) -> Tensor:
+    """How much neighbouring pixels agree in the sharper patches; in [-1, 1].
+
+    The largest one of across, down and both diagonals, since a camera may move along any of them.
+
+    Args:
+        correlations: see :func:`patch_correlations`.
+    """
+    return correlations.amax(dim=0).nanquantile(_SHARPEST)
+
+
+def lag_opposition(correlations: Tensor) -> Tensor:
+    """How much neighbours across and down oppose each other, even in the smoother patches; in [-1, 1].
+
+    Textures agree somewhere. Strong noise that is read at a low level agrees nowhere.
+    """
+    return -correlations[:2].amax(dim=0).nanquantile(_SMOOTHEST)
+
+
+def patch_correlations(eps: Tensor) -> Tensor:
+    """Correlation of (C, H, W) noise with the neighbour across, down and along both diagonals.
+
+    Returns (4, N): of N patches; NaN in those that do not hold most of the noise.
+    """
+    inner = eps[:, 1:, 1:-1]
+    neighbours = eps[:, 1:, :-2], eps[:, :-1, 1:-1], eps[:, :-1, :-2], eps[:, :-1, 2:]
+    *products, power = (
+        F.avg_pool2d((inner * other).mean(dim=0, keepdim=True), PATCH).flatten()
+        for other in (*neighbours, inner)
+    )
+    return torch.where(power >= power.median(), torch.stack(products) / (power + 1e-12), torch.nan)
+
+
+def grid_period(eps: Tensor) -> Tensor:
+    """Largest mean step between neighbours over the phases of an 8-pixel grid, over the median phase.
+
+    1 for (C, H, W) noise that no grid has touched. The smaller one of across and down, since blocks have
+    both.
+    """
+    ratios = []
+    for axis in (-1, -2):
+        steps = eps.diff(dim=axis).abs().mean(dim=(0, -1 if axis == -2 else -2))
+        phases = steps[: len(steps) // GRID * GRID].view(-1, GRID).mean(dim=0)
+        ratios.append((phases.max() + 1e-6) / (phases.median() + 1e-6))
+    return torch.minimum(*ratios)
+
+
+def log_scale(eps: Tensor) -> Tensor:
+    return (robust_scale(eps) + 1e-6).log()
+
+
+def log_fineness(eps: Tensor) -> Tensor:
+    """How much stronger the finest differences are than wider ones: none for white noise, negative else."""
+    return ((difference_scale(eps) + 1e-3) / (difference_scale(eps, reach=2) + 1e-3)).log()
+
+
+def log_period(eps: Tensor) -> Tensor:
+    return grid_period(eps).log()
+
+
+Region = tuple[slice, slice]
+"""Rows and columns of a part of an image."""
+
+
+def regions(height: int, width: int) -> list[Region]:
+    """An image cut evenly into parts of about ``REGION`` pixels a side, the size of calibration crops."""
+    return [(rows, columns) for rows in _cuts(height) for columns in _cuts(width)]
+
+
+def mask_of(where: Sequence[Region], image: Tensor) -> Tensor:
+    """The pixels (H, W) of ``image`` (C, H, W) that lie in some regions of it."""
+    mask = np.zeros(image.shape[1:], dtype=np.bool_)
+    for region in where:
+        mask[region] = True
+    return torch.from_numpy(mask).to(image.device)
+
+
+def noisy_part(image: Tensor, eps: Tensor, where: Sequence[Region], calibration: Calibration) -> Tensor:
+    """The pixels (H, W) that noise covers in the patchy regions of an image, and in what adjoins them.
+
+    Args:
+        image, eps: as in :func:`measure`.
+        where: the regions that are patchy.
+    """
+    return noise_mask(image, eps, mask_of(where, eps), calibration.clean["patchy"])
+
+
+def _cuts(length: int) -> list[slice]:
+    count = max(1, round(length / REGION))
+    edges = [length * index // count for index in range(count + 1)]
+    return [slice(low, high) for low, high in pairwise(edges)]
+
+
+def _alike(height: int, width: int, most: int) -> Iterator[list[int]]:
+    """The regions of an image by their index, those of one size together, of about ``most`` pixels."""
+    of_size: dict[tuple[int, int], list[int]] = {}
+    for index, (rows, columns) in enumerate(regions(height, width)):
+        of_size.setdefault((rows.stop - rows.start, columns.stop - columns.start), []).append(index)
+    for (tall, wide), indices in of_size.items():
+        count = max(1, most // (tall * wide))
+        for start in range(0, len(indices), count):
+            yield indices[start : start + count]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The statistics of an image's noise, each on a scale on which clean photographs are about normal.
+
+    Attributes:
+        whole: grain, lag, antilag and period.
+        local: tails, streaks, overlay and patchiness of every region, in the order of :func:`regions`.
+        gray: whether the image has one channel.
+    """
+
+    whole: Mapping[str, float]
+    local: Sequence[Mapping[str, float]]
+    gray: bool = False
+
+    def p_values(self, calibration: Calibration) -> dict[str, float]:
+        """One p-value a statistic; of the local ones, of the hypothesis that no region is atypical.
+
+        Weighted, so that what is hard to see is looked for harder and the false discovery rate is still held
+        (Genovese, Roeder and Wasserman 2006).
+        """
+        clean = calibration.clean
+        whole = {name: clean[name].p_value(value) for name, value in self.whole.items()}
+        local = {name: simes(self._by_region(calibration, name)) for name in self.local[0]}
+        return {name: min(1.0, p / self._weights[name]) for name, p in (whole | local).items()}
+
+    def atypical_regions(self, calibration: Calibration, name: str, rate: float) -> frozenset[int]:
+        """The regions in which a local statistic is atypical, at its share of a false discovery rate.
+
+        On its own: that the image is noisy, say, makes no line of it more of a streak, and to fill what is no
+        damage costs most.
+        """
+        share = rate * self._weights[name] / len(STATISTICS)
+        return discoveries(dict(enumerate(self._by_region(calibration, name))), share)
+
+    @property
+    def _weights(self) -> Mapping[str, float]:
+        return _WEIGHTS_IN_GRAY if self.gray else _WEIGHTS
+
+    def _by_region(self, calibration: Calibration, name: str) -> list[float]:
+        return [calibration.clean[name].p_value(values[name]) for values in self.local]
+
+
+def measure(image: Tensor, eps: Tensor, damage: Sequence[Mapping[str, float]]) -> Measurement:
+    """Measure the other statistics. Their values stay on the device until all of them are known.
+
+    Args:
+        image: (C, H, W) in [-1, 1].
+        eps: (C, H, W), its noise at the calibration's ``level``.
+        damage: what :func:`measure_damage` says of it.
+    """
+    correlations = patch_correlations(eps)
+    antilag = lag_opposition(correlations)
+    of_image = {
+        # Textures are strong as well, but their neighbours agree, and so they are coarser.
+        "grain": log_scale(eps) + 2 * antilag + log_fineness(eps),
+        "lag": lag_correlation(correlations),
+        "antilag": antilag,
+        "period": log_period(eps),
+    }
+    whole, *local = _on_host([of_image, *_of_regions(("patchy",), _patchy, image, eps)])
+    local = [{**damaged, **patchy} for damaged, patchy in zip(damage, local, strict=True)]
+    return Measurement(whole, local, gray=len(image) == 1)
+
+
+def measure_damage(image: Tensor, noise: Tensor, covered: Tensor) -> list[Mapping[str, float]]:
+    """Tails, streaks and overlay of every region of an image, in the order of :func:`regions`.
+
+    Args:
+        image: (C, H, W) in [-1, 1].
+        noise: (C, H, W), its noise at the calibration's ``damage_level``, in units of the range.
+        covered: (H, W), the logits of what lies over it; see :func:`i2r.screening.overlays.find_overlays`.
+    """
+    return _on_host(_of_regions(DAMAGE, _damage, image, noise, covered))
+
+
+def _of_regions(
+    names: Sequence[str], figures: Callable[..., Mapping[str, Tensor]], *planes: Tensor
+) -> list[Mapping[str, Tensor]]:
+    """Of every region of some planes (..., H, W), the named figures that are told of a stack of regions."""
+    height, width = planes[0].shape[-2:]
+    rows, columns = ([cut.stop - cut.start for cut in _cuts(length)] for length in (height, width))
+    parts = [[part for band in plane.split(rows, -2) for part in band.split(columns, -1)] for plane in planes]
+    # Memory of its own: small tensors that outlive a stack would leave holes too narrow for the next one.
+    found = planes[0].new_empty(len(rows) * len(columns), len(names))
+    order: list[int] = []
+    for indices in _alike(height, width, _AT_ONCE[planes[0].device.type]):
+        seen = figures(*(torch.stack([of_plane[index] for index in indices]) for of_plane in parts))
+        torch.stack([seen[name] for name in names], dim=1, out=found[len(order) : len(order) + len(indices)])
+        order += indices
+    values = iter(found.flatten().unbind())
+    by_index = {index: {name: next(values) for name in names} for index in order}
+    return [by_index[index] for index in range(len(order))]
+
+
+def _patchy(images: Tensor, eps: Tensor) -> dict[str, Tensor]:
+    return {"patchy": patchiness(images, eps)}
+
+
+def _damage(images: Tensor, noises: Tensor, covered: Tensor) -> dict[str, Tensor]:
+    outliers = outlier_ratio(noises.square().mean(dim=1).sqrt()).flatten(1)
+    rank = max(1, math.ceil(_DAMAGE * outliers.shape[1]))
+    power = streak_powers(images, noises).amax(dim=0).clamp_min(0)
+    return {
+        "tails": (outliers.kthvalue(rank, dim=1).values + 1e-6).log(),
+        "streaks": (power + _FAINTEST_POWER).log(),
+        "overlay": overlay_evidence(covered),
+    }
+
+
+def _on_host(figures: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, float]]:
+    """All at once: to read any figure is to wait for the device."""
+    values = iter(torch.stack([value for one in figures for value in one.values()]).tolist())
+    return [{name: next(values) for name in one} for one in figures]
+
+
+def typicality(p_values: Mapping[str, float]) -> float:
+    """One figure in [0, 1] for the whole image: the smallest p-value, corrected for their number."""
+    return min(1.0, len(p_values) * min(p_values.values()))
+
+
+def simes(p_values: Sequence[float]) -> float:
+    """One p-value for the hypothesis that none of them is atypical (Simes 1986).
+
+    A single strong one shows, and so do many weak ones, which a correction for the number alone would lose.
+    """
+    ordered = sorted(p_values)
+    return min(p * len(ordered) / rank for rank, p in enumerate(ordered, 1))
+
+
+def discoveries(p_values: Mapping[Name, float], rate: float) -> frozenset[Name]:
+    """Those that are atypical, with the false discovery rate held at ``rate``.
+
+    Benjamini and Hochberg 1995: reject the smallest p-values up to the last one below its rank's share.
+    """
+    ordered = sorted(p_values, key=lambda name: p_values[name])
+    passed = [rank for rank, name in enumerate(ordered, 1) if p_values[name] <= rate * rank / len(ordered)]
+    return frozenset(ordered[: max(passed, default=0)])

@@ -1,0 +1,355 @@
+"""Corrections, on image models whose noise is known exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from image_models import GaussianImages
+from torch import Tensor
+
+from i2r.correction.rectification import (
+    MENDS,
+    fill_all,
+    fill_damage,
+    fill_lost,
+    fill_overlays,
+    fill_streaks,
+    find_noisy_part,
+    regenerate,
+    remove_blocks,
+    remove_noise,
+    remove_noise_in_part,
+    sharpen,
+)
+from i2r.diffusion.sampling import Process, Query, counted, generate, levels
+from i2r.diffusion.tiling import TileGrid
+from i2r.forms import Noise
+from i2r.screening.calibration import DAMAGE, Calibration, Spread
+from i2r.screening.spectrum import log_band_power
+from i2r.screening.typicality import log_scale
+
+GRID = TileGrid.whole(64, 64)
+EVERYWHERE = [(slice(0, 64), slice(0, 64))]
+LEFT_HALF = [(slice(0, 64), slice(0, 32))]
+
+
+def _psnr(x: Tensor, y: Tensor) -> float:
+    return -10 * math.log10((x - y).square().mean().item() / 4)
+
+
+def _noise(level: float, seed: int = 0) -> Tensor:
+    return level * torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("colour", [-1.0, 1.0])
+def test_specks_are_filled_and_the_rest_is_left_alone(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, colour: float
+) -> None:
+    specks = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) < 0.015
+    y = torch.where(specks, colour, waves)
+    x, mask = smooth_images.answer(fill_damage(y, GRID, calibration, EVERYWHERE))
+    assert x.shape == y.shape
+    assert mask.shape == (64, 64)
+    assert torch.equal(x[:, ~mask], y[:, ~mask])
+    visible = specks & ((y - waves).square().mean(dim=0).sqrt() > 0.4)
+    assert visible.sum() > 20
+    assert mask[visible].float().mean() > 0.95
+    assert mask.float().mean() < 0.05
+    assert _psnr(x, waves) > _psnr(y, waves) + 10
+
+
+def test_damage_is_filled_where_it_was_found_only(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration
+) -> None:
+    specks = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) < 0.015
+    y = torch.where(specks, 1.0, waves)
+    x, mask = smooth_images.answer(fill_damage(y, GRID, calibration, LEFT_HALF))
+    assert mask[:, :32].any()
+    assert not mask[:, 32:].any()
+    assert torch.equal(x[:, :, 32:], y[:, :, 32:])
+
+
+def test_what_was_found_first_stays_found(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specks = torch.zeros(64, 64, dtype=torch.bool)
+    specks[8::16, 8::16] = True
+    y = torch.where(specks, 1.0, waves)
+    looks = iter([specks, torch.zeros_like(specks)])
+    monkeypatch.setattr("i2r.correction.rectification.damaged", lambda magnitude: next(looks))
+    _, mask = smooth_images.answer(fill_damage(y, GRID, calibration, EVERYWHERE))
+    visible = specks & ((y - waves).square().mean(dim=0).sqrt() > 0.4)
+    assert mask[visible].all()
+
+
+def test_damage_is_looked_for_with_a_margin(waves: Tensor, calibration: Calibration) -> None:
+    asked = next(fill_damage(waves, GRID, calibration, EVERYWHERE))
+    assert isinstance(asked, Query)
+    assert asked.grid == GRID.framed()
+    assert torch.equal(asked.grid.crop(asked.x), waves)
+
+
+def test_there_is_a_mend_for_every_kind_of_damage() -> None:
+    assert tuple(MENDS) == DAMAGE
+
+
+@pytest.mark.parametrize("streaked", [False, True])
+def test_what_is_known_to_be_lost_is_found_be_it_specks_or_streaks(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, streaked: bool
+) -> None:
+    lost = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) < 0.015
+    if streaked:
+        lost[:], rows = False, torch.arange(64)
+        lost[rows, 22 + rows // 8] = True
+    y = torch.where(lost, 1.0, waves)
+    x, mask = smooth_images.answer(fill_lost(y, GRID, calibration))
+    visible = lost & ((y - waves).square().mean(dim=0).sqrt() > 0.4)
+    assert torch.equal(x[:, ~mask], y[:, ~mask])
+    assert mask[visible].float().mean() > 0.95
+    assert mask.float().mean() < 0.05
+    assert _psnr(x, waves) > _psnr(y, waves) + 5
+
+
+def test_a_lost_line_is_found_whole(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration
+) -> None:
+    y = waves.clone()
+    y[:, 8:56, 30:32] = 1.0
+    _, mask = smooth_images.answer(fill_lost(y, GRID, calibration))
+    assert mask[10:54, 30:32].float().mean() > 0.9
+    assert mask.float().mean() < 0.1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 30), (31, 64)])
+def test_lost_pixels_of_small_images_are_looked_for_without_regions(
+    smooth_images: GaussianImages, calibration: Calibration, shape: tuple[int, int]
+) -> None:
+    grid = TileGrid(*shape, (64, 64), 0)
+    y = grid.pad(torch.zeros(3, *shape))
+    x, mask = smooth_images.answer(fill_lost(y, grid, calibration))
+    assert torch.equal(x, y)
+    assert not mask.any()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_streaks_are_filled_and_the_rest_is_left_alone(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, transposed: bool
+) -> None:
+    rows = torch.arange(64)
+    streaks = torch.zeros(64, 64, dtype=torch.bool)
+    for start in (5, 22, 41):
+        streaks[rows, start + rows // 8] = True
+    streaks = streaks.T if transposed else streaks
+    y = torch.where(streaks, 1.0, waves)
+    x, mask = smooth_images.answer(fill_streaks(y, GRID, calibration, EVERYWHERE))
+    assert torch.equal(x[:, ~mask], y[:, ~mask])
+    visible = streaks & ((y - waves).square().mean(dim=0).sqrt() > 0.4)
+    assert mask[visible].float().mean() > 0.9
+    assert mask.float().mean() < 0.12
+    assert _psnr(x, waves) > _psnr(y, waves) + 8
+
+
+@pytest.mark.parametrize("veiled", [False, True])
+def test_what_lies_over_a_scene_is_filled_or_lifted_where_it_was_found(
+    smooth_images: GaussianImages,
+    waves: Tensor,
+    calibration: Calibration,
+    veiled: bool,
+) -> None:
+    blots = torch.zeros(64, 64, dtype=torch.bool)
+    blots[20:40, 6:26] = blots[20:40, 38:58] = True
+    over = 0.6 * (waves + 1) - 1 if veiled else torch.ones_like(waves)
+    y = torch.where(blots, over, waves)
+    logits = torch.where(blots, 9.0, -9.0)
+    x, mask = smooth_images.answer(fill_overlays(y, GRID, calibration, LEFT_HALF), lambda image: logits)
+    assert torch.equal(x[:, ~mask], y[:, ~mask])
+    assert not mask[:, 32:].any()
+    assert mask[20:40, 6:26].float().mean() > 0.9
+    left = slice(None), slice(None), slice(0, 32)
+    assert _psnr(x[left], waves[left]) > _psnr(y[left], waves[left]) + 8
+
+
+@pytest.mark.parametrize("filled_before", [False, True])
+def test_what_specks_were_taken_for_is_filled_once(
+    smooth_images: GaussianImages,
+    waves: Tensor,
+    calibration: Calibration,
+    monkeypatch: pytest.MonkeyPatch,
+    filled_before: bool,
+) -> None:
+    """What little is seen when the specks are filled is no overlay; alone, it was told at a rate."""
+    faint = torch.full((64, 64), -9.0)
+    faint[20:40, 6:26] = 9.0  # of an evidence that one clean photograph in thirty has
+    monkeypatch.setattr("i2r.correction.rectification.overlay_evidence", lambda logits: 0.0)
+    clean = {**calibration.clean, "overlay": Spread(-2.0, 1.0, 1.0)}
+    y = torch.where(faint > 0, torch.ones_like(waves), waves)
+    if filled_before:
+        y[:, 50, ::7] = 1.0
+    where = {"tails": EVERYWHERE, "overlay": EVERYWHERE} if filled_before else {"overlay": EVERYWHERE}
+    calibration = dataclasses.replace(calibration, clean=clean)
+    _, mask = smooth_images.answer(fill_all(y, GRID, calibration, where), lambda image: faint)
+    assert mask.any()
+    assert mask[faint > 0].all() != filled_before
+
+
+def test_noise_in_a_part_is_removed_and_the_rest_is_left_alone(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration
+) -> None:
+    calibration = dataclasses.replace(
+        calibration, clean={**calibration.clean, "patchy": Spread(-1.1, 0.2, 0.07)}
+    )
+    y = waves.clone()
+    y[:, :, :32] += _noise(0.2)[:, :, :32]
+    noisy = smooth_images.answer(find_noisy_part(y, GRID, calibration, LEFT_HALF))
+    x, mask = smooth_images.answer(remove_noise_in_part(y, noisy, GRID, calibration, 5))
+    assert torch.equal(x[:, ~mask], y[:, ~mask])
+    assert mask[:, :32].float().mean() > 0.95
+    assert mask[:, 44:].float().mean() < 0.05
+    assert _psnr(x, waves) > _psnr(y, waves) + 10
+
+
+def test_undamaged_images_are_not_filled(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration
+) -> None:
+    x, mask = smooth_images.answer(fill_damage(waves, GRID, calibration, EVERYWHERE))
+    assert torch.equal(x, waves)
+    assert not mask.any()
+
+
+@pytest.mark.parametrize(("entry", "steps"), [(0.2, 5), (0.03, 2), (1.0, 12)])
+def test_regeneration_is_generation_down_to_a_fixed_share(
+    white_images: GaussianImages, entry: float, steps: int
+) -> None:
+    y = _noise(1.0)
+    x, nfe = white_images.answer(counted(regenerate(y, entry, steps)))
+    assert nfe == steps
+    sigmas = levels(entry / 10, entry, steps - 1)
+    torch.testing.assert_close(x, white_images.answer(generate(y, sigmas)))
+
+
+@pytest.fixture
+def own_calibration(smooth_images: GaussianImages, waves: Tensor, calibration: Calibration) -> Calibration:
+    """The entry scales as the image model itself sees noise of known level."""
+    entry = {
+        level: log_scale(smooth_images.eps(waves + _noise(level, seed=1), level))
+        for level in levels(0.02, 0.8, 12)
+    }
+    return dataclasses.replace(calibration, entry_scale=entry)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.2, 0.5])
+def test_noise_is_removed_from_its_own_level(
+    smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration, level: float
+) -> None:
+    y = waves + _noise(level)
+    x = smooth_images.answer(remove_noise(y, GRID, own_calibration, steps=5))
+    assert _psnr(x, waves) > _psnr(y, waves) + 6
+    # Where the process enters: at the level at which most of its steps begin.
+    asked = _levels_asked(smooth_images, remove_noise(y, GRID, own_calibration, steps=5))
+    assert asked[-5] == pytest.approx(level, rel=0.1)
+
+
+@pytest.mark.parametrize("level", [0.0, 5.0])
+def test_noise_beyond_the_calibrated_levels_is_read_at_their_end(
+    smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration, level: float
+) -> None:
+    asked = _levels_asked(smooth_images, remove_noise(waves + _noise(level), GRID, own_calibration, steps=3))
+    assert asked[-3] == pytest.approx(0.02 if level == 0 else 0.8)
+
+
+def test_noise_as_faint_as_photographs_have_it_is_hardly_entered(
+    smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration
+) -> None:
+    for level, entry in ((0.03, 0.02), (0.06, 0.06)):
+        y = waves + _noise(level)
+        asked = _levels_asked(smooth_images, remove_noise(y, GRID, own_calibration, steps=5))
+        assert asked[-5] == pytest.approx(entry, rel=0.1)
+
+
+def test_smoother_noise_is_read_at_the_level_at_which_the_prior_sees_it(
+    smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration
+) -> None:
+    """Its finest differences tell a third of it."""
+    y = waves + F.avg_pool2d(F.pad(_noise(0.6), (0, 1, 0, 1), mode="reflect"), 2, stride=1)
+    white = Noise.start(y, own_calibration).level
+    asked = _levels_asked(smooth_images, remove_noise(y, GRID, own_calibration, steps=5))
+    assert white < 0.2
+    assert asked[-5] == pytest.approx(0.3, rel=0.2)
+
+
+def test_the_walk_to_the_noise_level_is_short(
+    smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration
+) -> None:
+    """It starts at the level that damage is looked for at, and goes the right way."""
+    for level in (0.1, 0.5):
+        asked = _levels_asked(smooth_images, remove_noise(waves + _noise(level), GRID, own_calibration, 2))
+        assert len(asked) - 2 <= 8
+
+
+def _blocks(strength: float) -> Tensor:
+    """Steps of an 8-pixel grid, (3, 64, 64)."""
+    steps = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(5))
+    return strength * steps.repeat_interleave(8, 1).repeat_interleave(8, 2)
+
+
+@pytest.mark.parametrize("intercept", [-50.0, 50.0])
+def test_blocks_are_never_entered_deeper_than_calibrated(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, intercept: float
+) -> None:
+    wild = dataclasses.replace(calibration, block_entry=(intercept, 1.0))
+    asked = _levels_asked(smooth_images, remove_blocks(waves + _blocks(0.2), GRID, wild, steps=4))
+    assert asked[0] == calibration.level
+    assert asked[1] == pytest.approx(0.01 if intercept < 0 else 0.25)
+    assert len(asked) == 5
+
+
+def test_faint_blocks_are_entered_less_deep(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration
+) -> None:
+    """A camera's own good compression is none to undo."""
+    level = dataclasses.replace(calibration, block_entry=(math.log(0.1), 0.0))
+    y = waves + _noise(0.05)
+    entries = [
+        _levels_asked(smooth_images, remove_blocks(y + _blocks(strength), GRID, level, steps=4))[1]
+        for strength in (0.01, 0.04, 0.2)
+    ]
+    assert entries == sorted(entries)
+    assert entries[0] < 0.02
+    assert entries[-1] == pytest.approx(0.1)
+
+
+def test_sharpening_nears_the_original(calibration: Calibration) -> None:
+    """On images of the spectrum that the model and the calibration know."""
+    images = GaussianImages(lambda frequency: 1e-3 / (frequency.square() + 1e-4))
+    white = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(3))
+    frequency = torch.hypot(torch.fft.fftfreq(64)[:, None], torch.fft.rfftfreq(64)[None])
+    spectrum = torch.fft.rfft2(white) * images.power(frequency).sqrt()
+    sharp = torch.fft.irfft2(spectrum)
+    blurred = torch.fft.irfft2(spectrum * torch.exp(-2 * math.pi**2 * 1.5**2 * frequency.square()))
+    known = dataclasses.replace(calibration, spectrum=tuple(log_band_power(sharp).tolist()))
+    x = images.answer(sharpen(blurred, GRID, known))
+    assert _psnr(x, sharp) > _psnr(blurred, sharp) + 1
+    untouched = images.answer(sharpen(sharp, GRID, known))
+    assert _psnr(untouched, sharp) > _psnr(blurred, sharp) + 3
+
+
+def _levels_asked(images: GaussianImages, process: Process[Tensor]) -> list[float]:
+    """The noise levels of a process's queries, in order."""
+    asked: list[float] = []
+
+    def watched() -> Process[None]:
+        query = next(process)
+        while True:
+            asked.append(query.sigma)
+            answer = yield query
+            try:
+                query = process.send(answer)
+            except StopIteration:
+                return
+
+    images.answer(watched())
+    return asked

@@ -1,0 +1,76 @@
+"""Screening: two evaluations tell whether the noise of an image is that of clean photographs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from image_models import GaussianImages
+from torch import Tensor
+
+from i2r.diffusion.sampling import counted
+from i2r.diffusion.tiling import TileGrid
+from i2r.screening.calibration import LOCAL_STATISTICS, STATISTICS, Calibration
+from i2r.screening.screen import screen
+from i2r.screening.trace import Trace
+from i2r.screening.typicality import Measurement
+
+GRID = TileGrid.whole(64, 64)
+
+
+def test_two_evaluations_tell_everything(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration
+) -> None:
+    trace = Trace()
+    seen, nfe = smooth_images.answer(counted(screen(waves, GRID, calibration, 0.05, trace)))
+    assert nfe == 2
+    assert set(seen.p_values) == set(STATISTICS)
+    assert seen.atypical <= set(STATISTICS)
+    assert set(seen.where) == seen.atypical & set(LOCAL_STATISTICS)
+    [look] = trace.looks
+    assert look.screening is seen
+    assert look.eps.shape == look.noise.shape == waves.shape
+
+
+@pytest.mark.parametrize(
+    ("chance", "grain", "filled"), [(0.01, 0, True), (0.01, 20, False), (1e-3, 20, True)]
+)
+def test_an_overlay_is_surer_beside_something_else(
+    smooth_images: GaussianImages,
+    waves: Tensor,
+    calibration: Calibration,
+    monkeypatch: pytest.MonkeyPatch,
+    chance: float,
+    grain: float,
+    filled: bool,
+) -> None:
+    values = {name: clean.middle for name, clean in calibration.clean.items()}
+    values["grain"] += grain * calibration.clean["grain"].spread
+    values["overlay"] = calibration.clean["overlay"].exceeded_by(chance)
+    local = {name: values.pop(name) for name in LOCAL_STATISTICS}
+    monkeypatch.setattr("i2r.screening.screen.measure", lambda *_: Measurement(values, [local]))
+    seen = smooth_images.answer(screen(waves, GRID, calibration, 0.05))
+    assert "overlay" in seen.atypical
+    assert ("overlay" in seen.where) == filled
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (31, 64), (64, 31)])
+def test_small_images_are_not_looked_at(calibration: Calibration, height: int, width: int) -> None:
+    grid = TileGrid(height, width, (64, 64), 0)
+    with pytest.raises(StopIteration) as stop:
+        next(screen(torch.zeros(3, 64, 64), grid, calibration, 0.05))
+    assert stop.value.value.p_values == {}
+    assert not stop.value.value.atypical
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("good", [0, 1])
+def test_a_prior_that_diverges_is_an_error(
+    waves: Tensor, calibration: Calibration, value: float, good: int
+) -> None:
+    process = screen(waves, GRID, calibration, 0.05)
+    next(process)
+    for _ in range(good):
+        process.send(torch.zeros_like(waves))
+        process.send(torch.full(waves.shape[1:], -9.0))  # of what lies over it: nothing
+    with pytest.raises(FloatingPointError, match="diverged"):
+        process.send(torch.full_like(waves, value))

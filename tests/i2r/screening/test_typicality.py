@@ -1,0 +1,274 @@
+"""Each statistic finds its own kind of damage; the tests keep their promises."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from i2r.screening.calibration import LOCAL_STATISTICS, STATISTICS, TAIL, TAIL_START, Calibration, Spread
+from i2r.screening.typicality import (
+    Measurement,
+    difference_scale,
+    discoveries,
+    grid_period,
+    lag_correlation,
+    lag_opposition,
+    log_fineness,
+    measure,
+    measure_damage,
+    outlier_ratio,
+    patch_correlations,
+    regions,
+    robust_scale,
+    simes,
+    typicality,
+)
+
+probabilities = st.floats(0, 1)
+tests_of_all = st.fixed_dictionaries(dict.fromkeys(STATISTICS, probabilities))
+
+
+def _white(seed: int = 0, side: int = 128) -> Tensor:
+    return torch.randn(3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def _magnitude(eps: Tensor) -> Tensor:
+    return eps.square().mean(dim=0).sqrt()
+
+
+def _measure(eps: Tensor) -> dict[str, float]:
+    """All statistics of noise in an image without anything in or over it, of one region."""
+    image = torch.zeros_like(eps)
+    measured = measure(image, eps, measure_damage(image, eps, torch.full(eps.shape[1:], -9.0)))
+    [local] = measured.local
+    return {**measured.whole, **local}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_white_noise_is_neutral(seed: int) -> None:
+    eps = _white(seed)
+    assert robust_scale(eps).item() == pytest.approx(1, abs=0.02)
+    assert lag_correlation(patch_correlations(eps)).item() == pytest.approx(0, abs=0.1)
+    assert lag_opposition(patch_correlations(eps)).item() == pytest.approx(0, abs=0.15)
+    assert grid_period(eps).item() == pytest.approx(1, abs=0.05)
+    assert log_fineness(eps).item() == pytest.approx(0, abs=0.05)
+    ratio = outlier_ratio(_magnitude(eps))
+    assert ratio.shape == (128, 128)
+    assert ratio.median().item() == pytest.approx(1, abs=0.2)
+    assert ratio.max() < 4
+
+
+@given(st.floats(0.01, 0.5), st.integers(1, 2), st.integers(0, 10**6))
+def test_differences_tell_the_noise_and_no_slope(scale: float, reach: int, seed: int) -> None:
+    slope = torch.linspace(-1, 1, 128) + torch.linspace(0, 0.5, 128)[:, None]
+    assert difference_scale(slope + scale * _white(seed), reach).item() == pytest.approx(scale, rel=0.05)
+
+
+@pytest.mark.parametrize("reach", [1, 2])
+def test_an_image_too_small_for_a_difference_has_none(reach: int) -> None:
+    assert difference_scale(_white(side=reach), reach) == 0
+
+
+def test_smoother_noise_hides_from_the_finest_differences() -> None:
+    smoother = F.avg_pool2d(_white(), 2, stride=1)
+    assert difference_scale(smoother).item() == pytest.approx(0.25, rel=0.1)
+    assert difference_scale(smoother, reach=2).item() == pytest.approx(0.5, rel=0.1)
+    assert log_fineness(smoother).item() == pytest.approx(math.log(0.5), abs=0.1)
+
+
+@pytest.mark.parametrize("factor", [1.5, 4.0])
+def test_stronger_noise_moves_the_grain_alone(factor: float) -> None:
+    white, strong = _measure(_white()), _measure(factor * _white())
+    assert strong["grain"] - white["grain"] == pytest.approx(math.log(factor), abs=1e-4)
+    assert strong["lag"] == pytest.approx(white["lag"], abs=1e-4)
+    assert strong["period"] == pytest.approx(white["period"], abs=1e-4)
+    assert strong["tails"] == pytest.approx(white["tails"], abs=0.1)
+
+
+def test_specks_move_the_tails() -> None:
+    hit = torch.rand(128, 128, generator=torch.Generator().manual_seed(1)) < 0.015
+    white, specked = _measure(_white()), _measure(torch.where(hit, 10.0, _white()))
+    assert specked["tails"] > white["tails"] + 1
+    assert specked["grain"] == pytest.approx(white["grain"], abs=0.1)
+    assert specked["lag"] == pytest.approx(white["lag"], abs=0.15)
+    assert specked["period"] == pytest.approx(white["period"], abs=0.2)
+
+
+def test_a_few_glints_do_not_move_the_tails() -> None:
+    hit = torch.rand(128, 128, generator=torch.Generator().manual_seed(1)) < 0.002
+    assert _measure(torch.where(hit, 10.0, _white()))["tails"] == pytest.approx(
+        _measure(_white())["tails"], abs=0.1
+    )
+
+
+def test_smoothing_moves_the_lag() -> None:
+    smooth = F.avg_pool2d(_white(side=130), 3, stride=1)
+    white, lagged = _measure(_white()), _measure(smooth / smooth.std())
+    # A box of three pixels: neighbours share two of them.
+    assert lagged["lag"] == pytest.approx(2 / 3, abs=0.1)
+    assert lagged["grain"] < white["grain"] - 1  # as strong, and no grain
+    assert lagged["period"] == pytest.approx(white["period"], abs=0.15)
+
+
+@pytest.mark.parametrize("line", [torch.ones(1, 5), torch.ones(5, 1), torch.eye(5), torch.eye(5).flip(1)])
+def test_lag_sees_one_direction(line: Tensor) -> None:
+    """Motion blurs along one direction only."""
+    smooth = F.conv2d(_white(side=140)[:, None], line[None, None] / 5)[:, 0]
+    assert lag_correlation(patch_correlations(smooth)).item() == pytest.approx(0.8, abs=0.1)
+
+
+def test_opposition_sees_noise_and_no_texture() -> None:
+    """Differences of white noise oppose their neighbours, and a texture beside them does not."""
+    white = _white(side=129)
+    opposed = white[:, 1:, 1:] - white[:, :-1, 1:] - white[:, 1:, :-1] + white[:, :-1, :-1]
+    assert lag_opposition(patch_correlations(opposed)).item() == pytest.approx(0.5, abs=0.15)
+    half = torch.cat([opposed[..., :64], 6 * F.avg_pool2d(_white(side=130), 3, stride=1)[..., 64:]], dim=-1)
+    assert lag_opposition(patch_correlations(half)) < 0
+
+
+@pytest.mark.parametrize("phase", [0, 3, 7])
+def test_blocks_move_the_period_whatever_their_phase(phase: int) -> None:
+    blocks = _white(1, side=20).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    blocky = _white() + 2 * blocks[:, phase : phase + 128, phase : phase + 128]
+    assert grid_period(blocky) > 1.4
+    stripes = _white() + 2 * blocks[:, phase : phase + 128, :1]
+    assert grid_period(stripes) < 1.1  # steps across one axis only are content, not blocks
+
+
+@given(p_values=tests_of_all, rate=st.floats(1e-4, 0.5))
+def test_discoveries_are_those_of_benjamini_and_hochberg(p_values: dict[str, float], rate: float) -> None:
+    share = rate / len(p_values)
+    enough = [k for k in range(1, len(p_values) + 1) if sum(p <= share * k for p in p_values.values()) >= k]
+    expected = {name for name, p in p_values.items() if enough and p <= share * max(enough)}
+    assert discoveries(p_values, rate) == expected
+
+
+def test_nothing_is_discovered_among_the_typical() -> None:
+    assert discoveries(dict.fromkeys(STATISTICS, 1.0), 0.99) == frozenset()
+    assert discoveries(dict.fromkeys(STATISTICS, 0.0), 1e-9) == frozenset(STATISTICS)
+
+
+@given(p_values=tests_of_all, rate=st.floats(1e-4, 0.5))
+def test_typicality_is_a_share_and_agrees_with_the_discoveries(
+    p_values: dict[str, float], rate: float
+) -> None:
+    assert 0 <= typicality(p_values) <= 1
+    if typicality(p_values) < rate:
+        assert discoveries(p_values, rate)
+
+
+@given(
+    middle=st.floats(-5, 5),
+    spread=st.floats(0.01, 3),
+    tail=st.floats(0.01, 3),
+    deviation=st.floats(-6, TAIL_START),
+    excess=st.floats(0, 20),
+)
+def test_p_values_are_normal_up_to_an_exponential_tail(
+    middle: float, spread: float, tail: float, deviation: float, excess: float
+) -> None:
+    known = Spread(middle, spread, tail)
+    normal = torch.distributions.Normal(torch.tensor(0.0, dtype=torch.float64), 1.0)
+    expected = 1 - normal.cdf(torch.tensor(deviation, dtype=torch.float64)).item()
+    assert known.p_value(middle + deviation * spread) == pytest.approx(expected, abs=1e-9)
+    beyond = middle + TAIL_START * spread + excess * tail
+    assert known.p_value(beyond) == pytest.approx(TAIL * math.exp(-excess), rel=1e-6)
+
+
+@given(height=st.integers(1, 3000), width=st.integers(1, 3000))
+def test_regions_cover_every_pixel_once(height: int, width: int) -> None:
+    parts = regions(height, width)
+    assert sum((r.stop - r.start) * (c.stop - c.start) for r, c in parts) == height * width
+    assert len(set(map(str, parts))) == len(parts)
+    for side, cut in ((height, 0), (width, 1)):
+        lengths = [part[cut].stop - part[cut].start for part in parts]
+        assert max(lengths) - min(lengths) <= 1
+        assert max(lengths) <= max(side if side < 192 else 0, 288)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_region_is_measured_as_if_it_were_alone(channels: int) -> None:
+    """Whatever others are measured with it: 385 by 383 pixels have regions of four sizes."""
+    image, eps, noise = (_white(seed, 385)[:channels, :, :383] for seed in range(3))
+    covered = _white(4, 385)[0, :, :383] - 5
+    measured = measure(0.1 * image, eps, measure_damage(0.1 * image, 0.1 * noise, covered))
+    parts = regions(385, 383)
+    assert len({(part[0].stop - part[0].start, part[1].stop - part[1].start) for part in parts}) == 4
+    for local, (rows, columns) in zip(measured.local, parts, strict=True):
+        part = (slice(None), rows, columns)
+        damage = measure_damage(0.1 * image[part], 0.1 * noise[part], covered[rows, columns])
+        alone = measure(0.1 * image[part], eps[part], damage)
+        assert local == pytest.approx(alone.local[0], abs=1e-5)
+
+
+@given(st.lists(probabilities, min_size=1, max_size=30))
+def test_simes_lies_between_the_smallest_and_its_correction(p_values: list[float]) -> None:
+    assert min(p_values) <= simes(p_values) + 1e-12
+    assert simes(p_values) <= min(min(p_values) * len(p_values), max(p_values)) + 1e-12
+
+
+@given(st.lists(probabilities, min_size=1, max_size=30), st.floats(1e-4, 0.5))
+def test_an_atypical_image_has_an_atypical_region(p_values: list[float], rate: float) -> None:
+    found = discoveries(dict(enumerate(p_values)), rate)
+    assert bool(found) == (simes(p_values) <= rate) or min(abs(simes(p_values) - rate), 1) < 1e-12
+
+
+def _typical(calibration: Calibration, count: int = 1, chance: float | None = None) -> Measurement:
+    """Of the middle of clean photographs, or of what ``chance`` of them exceed."""
+    middle = {
+        name: clean.middle if chance is None else clean.exceeded_by(chance)
+        for name, clean in calibration.clean.items()
+    }
+    local = {name: middle.pop(name) for name in LOCAL_STATISTICS}
+    return Measurement(middle, [local] * count)
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_weights_look_harder_for_some_and_hold_the_rate(calibration: Calibration, gray: bool) -> None:
+    measured = replace(_typical(calibration, chance=0.01), gray=gray)
+    weighted = measured.p_values(calibration)
+    assert weighted["streaks"] < 0.01 < weighted["grain"]
+    assert (weighted["patchy"] > 0.1) != gray
+    assert statistics.fmean(0.01 / p for p in weighted.values()) == pytest.approx(1)
+
+
+def test_each_statistic_is_tested_on_its_own_spread(calibration: Calibration) -> None:
+    typical = _typical(calibration)
+    for name in STATISTICS:
+        raised = {name: calibration.clean[name].middle + 10 * calibration.clean[name].spread}
+        if name in LOCAL_STATISTICS:
+            odd = Measurement(typical.whole, [typical.local[0] | raised])
+        else:
+            odd = Measurement(typical.whole | raised, typical.local)
+        assert discoveries(odd.p_values(calibration), 0.01) == {name}
+
+
+def test_damage_is_told_where_it_is(calibration: Calibration) -> None:
+    typical = _typical(calibration, 9)
+    spread = calibration.clean["tails"]
+    local = list(typical.local)
+    local[5] = local[5] | {"tails": spread.middle + 10 * spread.spread}
+    measured = Measurement(typical.whole, local)
+    assert discoveries(measured.p_values(calibration), 0.01) == {"tails"}
+    assert measured.atypical_regions(calibration, "tails", 0.01) == {5}
+    assert measured.atypical_regions(calibration, "streaks", 0.01) == frozenset()
+
+
+def test_noise_makes_no_line_a_streak(calibration: Calibration) -> None:
+    """What is found beside something else may be weaker; what is filled may not."""
+    typical, clean = _typical(calibration), calibration.clean
+    faint = (
+        clean["streaks"].middle + TAIL_START * clean["streaks"].spread + math.log(3) * clean["streaks"].tail
+    )
+    noisy = typical.whole | {"grain": clean["grain"].middle + 20 * clean["grain"].spread}
+    measured = Measurement(noisy, [typical.local[0] | {"streaks": faint}])
+    assert discoveries(measured.p_values(calibration), 0.05) == {"grain", "streaks"}
+    assert measured.atypical_regions(calibration, "streaks", 0.05) == frozenset()
