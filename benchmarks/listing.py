@@ -146,11 +146,11 @@ def measure(source: str, dest: str, kind: str) -> Result:
     import ray
     import ray.data
 
-    from pipeline.checkpoint import Tally, Wanted, pending_batches
-    from pipeline.listing import Listing
-    from pipeline.manifest import manifest_files
+    from pipeline.records.listing import Listing
+    from pipeline.records.manifest import manifest_files
+    from pipeline.records.pending import Tally, Wanted, pending_batches
     from pipeline.settings import RunSettings
-    from pipeline.sources import open_source
+    from pipeline.sources.walk import open_source
     from pipeline.storage import open_store
 
     store = open_store(dest)
@@ -182,7 +182,7 @@ def measure(source: str, dest: str, kind: str) -> Result:
 
 def write_manifest(dest: str, batches: Iterator[pa.RecordBatch]) -> None:
     """Rows that say of all keys but one in `DONE_SHARE` that they are done."""
-    from pipeline.manifest import SCHEMA, folder_of, to_parquet
+    from pipeline.records.manifest import SCHEMA, folder_of, to_parquet
     from pipeline.storage import open_store
 
     store, now = open_store(dest), datetime.now(UTC)

@@ -43,12 +43,12 @@ from PIL import Image, ImageFilter
 from i2r import Outcome, Restoration, Restorer, RestoreSettings, load_prior
 from i2r.training.degradation import gaussian_noise
 from pipeline import PriorIdentity, RunSettings, restore_dataset
-from pipeline.codec import decode, encode
-from pipeline.depth import to_float
-from pipeline.inspection import newest_rows
-from pipeline.manifest import SCHEMA, folder_of, to_parquet
-from pipeline.restoring import seed_of
-from pipeline.sources import open_source
+from pipeline.codecs.codec import decode, encode
+from pipeline.codecs.depth import to_float
+from pipeline.records.manifest import SCHEMA, folder_of, to_parquet
+from pipeline.records.verify import newest_rows
+from pipeline.sources.walk import open_source
+from pipeline.stages.restoring import seed_of
 from pipeline.storage import open_store
 
 FLOORS = {"model": 0.92, "plumbing": 0.60, "memory": 1.10, "finished": 60.0}

@@ -17,15 +17,15 @@ from i2r import Outcome, Restoration, Restorer, load_prior
 from i2r.errors import I2RError
 from i2r.screening.trace import Look, Trace
 from jobs.contact_sheet import Panel, Strip, contact_sheet
-from pipeline.codec import Picture
-from pipeline.depth import to_float
+from pipeline.codecs.codec import Picture
+from pipeline.codecs.depth import to_float
+from pipeline.codecs.sandbox import Decoder
 from pipeline.errors import ItemError, SettingsError
-from pipeline.masks import protected_pixels
-from pipeline.priors import local_prior
-from pipeline.restoring import seed_of
-from pipeline.sandbox import Decoder
 from pipeline.settings import RunSettings
-from pipeline.sources import open_source
+from pipeline.sources.masks import protected_pixels
+from pipeline.sources.walk import open_source
+from pipeline.stages.priors import local_prior
+from pipeline.stages.restoring import seed_of
 
 SHOWN = 480
 """Pixels along the longer side of a picture on the sheet, at most; small images are enlarged."""

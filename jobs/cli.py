@@ -117,7 +117,7 @@ def status(dest: str) -> None:
 
 def _status(dest: str) -> int:
     from jobs.tables import print_status
-    from pipeline.inspection import read_status
+    from pipeline.records.verify import read_status
 
     print_status(read_status(dest))
     return 0
@@ -137,9 +137,9 @@ def verify(dest: str, repair: bool) -> None:
 def _verify(dest: str, repair: bool) -> int:
     from jobs.progress import show_progress, stop_on_signals
     from jobs.tables import print_repair, print_verification
-    from pipeline.inspection import verify_dataset
+    from pipeline.records.summary import ExitStatus
+    from pipeline.records.verify import verify_dataset
     from pipeline.repair import repair_dataset
-    from pipeline.summary import ExitStatus
 
     with show_progress(READING, lines=False) as on_check:
         verification = verify_dataset(dest, on_progress=on_check)
@@ -162,7 +162,7 @@ def clean(dest: str, yes: bool) -> None:
 
 def _clean(dest: str, yes: bool) -> int:
     from jobs.progress import show_progress
-    from pipeline.cleaning import clean_dataset
+    from pipeline.records.cleaning import clean_dataset
 
     count = 0
     with show_progress(READING, lines=False) as on_progress:

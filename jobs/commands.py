@@ -110,7 +110,7 @@ def guarded(action: Callable[[], int]) -> int:
 def exit_status_of(error: PipelineError) -> ExitStatus:
     """What a command ends with after an error."""
     from pipeline.errors import LeaseHeldError, SettingsError
-    from pipeline.summary import ExitStatus
+    from pipeline.records.summary import ExitStatus
 
     if isinstance(error, SettingsError):
         return ExitStatus.BAD_SETTINGS

@@ -21,7 +21,7 @@ from i2r.training.degradation import DEGRADATIONS, FloatImage, encode_jpeg
 from jobs.contact_sheet import Panel, Strip, contact_sheet
 from jobs.progress import show_progress, stop_on_signals
 from pipeline import SettingsError, restore_dataset
-from pipeline.manifest import FOLDER
+from pipeline.records.manifest import FOLDER
 
 SAMPLES = Path(__file__).parent / "samples"
 

@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from jobs.progress import duration
-from pipeline.inspection import open_dataset
-from pipeline.lease import epochs, is_dead, read_holder
-from pipeline.manifest import Status, manifest_files, read_batches
+from pipeline.records.lease import epochs, is_dead, read_holder
+from pipeline.records.manifest import Status, manifest_files, read_batches
+from pipeline.records.summary import RUNS, ExitStatus, read_record
+from pipeline.records.verify import open_dataset
 from pipeline.storage import Store
-from pipeline.summary import RUNS, ExitStatus, read_record
 
 HEADS = ("run", "began", "took", *Status, "carried", "left", "exit")
 UNDER_WAY, CUT_OFF, UNKNOWN = "under way", "cut off", "-"

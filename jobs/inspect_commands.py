@@ -46,7 +46,7 @@ def _inspect(
     flags: dict[str, Any],
 ) -> int:
     from pipeline.errors import SettingsError
-    from pipeline.summary import ExitStatus
+    from pipeline.records.summary import ExitStatus
 
     out = out or Path(f"{PurePosixPath(image).stem}-inspected.png")
     if out.suffix.lower() != ".png":

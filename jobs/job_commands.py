@@ -13,8 +13,8 @@ from jobs.commands import ADDRESS_VARIABLE, DEFAULT_ADDRESS, Command, guarded, r
 
 if TYPE_CHECKING:
     from jobs.cluster import Cluster, SubmittedJob
-    from pipeline.summary import Progress
-    from pipeline.watching import RunWatch
+    from pipeline.records.summary import Progress
+    from pipeline.records.watching import RunWatch
 
 SECONDS_BETWEEN_LOOKS = 2.0
 INTERRUPTED = 130
@@ -170,7 +170,7 @@ def stop(job: str, address: str) -> None:
 def _stop(job_id: str, address: str) -> int:
     from jobs.cluster import Cluster
     from jobs.tables import print_job
-    from pipeline.summary import ExitStatus
+    from pipeline.records.summary import ExitStatus
 
     cluster = Cluster(address)
     job = cluster.job(job_id)
@@ -210,7 +210,7 @@ def _wait(cluster: Cluster, job_id: str) -> int:
 
 def exit_status(job: SubmittedJob, run: RunWatch) -> int:
     """What a job that is over ended with, as a command line would have."""
-    from pipeline.summary import ExitStatus
+    from pipeline.records.summary import ExitStatus
 
     if job.state == "SUCCEEDED":
         return ExitStatus.DONE
@@ -221,8 +221,8 @@ def exit_status(job: SubmittedJob, run: RunWatch) -> int:
 
 
 def _watch_of(job: SubmittedJob) -> RunWatch:
+    from pipeline.records.watching import RunWatch
     from pipeline.storage import open_store
-    from pipeline.watching import RunWatch
 
     return RunWatch(open_store(job.dest), job.mark)
 
@@ -230,7 +230,7 @@ def _watch_of(job: SubmittedJob) -> RunWatch:
 def _await(cluster: Cluster, job: SubmittedJob, run: RunWatch) -> SubmittedJob:
     """Show how far a job is until it is over; Ctrl-C ends the command and nothing else."""
     from jobs.progress import show_progress
-    from pipeline.summary import Progress
+    from pipeline.records.summary import Progress
 
     try:
         with show_progress() as show:

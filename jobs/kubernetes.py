@@ -1,8 +1,8 @@
 """Kubernetes objects: clusters and jobs for KubeRay, and what starts them on time.
 
-The requests fit what `pipeline.engine` asks Ray for: on CPUs one for each model and two for the stages beside
-them, on GPUs one GPU and one CPU for each model; the stages decode in children of 4 GiB at most. The head
-takes no work, or a model would push out the driver.
+The requests fit what `pipeline.stages.ray_data` asks Ray for: on CPUs one for each model and two for the
+stages beside them, on GPUs one GPU and one CPU for each model; the stages decode in children of 4 GiB at
+most. The head takes no work, or a model would push out the driver.
 
 `python -m jobs.kubernetes FOLDER` writes the manifests of `cluster/kuberay`.
 """

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.summary import Progress, RunSummary
+    from pipeline.records.summary import Progress, RunSummary
 
 LOGGERS = ("jobs", "pipeline")
 SECONDS_BETWEEN_ENTRIES = 10.0

@@ -51,7 +51,7 @@ def check(prior: str) -> None:
 def _check(prior: str) -> None:
     from i2r.prior.folder import PriorFolder
     from i2r.screening.calibration import Calibration
-    from pipeline.priors import local_prior
+    from pipeline.stages.priors import local_prior
 
     folder = PriorFolder(local_prior(prior))
     for name, look in folder.checks():
@@ -154,7 +154,7 @@ def _exit_with(action: Callable[[], None]) -> None:
     """Run a command; what goes wrong on purpose is one line on the standard error, and status 2."""
     from i2r.errors import I2RError
     from pipeline.errors import PipelineError
-    from pipeline.summary import ExitStatus
+    from pipeline.records.summary import ExitStatus
 
     try:
         action()

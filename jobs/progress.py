@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, 
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from pipeline.summary import OnProgress, Progress, silent
+from pipeline.records.summary import OnProgress, Progress, silent
 
 SECONDS_BETWEEN_LINES = 10.0
 

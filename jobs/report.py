@@ -21,15 +21,15 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from jobs.progress import duration
-from pipeline.containers import Fetcher
-from pipeline.depth import from_float, to_float
+from pipeline.codecs.depth import from_float, to_float
+from pipeline.codecs.sandbox import Decoder
 from pipeline.errors import PipelineError, SettingsError
-from pipeline.inspection import open_dataset
-from pipeline.manifest import STAGES, Status, manifest_files, read_batches
-from pipeline.sandbox import Decoder
-from pipeline.sources import open_source
+from pipeline.records.manifest import STAGES, Status, manifest_files, read_batches
+from pipeline.records.summary import read_records, run_folder
+from pipeline.records.verify import open_dataset
+from pipeline.sources.containers import Fetcher
+from pipeline.sources.walk import open_source
 from pipeline.storage import PRIVATE, Store
-from pipeline.summary import read_records, run_folder
 
 PAIRS = {Status.RESTORED: 12, Status.REJECTED: 6, Status.UNCHANGED: 4}
 """Images of each status that are shown before and after."""

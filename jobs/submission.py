@@ -17,7 +17,7 @@ from pathlib import Path
 from jobs.cluster import Cluster, SubmittedJob
 from jobs.package import stage
 from pipeline.errors import SettingsError
-from pipeline.lease import JOB_VARIABLE, SUBMISSION_VARIABLE
+from pipeline.records.lease import JOB_VARIABLE, SUBMISSION_VARIABLE
 from pipeline.settings import RunSettings, changed_settings
 from pipeline.storage import open_store, without_secrets
 

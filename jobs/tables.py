@@ -12,8 +12,8 @@ from rich.table import Table
 
 from jobs.cluster import SubmittedJob
 from jobs.progress import describe, duration
-from pipeline.inspection import DatasetStatus, Fault, Verification
-from pipeline.summary import Progress, RunSummary
+from pipeline.records.summary import Progress, RunSummary
+from pipeline.records.verify import DatasetStatus, Fault, Verification
 
 if TYPE_CHECKING:
     from pipeline.repair import Repair

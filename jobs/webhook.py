@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
-    from pipeline.summary import RunSummary
+    from pipeline.records.summary import RunSummary
 
 PAUSES = (1.0, 4.0)
 """Seconds before the second attempt and before the third and last."""

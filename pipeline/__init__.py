@@ -14,32 +14,32 @@ if TYPE_CHECKING:
         RunError,
         SettingsError,
     )
-    from pipeline.restoring import (
+    from pipeline.records.summary import ExitStatus, Progress, RunSummary
+    from pipeline.run import restore_dataset
+    from pipeline.settings import RunSettings, load_settings
+    from pipeline.stages.restoring import (
         ImageRestorer,
         PriorIdentity,
         PriorRestorerFactory,
         RestoreActor,
         RestorerFactory,
     )
-    from pipeline.run import restore_dataset
-    from pipeline.settings import RunSettings, load_settings
-    from pipeline.summary import ExitStatus, Progress, RunSummary
 
 _HOMES = {
     "ErrorCode": "errors",
-    "ExitStatus": "summary",
-    "ImageRestorer": "restoring",
+    "ExitStatus": "records.summary",
+    "ImageRestorer": "stages.restoring",
     "ItemError": "errors",
     "LeaseHeldError": "errors",
     "PipelineError": "errors",
-    "PriorIdentity": "restoring",
-    "PriorRestorerFactory": "restoring",
-    "Progress": "summary",
-    "RestoreActor": "restoring",
-    "RestorerFactory": "restoring",
+    "PriorIdentity": "stages.restoring",
+    "PriorRestorerFactory": "stages.restoring",
+    "Progress": "records.summary",
+    "RestoreActor": "stages.restoring",
+    "RestorerFactory": "stages.restoring",
     "RunError": "errors",
     "RunSettings": "settings",
-    "RunSummary": "summary",
+    "RunSummary": "records.summary",
     "SettingsError": "errors",
     "load_settings": "settings",
     "restore_dataset": "run",

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import SettingsError
-from pipeline.inspection import Fault, open_dataset, verify_dataset
-from pipeline.restoring import RestorerFactory
+from pipeline.records.summary import ExitStatus, OnProgress, RunSummary, read_records
+from pipeline.records.verify import Fault, open_dataset, verify_dataset
 from pipeline.run import restore_dataset
 from pipeline.settings import RunSettings
-from pipeline.summary import ExitStatus, OnProgress, RunSummary, read_records
+from pipeline.stages.restoring import RestorerFactory
 
 _EVERYTHING = {"limit": None, "sample": None, "only": None, "retry_failed": False, "prune": False}
 

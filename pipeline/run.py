@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import manifest
-from pipeline.checkpoint import Tally, Wanted, is_large, pending_batches
-from pipeline.codec import SUPPORTED_EXTENSIONS
+from pipeline.codecs.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import ErrorCode, LeaseHeldError, PipelineError, RunError, SettingsError
-from pipeline.failures import FailureLog
-from pipeline.intents import DELETES, withdraw, withdraw_settled
-from pipeline.lease import SUBMISSION_VARIABLE, Lease
-from pipeline.listing import SOURCE_COLUMNS, Listing
-from pipeline.manifest import (
+from pipeline.records import manifest
+from pipeline.records.failures import FailureLog
+from pipeline.records.intents import DELETES, withdraw, withdraw_settled
+from pipeline.records.lease import SUBMISSION_VARIABLE, Lease
+from pipeline.records.listing import SOURCE_COLUMNS, Listing
+from pipeline.records.manifest import (
     ManifestWriter,
     Status,
     manifest_files,
@@ -36,13 +35,9 @@ from pipeline.manifest import (
     seconds_by_stage,
     to_parquet,
 )
-from pipeline.masks import open_masks
-from pipeline.pruning import Pruning, check_prunable, tombstone
-from pipeline.restoring import PriorIdentity, PriorRestorerFactory, RestorerFactory
-from pipeline.settings import RunSettings
-from pipeline.sources import Source, open_source, overlap
-from pipeline.storage import PRIVATE, Store, open_store, public_uri, repetitions
-from pipeline.summary import (
+from pipeline.records.pending import Tally, Wanted, is_large, pending_batches
+from pipeline.records.pruning import Pruning, check_prunable, tombstone
+from pipeline.records.summary import (
     FIRST_IMAGE,
     LOADING,
     RESTORING,
@@ -55,10 +50,17 @@ from pipeline.summary import (
     silent,
     versions,
 )
+from pipeline.settings import RunSettings
+from pipeline.sources.masks import open_masks
+from pipeline.sources.walk import Source, open_source, overlap
+from pipeline.stages.restoring import PriorIdentity, PriorRestorerFactory, RestorerFactory
+from pipeline.storage import PRIVATE, Store, open_store, public_uri, repetitions
 
 if TYPE_CHECKING:
-    from pipeline.engine import Machines  # imports Ray, which checking a run's settings need not wait for
-    from pipeline.telemetry import RunTelemetry
+    from pipeline.stages.ray_data import (
+        Machines,  # imports Ray, which checking a run's settings need not wait for
+    )
+    from pipeline.stages.telemetry import RunTelemetry
 
 LOST_TO_WORRY = 64
 """Inputs that must be lost with dead processes before their share can stop the run."""
@@ -118,7 +120,7 @@ def _what_must_be_there(
     asks for only when there is something to restore: a quiet night needs none."""
     if address is None and settings.gpus is None:
         return nullcontext()
-    from pipeline.engine import ray_session, require_listener
+    from pipeline.stages.ray_data import ray_session, require_listener
 
     if address == "auto" and settings.gpus is None:
         require_listener(address)
@@ -251,7 +253,7 @@ class Run:
         """Ray, where leaving out what is done is work for more than one machine; otherwise it can wait."""
         if not is_large(self._dest, listing, manifest_files(self._dest)):
             return nullcontext()
-        from pipeline.engine import ray_session
+        from pipeline.stages.ray_data import ray_session
 
         return ray_session(self._settings, self._address)
 
@@ -295,8 +297,8 @@ class Run:
         machines: Machines | None,
     ) -> str | None:
         """Restore what is pending, then what was lost, each alone; why it stopped early."""
-        from pipeline.engine import Pass, images_per_batch, ray_session, restored_rows
-        from pipeline.telemetry import RunTelemetry
+        from pipeline.stages.ray_data import Pass, images_per_batch, ray_session, restored_rows
+        from pipeline.stages.telemetry import RunTelemetry
 
         first, total = self._tally, self._tally.pending
         self._tell(STARTING, total)
@@ -338,7 +340,7 @@ class Run:
 
     def _stage(self) -> str:
         """What the stages beside this process are at, as far as it is seen from here."""
-        from pipeline.engine import model_is_loaded
+        from pipeline.stages.ray_data import model_is_loaded
 
         if self._handled:
             return RESTORING
@@ -423,7 +425,7 @@ class Run:
 
     def _give_up(self, parts: list[str], job: Any, writer: ManifestWriter) -> None:
         """Record as failed what killed its process even alone."""
-        from pipeline.telemetry import RowTelemetry
+        from pipeline.stages.telemetry import RowTelemetry
 
         telemetry = RowTelemetry()
         for part in parts:
@@ -450,7 +452,7 @@ class Run:
         writer.flush()
 
     def _job(self, epoch: int, attempt: int) -> Any:
-        from pipeline.stages import Job
+        from pipeline.stages.batches import Job
 
         common = self._common(epoch, attempt)
         return Job(

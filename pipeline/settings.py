@@ -18,12 +18,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from i2r import RestoreSettings
-from pipeline.codec import SUPPORTED_EXTENSIONS
+from pipeline.codecs.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "I2R_"
 NO_SETTINGS = {"I2R_JOB", "I2R_SUBMISSION"}
-"""Variables with that prefix that tell who a process is, and not what it shall do; see `pipeline.lease`."""
+"""Variables of that prefix that say who a process is, and not what it does: see `pipeline.records.lease`."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]

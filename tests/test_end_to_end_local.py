@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.inspection import newest_rows, verify_dataset
+from pipeline.records.verify import newest_rows, verify_dataset
 from pipeline.storage import open_store
 
 ROOT = Path(__file__).parent.parent

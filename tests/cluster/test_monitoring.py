@@ -24,7 +24,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from servers import free_ports
 
-from pipeline.manifest import STAGES
+from pipeline.records.manifest import STAGES
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "cluster" / "monitoring"

@@ -18,9 +18,9 @@ from rich.console import Console
 from jobs import progress
 from jobs.cli import main
 from jobs.commands import settings_of
-from pipeline.manifest import folder_of, to_parquet, to_table
+from pipeline.records.manifest import folder_of, to_parquet, to_table
+from pipeline.records.summary import ExitStatus, record_key
 from pipeline.storage import open_store
-from pipeline.summary import ExitStatus, record_key
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from clusters import LocalCluster
 from pictures import png
 
 from jobs.cli import main
-from pipeline.inspection import newest_rows, verify_dataset
+from pipeline.records.summary import ExitStatus, read_records
+from pipeline.records.verify import newest_rows, verify_dataset
 from pipeline.storage import Store, open_store
-from pipeline.summary import ExitStatus, read_records
 
 pytestmark = pytest.mark.timeout(600)  # beside other work, a minute here and there
 

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from jobs.cli import main
 from jobs.history import CUT_OFF, HEADS, UNDER_WAY, nights
-from pipeline.lease import FOLDER, identity
-from pipeline.manifest import Status, folder_of, to_parquet, to_table
+from pipeline.records.lease import FOLDER, identity
+from pipeline.records.manifest import Status, folder_of, to_parquet, to_table
+from pipeline.records.summary import RunSummary, run_folder
 from pipeline.storage import Store, open_store
-from pipeline.summary import RunSummary, run_folder
 
 ENDED, DEAD, ALIVE = "20260101T020000-a", "20260102T020000-b", "20260103T020000-c"
 

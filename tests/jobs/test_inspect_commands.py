@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from jobs.cli import main
-from pipeline.summary import ExitStatus
+from pipeline.records.summary import ExitStatus
 
 
 @pytest.fixture

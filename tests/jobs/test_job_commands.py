@@ -12,10 +12,10 @@ from jobs import job_commands
 from jobs.cluster import SubmittedJob
 from jobs.job_commands import exit_status
 from jobs.tables import print_job
-from pipeline.lease import FOLDER, identity
+from pipeline.records.lease import FOLDER, identity
+from pipeline.records.summary import ExitStatus, Progress
+from pipeline.records.watching import RunWatch
 from pipeline.storage import open_store
-from pipeline.summary import ExitStatus, Progress
-from pipeline.watching import RunWatch
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 
 from jobs.cli import main
 from jobs.logs import ProgressLog, configure_logs
-from pipeline.failures import FailureLog
-from pipeline.manifest import to_table
-from pipeline.summary import ExitStatus, Progress
+from pipeline.records.failures import FailureLog
+from pipeline.records.manifest import to_table
+from pipeline.records.summary import ExitStatus, Progress
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from PIL import Image
 from i2r.prior.folder import built_in_priors, digest_prior
 from i2r.screening.calibration import Calibration
 from jobs.cli import main
-from pipeline.summary import ExitStatus
+from pipeline.records.summary import ExitStatus
 
 BUILT_IN = built_in_priors()["photo-64"]
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from jobs import progress as module
 from jobs.progress import Lines, describe, duration, show_progress
-from pipeline.summary import FIRST_IMAGE, Progress
+from pipeline.records.summary import FIRST_IMAGE, Progress
 
 
 def test_says_rate_time_left_counts_and_the_slowest_stage() -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from jobs.cli import main
 from jobs.report import FAILURES, PAIRS, Digest
-from pipeline.manifest import Status
+from pipeline.records.manifest import Status
 
 BAR = (0x4A, 0x6F, 0xA5)
 """The colour of the charts."""

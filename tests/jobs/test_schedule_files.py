@@ -17,7 +17,7 @@ from manifests import check_object, check_objects, cluster_spec, pods
 
 from jobs.cli import main
 from jobs.kubernetes import LONGEST_RAY_CRON_JOB
-from pipeline.summary import ExitStatus
+from pipeline.records.summary import ExitStatus
 
 KINDS = ["raycronjob", "cronjob", "crontab", "systemd", "airflow"]
 SOURCE = "s3://in/it's 100%/$new/*.png"

@@ -18,7 +18,7 @@ from jobs import webhook
 from jobs.cli import main
 from jobs.webhook import PAUSES, Webhook
 from pipeline.errors import SettingsError
-from pipeline.summary import ExitStatus
+from pipeline.records.summary import ExitStatus
 
 ATTEMPTS = 1 + len(PAUSES)
 

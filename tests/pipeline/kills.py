@@ -20,9 +20,9 @@ from typing import Any
 
 from small_images import write_image
 
-from pipeline.inspection import newest_rows, verify_dataset
-from pipeline.manifest import folder_of, manifest_files, read_batches
-from pipeline.restoring import seed_of
+from pipeline.records.manifest import folder_of, manifest_files, read_batches
+from pipeline.records.verify import newest_rows, verify_dataset
+from pipeline.stages.restoring import seed_of
 from pipeline.storage import open_store
 
 HERE = Path(__file__).parent

@@ -7,8 +7,8 @@ import os
 import socket
 import time
 
-from pipeline import codec
-from pipeline.codec import Picture
+from pipeline.codecs import codec
+from pipeline.codecs.codec import Picture
 
 DECODE = "poison:decode"
 """For `Decoder(…, decode=…)`; this folder is on the path of every test."""

@@ -6,7 +6,7 @@ import numpy as np
 from broken_images import MAX_PIXELS
 from PIL import Image
 
-from pipeline.codec import SUPPORTED_EXTENSIONS, Encoded, Picture, decode, encode
+from pipeline.codecs.codec import SUPPORTED_EXTENSIONS, Encoded, Picture, decode, encode
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><title>Harbour, 1911</title></x:xmpmeta>'
 HEIF = ["HEIF"] if "HEIF" in SUPPORTED_EXTENSIONS.values() else []

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.errors import RunError
-from pipeline.restoring import PriorIdentity
+from pipeline.stages.restoring import PriorIdentity
 
 DEADLY, BROKEN, CLEAN, BAD = 250, 240, 230, 220
 """Gray levels of the first pixel that kill the process, raise, come back unchanged, and come back rejected.

@@ -10,8 +10,8 @@ from itertools import islice
 import pytest
 
 from pipeline.errors import ErrorCode, ItemError, RunError
-from pipeline.keys import output_key
-from pipeline.sources import open_source
+from pipeline.records.keys import output_key
+from pipeline.sources.walk import open_source
 from pipeline.storage import Store, open_store
 
 

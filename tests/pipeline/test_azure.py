@@ -17,9 +17,9 @@ from servers import answers, free_ports, fresh_bucket
 from store_checks import check_denied, check_listing, check_objects
 from test_run import restore, rows
 
-from pipeline import sources
 from pipeline.errors import ErrorCode, ItemError
-from pipeline.inspection import verify_dataset
+from pipeline.records.verify import verify_dataset
+from pipeline.sources import walk
 from pipeline.storage import open_store
 
 pytest.importorskip("adlfs")
@@ -82,7 +82,7 @@ def test_objects_on_azure(container: str) -> None:
 def test_every_key_on_azure_is_listed(
     azurite: str, container: str, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "PAGE", page)
+    monkeypatch.setattr(walk, "PAGE", page)
     with ContainerClient.from_connection_string(azurite, container.removeprefix("abfs://")) as client:
         check_listing(container, lambda key: client.upload_blob(key, b"four"))
 

@@ -22,10 +22,10 @@ from test_run import images, restore, rows
 
 from pipeline import storage
 from pipeline.errors import ErrorCode, ItemError, RunError
-from pipeline.inspection import verify_dataset
-from pipeline.lease import Lease
+from pipeline.records.lease import Lease
+from pipeline.records.summary import read_records
+from pipeline.records.verify import verify_dataset
 from pipeline.storage import open_store
-from pipeline.summary import read_records
 
 MOST_REQUESTS = 40
 MOST_SECONDS = 60

@@ -17,11 +17,11 @@ from servers import answers, free_ports, fresh_bucket
 from store_checks import check_denied, check_listing, check_objects
 from test_run import restore, rows
 
-from pipeline.cleaning import clean_dataset
 from pipeline.errors import LeaseHeldError, SettingsError
-from pipeline.inspection import verify_dataset
-from pipeline.lease import Lease
-from pipeline.sources import open_source
+from pipeline.records.cleaning import clean_dataset
+from pipeline.records.lease import Lease
+from pipeline.records.verify import verify_dataset
+from pipeline.sources.walk import open_source
 from pipeline.storage import open_store
 
 # Read when gcsfs is imported, here and in Ray's workers: it would ask by gRPC what kind of bucket it has.

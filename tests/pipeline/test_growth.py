@@ -15,7 +15,7 @@ import pytest
 from clusters import NODE_CPUS, GrowingCluster
 from small_images import write_image
 
-from pipeline.inspection import verify_dataset
+from pipeline.records.verify import verify_dataset
 
 IMAGES = 1000
 """Far more than are restored before the cluster has grown: the run is stopped then."""

@@ -13,11 +13,11 @@ from small_images import write_image
 from standin import BROKEN, StandIn
 
 from pipeline.errors import LeaseHeldError
-from pipeline.lease import Lease
+from pipeline.records.lease import Lease
+from pipeline.records.summary import ExitStatus, RunSummary, read_records
 from pipeline.run import restore_dataset
 from pipeline.settings import RunSettings
 from pipeline.storage import open_store
-from pipeline.summary import ExitStatus, RunSummary, read_records
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 QUIET_NIGHT = 20.0

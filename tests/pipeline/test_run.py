@@ -18,19 +18,19 @@ from PIL import Image
 from small_images import write_image
 from standin import BAD, BROKEN, CLEAN, DEADLY, StandIn
 
-from pipeline import checkpoint
-from pipeline.cleaning import clean_dataset
 from pipeline.errors import LeaseHeldError, RunError, SettingsError
-from pipeline.inspection import newest_rows, read_status, verify_dataset
-from pipeline.intents import announce, announced
-from pipeline.lease import FOLDER, identity
-from pipeline.manifest import SCHEMA, STAGES
+from pipeline.records import pending
+from pipeline.records.cleaning import clean_dataset
+from pipeline.records.intents import announce, announced
+from pipeline.records.lease import FOLDER, identity
+from pipeline.records.manifest import SCHEMA, STAGES
+from pipeline.records.scatter import scattered
+from pipeline.records.summary import Progress, RunSummary
+from pipeline.records.verify import newest_rows, read_status, verify_dataset
 from pipeline.repair import repair_dataset
 from pipeline.run import restore_dataset
-from pipeline.scatter import scattered
 from pipeline.settings import RunSettings
 from pipeline.storage import open_store
-from pipeline.summary import Progress, RunSummary
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 
@@ -181,8 +181,8 @@ def test_a_large_manifest_is_joined_on_the_cluster(
         places.append(on_cluster)
         return scattered(*arguments, on_cluster=on_cluster)
 
-    monkeypatch.setattr(checkpoint, "LARGE", 3)
-    monkeypatch.setattr(checkpoint, "scattered", spied)
+    monkeypatch.setattr(pending, "LARGE", 3)
+    monkeypatch.setattr(pending, "scattered", spied)
     write_image(source / "new.png", 98)
     summary = restore(source, dest, batch=1)
     assert (summary.counts["restored"], summary.counts["carried"]) == (3, 4)

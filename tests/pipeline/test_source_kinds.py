@@ -20,7 +20,7 @@ import pytest
 from test_run import images, restore, rows
 
 from pipeline import restore_dataset
-from pipeline.inspection import verify_dataset
+from pipeline.records.verify import verify_dataset
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 

@@ -10,7 +10,7 @@ import pytest
 from broken_images import gradient
 from round_trips import HEIF, again, assert_named
 
-from pipeline.codec import Picture
+from pipeline.codecs.codec import Picture
 
 
 def with_box(format: str, kind: bytes, body: bytes) -> bytes:

@@ -11,7 +11,7 @@ from inks import cmyk_profile, srgb_profile
 from PIL import Image
 from round_trips import again, decoded, psnr, smooth
 
-from pipeline.codec import Metadata, Picture
+from pipeline.codecs.codec import Metadata, Picture
 from pipeline.errors import CodecError, ErrorCode
 
 

@@ -7,7 +7,7 @@ import pytest
 from broken_images import gradient
 from round_trips import HEIF, again, decoded, exif_block, psnr
 
-from pipeline.codec import Metadata, Picture
+from pipeline.codecs.codec import Metadata, Picture
 
 
 @pytest.mark.skipif(not HEIF, reason="needs pillow-heif")

@@ -9,8 +9,8 @@ import pytest
 from broken_images import gradient
 from round_trips import HEIF, again, decoded, exif_block
 
-from pipeline.codec import Metadata, Picture
 from pipeline.codecs import ifd
+from pipeline.codecs.codec import Metadata, Picture
 
 
 @pytest.mark.parametrize("format", ["JPEG", *HEIF])

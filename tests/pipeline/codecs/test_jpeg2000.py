@@ -11,7 +11,7 @@ import pytest
 from broken_images import gradient
 from round_trips import XMP, again, assert_named, decoded, exif_block, smooth
 
-from pipeline.codec import SUPPORTED_EXTENSIONS, Metadata, Picture
+from pipeline.codecs.codec import SUPPORTED_EXTENSIONS, Metadata, Picture
 
 
 def with_resolution() -> bytes:

@@ -13,8 +13,8 @@ from broken_images import MAX_PIXELS, gradient, saved
 from PIL import Image
 from round_trips import XMP, again, assert_named, decoded, psnr
 
-from pipeline.codec import Metadata
 from pipeline.codecs import jpeg
+from pipeline.codecs.codec import Metadata
 from pipeline.codecs.picture import SizeLimit
 
 

@@ -9,7 +9,7 @@ import pytest
 from broken_images import saved
 from round_trips import decoded, exif_block
 
-from pipeline.codec import Metadata
+from pipeline.codecs.codec import Metadata
 
 
 @pytest.mark.parametrize("dpi", [(0.0, 300.0), (1e9, 1e9), (float("nan"), 300.0), (-72.0, 72.0)])

@@ -6,7 +6,7 @@ import pytest
 from broken_images import saved
 from round_trips import HEIF, again, decoded, exif_block, smooth
 
-from pipeline.codec import Metadata, Picture
+from pipeline.codecs.codec import Metadata, Picture
 
 XMP_TURNED = [
     b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="%d" tiff:Make="6"/>',

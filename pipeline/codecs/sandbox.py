@@ -1,0 +1,381 @@
+"""Decoding in a child process: a crash, a hang and a memory bomb are one image's error each.
+
+    with Decoder(memory_bytes=2 << 30, seconds=60) as decoder:
+        picture = decoder.decode(data, max_pixels=100_000_000)
+
+The child runs what hostile bytes make it run, so nothing that it sends is trusted: a reply is a short JSON
+header, checked field by field, and raw buffers of the sizes it names. It has nothing of its parent's
+environment (no credentials), writes no files, and ends when its parent does.
+
+    request   = length of the file, max_pixels: two unsigned 64-bit numbers; the file
+    reply     = length of the header: an unsigned 32-bit number; the header; pixels; alpha; metadata
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+
+from i2r.jpeg_tables import JpegTables
+from pipeline.codecs.codec import Metadata, Picture
+from pipeline.codecs.memory import address_space
+from pipeline.errors import CodecError, ErrorCode, RunError
+
+DECODE = "pipeline.codecs.codec:decode"
+"""What the child runs: module and function, with the signature of `pipeline.codecs.codec.decode`."""
+
+START_SECONDS = 60
+GRACE_SECONDS = 5
+"""What the child gives itself beyond its parent's deadline, before it ends itself as an orphan."""
+
+_REQUEST = struct.Struct(">QQ")
+_LENGTH = struct.Struct(">I")
+_READY = b"+"
+_MAX_HEADER = 1 << 20
+_MAX_METADATA = 256 << 20
+_RAW_FIELDS = ("exif", "xmp", "iptc", "icc", "comment")
+_DEPTHS = {8: np.uint8, 16: np.uint16}
+
+_BOOT = "import sys; sys.path[:] = sys.argv[4:]; from pipeline.codecs.sandbox import serve; serve()"
+
+T = TypeVar("T")
+
+
+class Decoder:
+    """Decodes in a child process of its own, which starts at once and again after each death.
+
+    Threads may share one; they take turns. It is not to be pickled: make one where it is used.
+
+    Args:
+        memory_bytes: what decoding one image may take beside the child's own need (enforced on Linux).
+        seconds: wall-clock limit per image.
+        decode: `module:function` that the child runs instead of `pipeline.codecs.codec.decode`.
+    """
+
+    def __init__(self, memory_bytes: int, seconds: float, *, decode: str = DECODE) -> None:
+        if memory_bytes <= 0 or seconds <= 0:
+            raise ValueError("a decoder needs a memory limit and a deadline above zero")
+        self._memory_bytes = memory_bytes
+        self._seconds = seconds
+        self._decode = decode
+        self._turn = threading.Lock()
+        self._closed = False
+        self._process: subprocess.Popen[bytes]
+        self._start()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the present child."""
+        return self._process.pid
+
+    def decode(self, data: bytes, *, max_pixels: int) -> Picture:
+        """Decode one image, as `pipeline.codecs.codec.decode` does.
+
+        Raises:
+            CodecError: its codes, and `timeout`, `out_of_memory` or `worker_died` for the child's fate.
+            RunError: the child does not start.
+        """
+        if len(data) > self._memory_bytes:
+            raise CodecError(
+                ErrorCode.OUT_OF_MEMORY, f"the file alone is larger than the limit of {self._limit}"
+            )
+        with self._turn:
+            if self._closed:
+                raise RuntimeError("this decoder is closed")
+            self._await_start()
+            try:
+                return self._ask(data, max_pixels)
+            except CodecError as error:
+                if error.code is ErrorCode.OUT_OF_MEMORY:
+                    self._restart()  # what the failed allocation left half done is not trusted
+                raise
+            except TimeoutError:
+                self._restart()
+                message = f"decoding took longer than {self._seconds:g} s"
+                raise CodecError(ErrorCode.TIMEOUT, message) from None
+            except (EOFError, ConnectionError):
+                status = self._restart(patience=GRACE_SECONDS)
+                message = f"decoding ended its process ({_cause(status)})"
+                raise CodecError(ErrorCode.WORKER_DIED, message) from None
+            except Exception as error:  # whatever a header that is not ours leads to
+                self._restart()
+                message = "the decoding process sent an answer that makes no sense"
+                raise CodecError(ErrorCode.WORKER_DIED, message) from error
+            except BaseException:
+                self._restart()  # interrupted between question and answer: the next question needs its own
+                raise
+
+    def close(self) -> None:
+        """End the child; closing twice is harmless."""
+        with self._turn:
+            self._closed = True
+            self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _limit(self) -> str:
+        return f"{self._memory_bytes / 2**20:.0f} MiB"
+
+    def _start(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        path = [entry or os.getcwd() for entry in sys.path]
+        command = [sys.executable, "-I", "-S", "-c", _BOOT]
+        arguments = [str(self._memory_bytes), repr(self._seconds + GRACE_SECONDS), self._decode]
+        with theirs:
+            self._process = subprocess.Popen(
+                [*command, *arguments, *path, str(Path(__file__).parents[2])],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env=_environment(),
+            )
+        self._ready = False
+        self._end = weakref.finalize(self, _end, self._process, self._socket)
+
+    def _await_start(self) -> None:
+        if self._ready:
+            return
+        self._socket.settimeout(START_SECONDS)
+        with contextlib.suppress(OSError):
+            self._ready = self._socket.recv(1) == _READY
+        if not self._ready:
+            self._end()
+            status = self._process.returncode
+            self._start()
+            raise RunError(f"the decoding process does not start ({_cause(status)}): its log says why")
+
+    def _restart(self, *, patience: float = 0) -> int | None:
+        """Bury the child, start another, and tell how the first one ended within `patience` seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
+        status: int | None = self._process.poll()
+        self._end()
+        self._start()
+        return status
+
+    def _ask(self, data: bytes, max_pixels: int) -> Picture:
+        stream = _Stream(self._socket, time.monotonic() + self._seconds)
+        stream.send(_REQUEST.pack(len(data), max_pixels))
+        stream.send(data)
+        length = _LENGTH.unpack(stream.receive(_LENGTH.size))[0]
+        if length > _MAX_HEADER:
+            raise ValueError("the header is too long")
+        return _parse(json.loads(stream.receive(length)), stream, max_pixels)
+
+
+class _Stream:
+    """The parent's side of the socket, under one deadline for a whole exchange."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+
+    def send(self, data: bytes) -> None:
+        self._wait()
+        self._connection.sendall(data)
+
+    def receive(self, size: int) -> bytes:
+        buffer = bytearray(size)
+        self.receive_into(memoryview(buffer))
+        return bytes(buffer)
+
+    def receive_into(self, view: memoryview) -> None:
+        while view:
+            self._wait()
+            count = self._connection.recv_into(view)
+            if count == 0:
+                raise EOFError
+            view = view[count:]
+
+    def _wait(self) -> None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+
+
+def _parse(header: dict[str, Any], stream: _Stream, max_pixels: int) -> Picture:
+    """The picture that a reply holds; `CodecError` for a reply that is one, `ValueError` for nonsense."""
+    if "code" in header:
+        raise CodecError(ErrorCode(header["code"]), str(header["message"]))
+    height, width, channels = (_checked(header[name], int) for name in ("height", "width", "channels"))
+    if min(height, width) < 1 or height * width > max_pixels or channels not in (1, 3):
+        raise ValueError("impossible shape")
+    depth = _DEPTHS[header["depth"]]
+    pixels = np.empty((height, width, channels), depth)
+    stream.receive_into(_flat(pixels))
+    alpha = np.empty((height, width), depth) if _checked(header["alpha"], bool) else None
+    if alpha is not None:
+        stream.receive_into(_flat(alpha))
+    sizes = [_checked(size, int) for size in header["sizes"]]
+    if min(sizes, default=0) < 0 or sum(sizes) > _MAX_METADATA:
+        raise ValueError("impossible sizes of metadata")
+    names = [name for name in header["raw"] if name in _RAW_FIELDS]
+    values = [stream.receive(size) for size in sizes]
+    raw, rest = dict(zip(names, values, strict=False)), values[len(names) :]
+    chunks = tuple(zip(rest[::2], rest[1::2], strict=True))
+    dpi = header["dpi"] and (float(header["dpi"][0]), float(header["dpi"][1]))
+    quality = header["quality"]
+    return Picture(
+        pixels=pixels,
+        alpha=alpha,
+        format=_checked(header["format"], str),
+        mode=_checked(header["mode"], str)[:32],
+        metadata=Metadata(dpi=dpi, chunks=chunks or None, **raw),
+        losses=tuple(_checked(word, str)[:32] for word in header["losses"][:64]),
+        quality=None if quality is None else _checked(quality, int),
+        lossless=_checked(header["lossless"], bool),
+        bare=_checked(header["bare"], bool),
+        tables=None if header["tables"] is None else _parse_tables(header["tables"]),
+    )
+
+
+def _parse_tables(parts: Any) -> JpegTables:
+    luma, chroma, sampling = (tuple(_checked(value, int) for value in part) for part in parts)
+    lengths = len(luma), len(chroma), len(sampling)
+    if lengths != (64, 64, 2) or min(luma + chroma) < 1 or not {1, 2}.issuperset(sampling):
+        raise ValueError("impossible quantisation tables")
+    return JpegTables(luma, chroma, (sampling[0], sampling[1]))
+
+
+def _checked(value: object, kind: type[T]) -> T:
+    if type(value) is not kind:
+        raise TypeError(f"not of type {kind.__name__}")
+    return value
+
+
+def _flat(array: np.ndarray) -> memoryview:
+    return array.data.cast("B")
+
+
+def _environment() -> dict[str, str]:
+    """What a decoder needs to know of its surroundings: where libraries lie, and to stay single."""
+    kept = ("LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT")
+    single = dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MALLOC_ARENA_MAX"), "1"
+    )
+    return {name: os.environ[name] for name in kept if name in os.environ} | single
+
+
+def _end(process: subprocess.Popen[bytes], connection: socket.socket) -> None:
+    connection.close()  # an idle child ends by itself when its input does
+    process.kill()
+    process.wait()
+
+
+def _cause(status: int | None) -> str:
+    if status is None or status >= 0:
+        return f"exit status {status}"
+    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+    return f"{name}, perhaps the machine ran out of memory" if name == "SIGKILL" else name
+
+
+# The child's side.
+
+
+def serve() -> None:
+    """Answer requests on standard input until it ends: the child's whole life."""
+    memory_bytes, seconds, (module, function) = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3].split(":")
+    decode: Callable[..., Picture] = getattr(importlib.import_module(module), function)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
+        resource.setrlimit(limit, (0, 0))
+    _load_decoders()
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)  # libraries print warnings about images; the parent reports their errors
+    connection = socket.socket(fileno=0)
+    connection.sendall(_READY)
+    requests = connection.makefile("rb")
+    while len(head := requests.read(_REQUEST.size)) == _REQUEST.size:
+        size, max_pixels = _REQUEST.unpack(head)
+        signal.setitimer(signal.ITIMER_REAL, seconds)  # kills a decoder that hangs after its parent has died
+        _limit_memory(memory_bytes)
+        try:
+            buffers = _answer(decode(requests.read(size), max_pixels=max_pixels))
+        except CodecError as error:
+            buffers = _refusal(error.code, error.message)
+        except MemoryError:
+            buffers = _refusal(ErrorCode.OUT_OF_MEMORY, "decoding takes more memory than allowed")
+        except Exception as error:  # whatever it is, it is this image's and the next one may be fine
+            buffers = _refusal(ErrorCode.INTERNAL, f"{type(error).__name__}: {error}")
+        for buffer in buffers:
+            connection.sendall(buffer)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _answer(picture: Picture) -> list[bytes | memoryview]:
+    metadata = picture.metadata
+    raw = {name: value for name in _RAW_FIELDS if (value := getattr(metadata, name)) is not None}
+    chunks = metadata.chunks or ()
+    values = [*raw.values(), *(part for chunk in chunks for part in chunk)]
+    header = {
+        "height": picture.height,
+        "width": picture.width,
+        "channels": picture.pixels.shape[2],
+        "depth": 8 * picture.pixels.itemsize,
+        "alpha": picture.alpha is not None,
+        "format": picture.format,
+        "mode": picture.mode,
+        "losses": picture.losses,
+        "quality": picture.quality,
+        "lossless": picture.lossless,
+        "bare": picture.bare,
+        "tables": picture.tables and [picture.tables.luma, picture.tables.chroma, picture.tables.sampling],
+        "dpi": metadata.dpi and [float(value) for value in metadata.dpi],
+        "raw": list(raw),
+        "sizes": [len(value) for value in values],
+    }
+    text = json.dumps(header).encode()
+    planes = [plane for plane in (picture.pixels, picture.alpha) if plane is not None]
+    return [
+        _LENGTH.pack(len(text)) + text,
+        *(_flat(np.ascontiguousarray(plane)) for plane in planes),
+        *values,
+    ]
+
+
+def _refusal(code: ErrorCode, message: str) -> list[bytes | memoryview]:
+    text = json.dumps({"code": code, "message": message}).encode()
+    return [_LENGTH.pack(len(text)) + text]
+
+
+def _load_decoders() -> None:
+    """Load what is otherwise loaded at first need and count as an image's memory; lift others' limits."""
+    import imagecodecs
+    from PIL import AvifImagePlugin, Image
+
+    for name in ("png_decode", "tiff_decode", "jpeg2k_decode"):
+        getattr(imagecodecs, name)
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread reserves a stack
+    Image.MAX_IMAGE_PIXELS = None  # `max_pixels` is the limit, and is checked before
+
+
+def _limit_memory(spare: int) -> None:
+    """Allow this process `spare` bytes of address space beyond what it has; on Linux only."""
+    if used := address_space():
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (used + spare, hard))

@@ -1,0 +1,83 @@
+"""What a run is about to store where nothing lay: written before the objects, and gone once their rows are
+there.
+
+A run that is killed between an object and its row leaves an object that no row mentions. These notes tell
+such an object of ours from somebody else's, which is never overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import ErrorCode, ItemError
+from pipeline.records.manifest import manifest_files, read_batches
+from pipeline.records.summary import RUNS, run_folder
+from pipeline.storage import Store
+
+DELETES = 16
+"""Notes that are removed at once."""
+
+
+def intents_folder(run_id: str) -> str:
+    """Key of the folder with a run's notes."""
+    return f"{run_folder(run_id)}/intents"
+
+
+def announce(store: Store, run_id: str, keys: Sequence[str]) -> str:
+    """Note that objects of these keys, which are absent, will be stored; the note's key."""
+    note = f"{intents_folder(run_id)}/{secrets.token_hex(8)}.json"
+    store.write(note, json.dumps(list(keys)).encode())
+    return note
+
+
+def announced(store: Store, run_id: str | None = None) -> Iterator[list[str]]:
+    """Keys of objects that a run, or any run, announced; some of them may be stored without a row."""
+    return (keys for _, keys in _notes(store, run_id))
+
+
+def unrecorded(store: Store) -> set[str]:
+    """Keys that runs announced, whose objects are there and have no row."""
+    keys = {key for some in announced(store) for key in some}
+    if not keys:  # as after every run that was not killed
+        return keys
+    uris = {store.uri(key): key for key in keys}
+    wanted = pa.array(uris, pa.string())
+    for file in manifest_files(store):
+        for batch in read_batches(store, file.key, ("output_uri",)):
+            found = batch["output_uri"]
+            keys -= {uris[uri] for uri in found.filter(pc.is_in(found, wanted)).to_pylist()}
+    return {key for key in keys if store.exists(key)}
+
+
+def withdraw(store: Store, notes: Sequence[str]) -> None:
+    """Remove notes, whose objects have their rows."""
+    with ThreadPoolExecutor(DELETES) as threads:
+        list(threads.map(store.delete, notes))
+
+
+def withdraw_settled(store: Store) -> None:
+    """Remove every run's notes whose objects all have rows, or are not there."""
+    waiting = unrecorded(store)
+    withdraw(store, [note for note, keys in _notes(store) if waiting.isdisjoint(keys)])
+
+
+def _notes(store: Store, run_id: str | None = None) -> Iterator[tuple[str, list[str]]]:
+    """The notes of a run, or of any run, by their keys; not one that is withdrawn meanwhile."""
+    for name in [run_id] if run_id else _run_ids(store):
+        folder = intents_folder(name)
+        for note in store.names(folder):
+            try:
+                yield f"{folder}/{note}", json.loads(store.read(f"{folder}/{note}"))
+            except ItemError as error:
+                if error.code is not ErrorCode.NOT_FOUND:
+                    raise
+
+
+def _run_ids(store: Store) -> list[str]:
+    return [name for name in store.names(RUNS) if not name.endswith(".json")]

@@ -1,0 +1,63 @@
+"""Where an image's object lies at the destination: its source's key, refused if it could leave it."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from pipeline.codecs.codec import SUPPORTED_EXTENSIONS
+from pipeline.errors import ErrorCode, ItemError
+from pipeline.storage import PRIVATE
+
+MAX_SEGMENT = 255
+"""Bytes of one part of a key, the most that common file systems take."""
+MAX_KEY = 1024
+"""Bytes of a whole key, the most that S3 takes."""
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that could lie outside the destination or cannot be a name there.
+
+    Raises:
+        ItemError: `bad_key`, saying which rule it breaks.
+    """
+    if reason := _fault(key):
+        raise ItemError(ErrorCode.BAD_KEY, f"the key {key[:120]!r} {reason}: rename the source object")
+
+
+def output_key(key: str, extension: str | None = None) -> str:
+    """The key of a restored image: the source's own, with another extension only if the format changes.
+
+    Args:
+        key: the source's key.
+        extension: the new format's extension with its dot, or None to keep the source's.
+
+    Raises:
+        ItemError: `bad_key`.
+    """
+    check_key(key)
+    suffix = PurePosixPath(key).suffix.lower()
+    if extension is None or SUPPORTED_EXTENSIONS.get(suffix) == SUPPORTED_EXTENSIONS[extension]:
+        return key
+    changed = str(PurePosixPath(key).with_suffix(extension))
+    check_key(changed)
+    return changed
+
+
+def _fault(key: str) -> str | None:
+    """The rule that a key breaks, as a phrase, or None."""
+    segments = key.split("/")
+    if not key or key.startswith("/") or (len(key) > 1 and key[1] == ":" and key[0].isalpha()):
+        return "is empty or absolute"
+    if "\\" in key:
+        return "has a backslash in it"
+    if any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" for c in key):
+        return "has control characters in it"
+    if not key.isprintable() and any(0xD800 <= ord(c) < 0xE000 for c in key):
+        return "is not valid Unicode"
+    if any(segment in ("", ".", "..") for segment in segments):
+        return "has an empty part, '.' or '..' in it"
+    if segments[0] == PRIVATE:
+        return f"begins with {PRIVATE}/, which is reserved"
+    if len(key.encode()) > MAX_KEY or any(len(segment.encode()) > MAX_SEGMENT for segment in segments):
+        return f"is longer than {MAX_KEY} bytes, or a part of it than {MAX_SEGMENT}"
+    return None

@@ -1,0 +1,330 @@
+"""What a SOURCE address can mean, and how the objects under it are found without holding them all."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from fsspec.core import has_magic
+
+from pipeline.errors import PipelineError, RunError, SettingsError, bounded_text
+from pipeline.sources.containers import HEADS, Found, Kind, container_kind, members
+from pipeline.sources.pages import ListPage, page_lister
+from pipeline.storage import (
+    Store,
+    local_version,
+    open_store,
+    retried,
+    translated,
+    version_of,
+    without_secrets,
+)
+
+PAGE = 1000
+"""Keys that one request to an object store lists."""
+WALKERS = 8
+"""Folders, or pages, that are listed at once."""
+MOST_FOLDERS = 100
+"""Folders on the first page of many, above which what lies in them is listed in one go."""
+_QUERY = re.compile("[?#]")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Objects that a SOURCE address names.
+
+    Attributes:
+        address: as it was given.
+        store: what keys are relative to.
+        pattern: a glob of keys, or None for everything; without a wildcard, the key of a single object.
+    """
+
+    address: str
+    store: Store
+    pattern: str | None
+
+    @property
+    def extent(self) -> Store:
+        """What an output must not lie in: the prefix that is listed, or the single object."""
+        return replace(self.store, root=f"{self.store.root}/{self.pattern}") if self.single else self.store
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one object, which may hold many images."""
+        return self.pattern is not None and not has_magic(self.pattern)
+
+    def names(self, key: str) -> bool:
+        """Whether an object of this key, or a member of a container, would be listed."""
+        parts = key.split("/")
+        places = ["/".join(parts[: number + 1]) for number in range(len(parts) - 1)]
+        containers = [place for place in places if container_kind(place) is not None]
+        if self.pattern is None:
+            return not containers
+        return any(matches_whole(place, self.pattern) for place in containers or [key])
+
+    def inputs(self, *, strict: bool = False) -> Iterator[Found]:
+        """Every object, and, in place of a container that the address names, what is in it.
+
+        A prefix does not name the containers under it: a zip archive among photographs is left alone. Of many
+        containers, one that cannot be read is an input that fails; `strict` makes an error of it.
+
+        Raises:
+            RunError: it cannot be listed.
+        """
+        for found in self.objects():
+            if self.pattern is not None and found.kind is not Kind.LINK and container_kind(found.key):
+                yield from members(self.store, found, strict=strict or self.single)
+            else:
+                yield found
+
+    def objects(self) -> Iterator[Found]:
+        """Every object, as the file system lists them. Raises RunError if it cannot be listed."""
+        try:
+            if self.single and self.pattern is not None:
+                path = self.store.path(self.pattern)
+                yield Found(self.pattern, path, *self.store.describe(path), self.store.uri_of(path))
+                return
+            for found in walk(self.store):
+                if self.pattern is None or matches_whole(found.key, self.pattern):
+                    yield found
+        except FileNotFoundError as error:
+            raise RunError(f"{self.store.uri()} vanished while it was listed") from error
+        except PermissionError as error:
+            raise RunError(f"{self.store.uri()} may not be listed with these credentials") from error
+        except PipelineError:
+            raise
+        except Exception as error:  # each client has its own
+            reason = bounded_text(without_secrets(str(error)))
+            raise RunError(f"{self.store.uri()} cannot be listed: {reason}") from error
+
+
+def open_source(address: str) -> Source:
+    """Find out what an address means.
+
+    Raises:
+        SettingsError: there is nothing at it, or it cannot be read.
+    """
+    store = open_store(address)
+    if has_magic(store.root) and (store.is_web or not store.fs.exists(store.root)):
+        parts = store.root.split("/")
+        first = next(i for i, part in enumerate(parts) if has_magic(part))
+        base = replace(store, root="/".join(parts[:first]) or "/")
+        _require(base, address)
+        return Source(address, base, "/".join(parts[first:]))
+    if _require(store, address) == "file":
+        folder, _, name = store.root.rpartition("/")
+        return Source(address, replace(store, root=folder or "/"), name)
+    return Source(address, store, None)
+
+
+def _require(store: Store, address: str) -> str:
+    """The kind of what lies at a store's root: `file` or `directory`."""
+    try:
+        if store.is_local and not os.access(store.root, os.R_OK) and os.path.exists(store.root):
+            raise PermissionError
+        if store.is_web:
+            return _kind_of_page(store)
+        return str(store.fs.info(store.root)["type"])
+    except Exception as error:
+        match translated(error):
+            case FileNotFoundError():
+                what = "does not exist: check the address"
+            case PermissionError():
+                what = "may not be read: check the credentials and rights"
+            case _:
+                what = f"cannot be read: {bounded_text(without_secrets(str(error))) or type(error).__name__}"
+        raise SettingsError(f"SOURCE {store.uri()} {what}") from error
+
+
+def _kind_of_page(store: Store) -> str:
+    """A page of links is a folder; whatever else the web serves is a file."""
+    for path in (store.path(), f"{store.root}/{store.query}"):
+        with contextlib.suppress(FileNotFoundError):
+            page = str(store.fs.info(path).get("mimetype", "")).startswith("text/html")
+            return "directory" if page else "file"
+    raise FileNotFoundError
+
+
+def matches(key: str, pattern: str) -> bool:
+    """Whether a key matches a glob: as a whole, or, where the pattern has no `/`, in its last part."""
+    return matches_whole(key if "/" in pattern or pattern == "**" else key.rsplit("/", 1)[-1], pattern)
+
+
+def matches_whole(key: str, pattern: str) -> bool:
+    """Whether a whole key matches a glob: `*` stays within a part, `**` spans parts."""
+    return _match_parts(key.split("/"), pattern.split("/"))
+
+
+def _match_parts(parts: list[str], patterns: list[str]) -> bool:
+    if not patterns:
+        return not parts
+    if patterns[0] == "**":
+        return any(_match_parts(parts[i:], patterns[1:]) for i in range(len(parts) + 1))
+    return (
+        bool(parts) and fnmatch.fnmatchcase(parts[0], patterns[0]) and _match_parts(parts[1:], patterns[1:])
+    )
+
+
+def walk(store: Store) -> Iterator[Found]:
+    """Every object under a store, however many, in no order: some folders, or pages of them, at a time."""
+    if store.is_local:
+        return _spread(_Place(store.root), partial(_list_local, store))
+    if (list_page := page_lister(store.fs)) is not None:
+        return _spread(_Place(f"{store.root}/"), partial(_list_pages, store, list_page))
+    return _spread(_Place(store.root), partial(_list_web if store.is_web else _list_folder, store))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where listing goes on.
+
+    Attributes:
+        path: of a folder; on object stores with every slash at its end, for there may be empty parts.
+        more: what tells the next page of it, None for the first.
+        flat: it is listed with everything below it.
+    """
+
+    path: str
+    more: Any = None
+    flat: bool = False
+
+
+_Page = tuple[list[Found], list[_Place]]
+
+
+def _spread(first: _Place, list_page: Callable[[_Place], _Page]) -> Iterator[Found]:
+    """List many places at once, a page each, the latest first: what waits are the folders of a few pages.
+
+    While there are too few places to keep everybody busy, they are split into their folders; a place that is
+    listed in one go takes fewer requests.
+    """
+    with ThreadPoolExecutor(WALKERS) as threads:
+        waiting, running = [first], set[Future[_Page]]()
+        while waiting or running:
+            while waiting and len(running) < WALKERS:
+                place = waiting.pop()
+                if place.more is None and not place.flat and len(waiting) + len(running) >= WALKERS:
+                    place = replace(place, flat=True)
+                running.add(threads.submit(list_page, place))
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                found, more = future.result()
+                waiting += more
+                yield from found
+
+
+def _list_local(store: Store, place: _Place) -> _Page:
+    """A folder's entries; what is deleted while it is listed is not there."""
+    start = len(store.root.rstrip("/")) + 1
+    try:
+        entries = os.scandir(place.path) if place.more is None else place.more
+    except (FileNotFoundError, NotADirectoryError):
+        if place.path == store.root:
+            raise
+        return [], []
+    found: list[Found] = []
+    folders: list[_Place] = []
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(_Place(entry.path))
+        elif (file := _local_file(store, entry, entry.path[start:])) is not None:
+            found.append(file)
+        if len(found) + len(folders) == PAGE:
+            return found, [replace(place, more=entries), *folders]
+    return found, folders
+
+
+def _local_file(store: Store, entry: os.DirEntry[str], key: str) -> Found | None:
+    """A file, or a link: one that leads nowhere is an input too, and fails later."""
+    size, version, kind = -1, "", Kind.OBJECT
+    try:
+        known = entry.stat()
+    except OSError as error:
+        if not os.path.islink(entry.path):
+            if isinstance(error, FileNotFoundError):
+                return None
+            raise
+    else:
+        if stat.S_ISDIR(known.st_mode):
+            kind = Kind.LINK
+        elif not stat.S_ISREG(known.st_mode):
+            return None
+        size, version = local_version(known)
+    return Found(key, entry.path, size, version, store.uri_of(entry.path), kind)
+
+
+def _list_pages(store: Store, list_page: ListPage, place: _Place) -> _Page:
+    """A page of keys."""
+    bucket, _, prefix = place.path.partition("/")
+    start = len(store.root) + 1
+    page = retried(partial(list_page, store.fs, bucket, prefix, place.more, place.flat, PAGE))
+    if page.token is not None and place.more is None and len(page.prefixes) > MOST_FOLDERS:
+        return [], [replace(place, flat=True)]
+    found = []
+    for key, size, info in page.objects:
+        if not key.endswith("/"):
+            path = f"{bucket}/{key}"
+            found.append(Found(path[start:], path, size, version_of(info), store.uri_of(path)))
+    more = [] if page.token is None else [replace(place, more=page.token)]
+    return found, [*more, *(_Place(f"{bucket}/{below}") for below in page.prefixes)]
+
+
+def _list_folder(store: Store, place: _Place) -> _Page:
+    """A folder, as fsspec lists it."""
+    found: list[Found] = []
+    folders: list[_Place] = []
+    start = len(store.root.rstrip("/")) + 1
+    for info in retried(partial(store.fs.ls, place.path, detail=True)):
+        path = str(info["name"]).rstrip("/")
+        if info["type"] != "directory":
+            found.append(Found(path[start:], path, _size(info), version_of(info), store.uri_of(path)))
+        elif path != place.path:
+            folders.append(_Place(path))
+    store.fs.invalidate_cache(place.path)
+    return found, folders
+
+
+def _list_web(store: Store, place: _Place) -> _Page:
+    """The links of a page downwards; sizes and versions are asked for, some at once."""
+    if place.more is None:
+        links = {str(link) for link in retried(partial(store.fs.ls, f"{place.path}/", detail=False))}
+        below = [link for link in links if link.startswith(f"{place.path}/") and not _QUERY.search(link)]
+        keys = [link.removeprefix(f"{store.root}/") for link in below if not link.endswith("/")]
+        folders = [_Place(link.rstrip("/")) for link in below if link.endswith("/")]
+        return [], [replace(place, more=keys), *(folder for folder in folders if folder != place)]
+    some, rest = place.more[:HEADS], place.more[HEADS:]
+    return [_ask_web(store, key) for key in some], [replace(place, more=rest)] if rest else []
+
+
+def _ask_web(store: Store, key: str) -> Found:
+    """A link as an input; if it leads nowhere, fetching it will say so."""
+    try:
+        size, version = store.describe(store.path(key))
+    except Exception:
+        size, version = -1, ""
+    return Found(key, store.path(key), size, version, store.uri(key))
+
+
+def _size(info: dict[str, object]) -> int:
+    size = info.get("size")
+    return int(size) if isinstance(size, int) else -1
+
+
+def overlap(source: Store, dest: Store) -> bool:
+    """Whether one of two addresses lies within the other."""
+    if type(source.fs) is not type(dest.fs):
+        return False
+    first, second = (os.path.realpath(s.root) if s.is_local else s.root for s in (source, dest))
+    return (
+        first == second
+        or f"{first}/".startswith(f"{second.rstrip('/')}/")
+        or f"{second}/".startswith(f"{first.rstrip('/')}/")
+    )

@@ -1,0 +1,299 @@
+"""The stages of an image's way, for `Dataset.map_batches`: fetch and decode, restore, encode and store.
+
+What happens to an image stays with it: every stage takes an `Item` and hands it on, failed or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.codecs.codec import Picture, encode
+from pipeline.codecs.sandbox import Decoder
+from pipeline.errors import CodecError, ErrorCode, ItemError, RunError
+from pipeline.records import manifest
+from pipeline.records.intents import announce, announced
+from pipeline.records.keys import output_key
+from pipeline.records.listing import SOURCE_COLUMNS
+from pipeline.records.manifest import Status
+from pipeline.settings import RunSettings
+from pipeline.sources.containers import Fetcher
+from pipeline.sources.masks import has_mask, protected_pixels
+from pipeline.stages.heap import keep_freed_memory
+from pipeline.stages.item import Item, as_table, items_of
+from pipeline.stages.restoring import RestoreActor, Restored, RestorerFactory, describe, seed_of
+from pipeline.stages.scores import scores
+from pipeline.stages.telemetry import DeviceTelemetry, RowTelemetry
+from pipeline.storage import Store, repetitions
+
+FETCHES = 8
+"""Objects that one stage fetches or stores at once: object stores answer late but many at a time."""
+
+BLOCK_BYTES = 32 << 20
+"""Of images that travel from stage to stage together, roughly: as many as reach it."""
+
+ROWS = pa.schema(
+    [*manifest.SCHEMA, ("fatal", pa.string()), ("intent", pa.string()), ("repeated", pa.int64())]
+)
+"""What the last stage hands on: rows, each with the note to withdraw once it is recorded, or in `fatal` why
+the run must stop; and in the first of a batch how many requests were repeated for it."""
+
+Batch = dict[str, np.ndarray]
+T = TypeVar("T")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage of a run knows.
+
+    Attributes:
+        source, dest: where images come from and go to.
+        settings: of the run.
+        common: columns that all its rows share.
+        extension: of the outputs where the format is set.
+        reference: better versions of the images, by the same keys, or None.
+        masks: what protects parts of them, by the same keys, or None.
+    """
+
+    source: Store
+    dest: Store
+    settings: RunSettings
+    common: dict[str, Any]
+    extension: str | None
+    reference: Store | None = None
+    masks: Store | None = None
+
+
+def shared(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    """A batch's things in order, one share for each thread: threads that take small images one by one mostly
+    wait for each other."""
+    size = math.ceil(len(things) / FETCHES)
+    for start in range(0, len(things), size or 1):
+        yield things[start : start + size]
+
+
+def for_each(action: Callable[[T], Result]) -> Callable[[Sequence[T]], list[Result]]:
+    """What a thread does with its share: the action, with one thing after the other."""
+    return lambda share: [action(thing) for thing in share]
+
+
+class FetchAndDecode:
+    """From rows of the listing to items with pixels."""
+
+    def __init__(self, job: Job) -> None:
+        keep_freed_memory()
+        self._job = job
+        self._threads = ThreadPoolExecutor(FETCHES)
+        self._fetcher = Fetcher(job.source, job.settings.decode_memory_mib << 20)
+        self._decoder = Decoder(job.settings.decode_memory_mib << 20, job.settings.decode_seconds)
+
+    def __call__(self, batch: Batch) -> Iterator[pa.Table]:
+        """Fetch and decode a batch of rows with the listing's columns, `owned` and `collides`.
+
+        Yields:
+            Its items in order, in tables of little more than `BLOCK_BYTES`: a batch of scans is gigabytes.
+        """
+        rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+        block: list[Item] = []
+        room = BLOCK_BYTES
+        for share in self._threads.map(for_each(self._fetch), shared(rows)):
+            for item in share:
+                block.append(self._decode(item))
+                room -= item.nbytes
+                if room <= 0:
+                    yield self._handed_on(block)
+                    block, room = [], BLOCK_BYTES
+        if block:
+            yield self._handed_on(block)
+
+    def _handed_on(self, block: list[Item]) -> pa.Table:
+        block[0].repeated = repetitions.take()
+        return as_table(block)
+
+    def _fetch(self, listed: dict[str, Any]) -> Item:
+        row = self._job.common | {name: listed[name] for name in SOURCE_COLUMNS}
+        item = Item(row, owned=bool(listed["owned"]))
+        with item.timed("fetch"):
+            output_key(row["source_key"], self._job.extension)
+            if listed["collides"]:
+                raise ItemError(
+                    ErrorCode.BAD_KEY,
+                    f"another source has the output {row['source_key']!r} too: "
+                    "rename one of them, or choose another DEST",
+                )
+            item.data = self._fetcher.fetch(listed)
+            row["content_sha256"] = hashlib.sha256(item.data).hexdigest()
+            row["seed"] = seed_of(item.data)
+        return item
+
+    def _decode(self, item: Item) -> Item:
+        if item.failed:
+            return item
+        with item.timed("decode"):
+            item.picture = self._decoder.decode(item.data, max_pixels=self._job.settings.max_pixels)
+            height, width = item.picture.pixels.shape[:2]
+            item.row |= {
+                "format": item.picture.format,
+                "mode": item.picture.mode,
+                "width": width,
+                "height": height,
+            }
+            if self._job.reference is not None:
+                item.reference = self._decode_reference(self._job.reference, item)
+            if self._job.masks is not None and has_mask(item.row["source_version"]):
+                item.protected = self._decode_mask(self._job.masks, item.row["source_key"], item.picture)
+            item.before = scores(item.picture.pixels, item.reference)
+        return item
+
+    def _decode_mask(self, store: Store, key: str, picture: Picture) -> np.ndarray:
+        """What the mask of an image protects. Raises ItemError: not to protect it would be worse."""
+        try:
+            mask = self._decoder.decode(store.read(key), max_pixels=self._job.settings.max_pixels)
+        except CodecError as error:
+            raise ItemError(error.code, f"the mask {store.uri(key)}: {error.message}") from error
+        return protected_pixels(mask, picture.pixels.shape, store.uri(key))
+
+    def _decode_reference(self, store: Store, item: Item) -> np.ndarray | None:
+        """The better version of an image; None where there is none that it can be compared with."""
+        try:
+            data = store.read(item.row["source_key"])
+            pixels = self._decoder.decode(data, max_pixels=self._job.settings.max_pixels).pixels
+        except ItemError:
+            return None
+        shape = item.picture.pixels.shape if item.picture else None
+        return pixels if pixels.shape == shape else None
+
+
+class RestoreItems:
+    """From items with pixels to items with restored pixels."""
+
+    def __init__(self, factory: RestorerFactory) -> None:
+        keep_freed_memory()
+        self._actor = RestoreActor(factory)
+        self._telemetry = DeviceTelemetry(self._actor.device)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Restore the items of a batch that have not failed."""
+        items = items_of(batch)
+        whole = [(item, item.picture) for item in items if not item.failed and item.picture is not None]
+        start = time.perf_counter()
+        results = self._actor.restore(
+            [picture.pixels for _, picture in whole],
+            [item.row["seed"] for item, _ in whole],
+            [picture.tables for _, picture in whole],
+            [item.protected for item, _ in whole],
+        )
+        seconds = (time.perf_counter() - start) / max(len(whole), 1)
+        for (item, picture), result in zip(whole, results, strict=True):
+            item.timings["restore"] = seconds
+            item.row |= {**describe(result), "device": self._actor.device}
+            item.losses = result.fallbacks if isinstance(result, Restored) else ()
+            if isinstance(result, ItemError) or item.failed:
+                item.fail(
+                    ItemError(ErrorCode(item.row["error_code"]), item.row["error_message"] or "no result")
+                )
+            elif item.row["status"] == Status.RESTORED:
+                item.picture = replace(picture, pixels=result.image)
+        self._telemetry.record()
+        return as_table(items)
+
+
+class EncodeAndStore:
+    """From items with restored pixels to objects, and then to rows."""
+
+    def __init__(self, job: Job) -> None:
+        keep_freed_memory()
+        self._job = job
+        self._threads = ThreadPoolExecutor(FETCHES)
+        self._node = socket.gethostname()
+        self._telemetry = RowTelemetry()
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Store the items of a batch; rows of `ROWS`. Some are encoded while others are on their way."""
+        items = items_of(batch)
+        intent, ended = self._announce(items), []
+        for share in shared(items):
+            for item in share:
+                if not item.failed:
+                    self._encode(item)
+            ended.append(self._threads.submit(for_each(self._finish), share))
+        rows = [row | {"intent": intent} for share in ended for row in share.result()]
+        if rows:
+            rows[0]["repeated"] = repetitions.take() + sum(item.repeated for item in items)
+        return pa.Table.from_pylist(rows, schema=ROWS)
+
+    def _announce(self, items: Sequence[Item]) -> str | None:
+        """Note which new objects will be stored. Those that are there already are not ours to announce."""
+        new = [item for item in items if not item.failed and not item.owned]
+        keys = [output_key(item.row["source_key"], self._job.extension) for item in new]
+        try:
+            absent = [key for share in self._threads.map(self._absent, shared(keys)) for key in share]
+            return announce(self._job.dest, self._job.common["run_id"], absent) if absent else None
+        except RunError as error:
+            new[0].fatal = str(error)
+        except ItemError as error:
+            for item in new:
+                item.fail(error)
+        return None
+
+    def _absent(self, keys: Sequence[str]) -> list[str]:
+        return [key for key in keys if not self._job.dest.exists(key)]
+
+    def _finish(self, item: Item) -> dict[str, Any]:
+        if not item.failed:
+            self._put(item)
+        if item.fatal:
+            return {"fatal": item.fatal}
+        row = item.row | {"timings": item.timings, "node": self._node, "finished_at": datetime.now(UTC)}
+        self._telemetry.record(row, stored=len(item.data))
+        return row
+
+    def _encode(self, item: Item) -> None:
+        with item.timed("encode"):
+            picture = item.picture
+            if picture is None:
+                raise ItemError(ErrorCode.INTERNAL, "an image without pixels came to be stored")
+            losses, after = item.losses, item.before
+            restored = item.row["status"] == Status.RESTORED
+            if restored or (self._job.extension and picture.format != self._job.settings.format):
+                encoded = encode(picture, picture.pixels, format=self._job.settings.format)
+                item.data, losses = encoded.data, encoded.losses + item.losses
+            if restored:
+                after = scores(picture.pixels, item.reference)
+            measured = (("before", item.before), ("after", after))
+            metrics = {f"{name}_{when}": value for when, found in measured for name, value in found.items()}
+            item.row |= {"losses": list(losses), "metrics": metrics}
+
+    def _put(self, item: Item) -> None:
+        with item.timed("store"):
+            key = output_key(item.row["source_key"], self._job.extension)
+            if item.owned:
+                self._job.dest.write(key, item.data)
+            elif not self._job.dest.create(key, item.data) and not self._is_ours(key, item.data):
+                raise ItemError(
+                    ErrorCode.STORAGE,
+                    f"{self._job.dest.uri(key)} is there and not ours: move it, or choose another DEST",
+                )
+            item.row |= {
+                "output_uri": self._job.dest.uri(key),
+                "output_sha256": hashlib.sha256(item.data).hexdigest(),
+            }
+
+    def _is_ours(self, key: str, data: bytes) -> bool:
+        """Whether an object was stored by an attempt of this very run that died before its row was there."""
+        if self._job.dest.read(key) == data:
+            return True
+        if ours := any(key in keys for keys in announced(self._job.dest, self._job.common["run_id"])):
+            self._job.dest.write(key, data)
+        return ours

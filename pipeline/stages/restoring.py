@@ -1,0 +1,386 @@
+"""The actor that hosts the model, as a class for `Dataset.map_batches`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.codecs.depth import from_float, to_float
+from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError, bounded_text
+from pipeline.stages.machine import memory_bytes
+from pipeline.stages.priors import local_prior
+
+if TYPE_CHECKING:
+    from i2r import JpegTables, Restoration, RestoreSettings
+
+_CPU = "cpu"
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+PIXELS_TOGETHER = 16 << 20
+"""Most pixels of the images restored at once, which fill any batch of tiles: 1.3 GB of noisy images, 1.5 of
+JPEG files, 1.9 of blurred ones."""
+
+LEAST_BYTES = 20
+"""Of memory that every value of a canvas takes at least: a noisy image's take 25."""
+
+
+@dataclass(frozen=True)
+class PriorIdentity:
+    """Which prior made an output: its name and the digest of its files."""
+
+    name: str
+    sha256: str
+
+
+class ImageRestorer(Protocol):
+    """What restores images: `i2r.Restorer`, or a stand-in for it."""
+
+    @property
+    def device(self) -> str:
+        """What it computes on, and in which precision, for the manifest: `cpu/float32`, say."""
+        ...
+
+    def restore(
+        self,
+        images: Sequence[np.ndarray],
+        seeds: Sequence[int],
+        tables: Sequence[JpegTables | None] | None = None,
+        protected: Sequence[NDArray[np.bool_] | None] | None = None,
+    ) -> list[Restoration]:
+        """Restore (H, W, C) float32 images in [0, 1]; results do not depend on the neighbours in the list.
+
+        `tables` are what JPEG files tell of themselves, one for each image that came from one; `protected`
+        are (H, W) masks of what stays as it is, one for each image that has one.
+        """
+        ...
+
+    def smaller(self) -> tuple[str, ImageRestorer] | None:
+        """One that needs less of the device's memory and gives other last digits, and what it is called in a
+        row; None where there is none."""
+        ...
+
+
+class RestorerFactory(Protocol):
+    """Makes the restorer, inside the actor. Picklable."""
+
+    def identity(self) -> PriorIdentity:
+        """Which prior it will load; raises SettingsError if there is none or it is broken."""
+        ...
+
+    def __call__(self) -> ImageRestorer:
+        """Load it, on the device that this process finds."""
+        ...
+
+
+class PriorRestorerFactory:
+    """Makes `i2r.Restorer` with a prior.
+
+    What `identity` finds goes along to the actors: none of them works with another prior.
+
+    Args:
+        prior: a built-in prior's name, a local diffusers folder, an address of one, or a hub id.
+        method: how images are restored.
+    """
+
+    def __init__(self, prior: str, method: RestoreSettings) -> None:
+        self._prior, self._method = prior, method
+        self._sha256: str | None = None
+
+    def identity(self) -> PriorIdentity:
+        """Which prior it is; the model itself is not loaded. Raises SettingsError."""
+        from i2r.errors import I2RError
+        from i2r.prior.folder import PriorFolder
+        from i2r.screening.calibration import Calibration
+
+        folder = PriorFolder(local_prior(self._prior))
+        try:
+            folder.check()
+            Calibration.load(folder.path)
+            self._sha256 = folder.digest()
+        except (I2RError, OSError) as error:
+            raise SettingsError(str(error)) from error
+        return PriorIdentity(folder.name, self._sha256)
+
+    def __call__(self) -> ImageRestorer:
+        """The restorer, on a GPU where this process has one.
+
+        Raises:
+            RunError: this machine finds another prior than the run began with, or its GPU cannot be used.
+            PriorError: it cannot be used.
+        """
+        from i2r import Restorer, load_prior
+        from i2r.errors import SettingsError as MethodError
+        from i2r.prior.selftest import self_test
+
+        folder = str(local_prior(self._prior))
+        try:
+            prior = load_prior(folder, _device(), precision=self._method.precision)
+        except MethodError as error:
+            raise RunError(str(error)) from error
+        if self._sha256 not in (None, prior.sha256):
+            raise RunError(
+                f"the prior {self._prior} on this machine is not the one that the run began with: "
+                "give every machine the same, or an address that all of them read"
+            )
+        self_test(prior)
+        return Restorer(prior, self._method)
+
+
+class RestoreActor:
+    """Restores batches of images; the model is loaded once, when the actor starts.
+
+    For `Dataset.map_batches(RestoreActor, fn_constructor_args=(factory,), num_cpus=…, concurrency=…)`: it
+    takes a column `image`, (H, W, C) of uint8, uint16, or float in [0, 1], and, if there is one, a column
+    `seed`. It puts the restored images, of the same shapes and types, in their place, and adds `status`,
+    `error_message` and what was measured.
+
+    Args:
+        factory: makes the restorer.
+    """
+
+    def __init__(self, factory: RestorerFactory) -> None:
+        self._restorer = factory()
+        set_threads()
+        self._beside = ThreadPoolExecutor(1)
+        self.device = self._restorer.device
+        self._memory = memory_bytes()
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Restore a batch of columns."""
+        images = list(batch["image"])
+        seeds = [int(s) for s in batch["seed"]] if "seed" in batch else [seed_of(i.tobytes()) for i in images]
+        results = self.restore(images, seeds)
+        restored, columns = np.empty(len(images), dtype=object), dict(batch)
+        for number, (image, result) in enumerate(zip(images, results, strict=True)):
+            restored[number] = image if isinstance(result, ItemError) else result.image
+        columns["image"] = restored
+        described = [describe(result) for result in results]
+        for name in described[0] if described else ():
+            columns[name] = np.asarray([row[name] for row in described])
+        return columns
+
+    def restore(
+        self,
+        images: Sequence[np.ndarray],
+        seeds: Sequence[int],
+        tables: Sequence[JpegTables | None] | None = None,
+        protected: Sequence[NDArray[np.bool_] | None] | None = None,
+    ) -> list[Restored | ItemError]:
+        """Restore images; what goes wrong with one of them stands in its place.
+
+        Args:
+            images: (H, W, C) of uint8, uint16, or float in [0, 1], C in {1, 3}.
+            seeds: one for each.
+            tables: of those that came from JPEG files.
+            protected: (H, W) masks of those of which a part stays as it is.
+
+        Returns:
+            for each image what came out, in the image's own type, or why nothing did.
+        """
+        nothing = [None] * len(images)
+        inputs = zip(images, seeds, tables or nothing, protected or nothing, strict=True)
+        refusals = [_refusal(image, self._memory) if on_cpu(self.device) else None for image in images]
+        fitting = [given for given, refusal in zip(inputs, refusals, strict=True) if refusal is None]
+        left = iter(self._converted(list(_groups(fitting))))
+        return [refusal or next(left) for refusal in refusals]
+
+    def _converted(self, groups: Sequence[Sequence[_Input]]) -> Iterator[Restored | ItemError]:
+        """Restore groups; another thread makes floats of the next, and pixels of the last, meanwhile."""
+        ended: list[Future[list[Restored | ItemError]]] = []
+        ahead = self._beside.submit(_as_floats, groups[0])
+        for group, following in zip_longest(groups, groups[1:], fillvalue=()):
+            inputs = ahead.result()
+            ahead = self._beside.submit(_as_floats, following)
+            ended.append(self._beside.submit(_as_pixels, self._restore(inputs), group))
+        return (result for future in ended for result in future.result())
+
+    def _restore(self, inputs: Sequence[_Input]) -> list[_Result | ItemError]:
+        """All at once; where that fails, each half by itself, down to the image that is to blame."""
+        if not inputs:
+            return []
+        try:
+            return [(restoration, ()) for restoration in self._restorer.restore(*_columns(inputs))]
+        except Exception as error:
+            failure = _item_error(error)
+        if failure.code is ErrorCode.OUT_OF_MEMORY:
+            _release_memory()  # outside the handler, whose traceback holds the memory
+        if len(inputs) == 1:
+            return [self._restore_smaller(inputs[0], failure)]
+        half = len(inputs) // 2
+        return self._restore(inputs[:half]) + self._restore(inputs[half:])
+
+    def _restore_smaller(self, given: _Input, failure: ItemError) -> _Result | ItemError:
+        """One image in smaller and smaller shapes, while it is memory that it lacks.
+
+        The next image starts with the full shape again, so that its result does not depend on this one.
+        """
+        restorer = self._restorer
+        while failure.code is ErrorCode.OUT_OF_MEMORY and (step := restorer.smaller()) is not None:
+            name, restorer = step
+            try:
+                (restoration,) = restorer.restore(*_columns([given]))
+                return restoration, (name,)
+            except Exception as error:
+                failure = _item_error(error)
+            _release_memory()
+        return failure
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A restored image in its source's type, what the method says of it, and what it had to fall back to."""
+
+    image: np.ndarray
+    restoration: Restoration
+    fallbacks: tuple[str, ...] = ()
+
+
+def describe(result: Restored | ItemError) -> Mapping[str, Any]:
+    """What was measured on one image, by the manifest's names."""
+    if isinstance(result, ItemError):
+        return {
+            "status": "failed",
+            "error_code": result.code.value,
+            "error_message": result.message,
+        } | dict.fromkeys((*MEASURES, "parameters"))
+    restoration = result.restoration
+    failed = restoration.outcome == "failed"
+    return (
+        {
+            "status": str(restoration.outcome),
+            "error_code": ErrorCode.NUMERICAL.value if failed else None,
+            "error_message": bounded_text(restoration.message) or None,
+        }
+        | {name: getattr(restoration, name) for name in MEASURES}
+        | {
+            "parameters": json.dumps(restoration.parameters, sort_keys=True)
+            if restoration.parameters
+            else None
+        }
+    )
+
+
+_Input: TypeAlias = "tuple[np.ndarray, int, JpegTables | None, NDArray[np.bool_] | None]"
+_Result: TypeAlias = "tuple[Restoration, tuple[str, ...]]"
+
+
+def _groups(inputs: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Neighbours whose canvases fit a device together, in order; an image by itself may be larger."""
+    start, pixels = 0, 0
+    for index, (image, *_) in enumerate(inputs):
+        more = image.shape[0] * image.shape[1]
+        if start < index and pixels + more > PIXELS_TOGETHER:
+            yield inputs[start:index]
+            start, pixels = index, 0
+        pixels += more
+    yield inputs[start:]
+
+
+def _as_floats(group: Sequence[_Input]) -> list[_Input]:
+    return [(to_float(image), seed, tables, mask) for image, seed, tables, mask in group]
+
+
+def _as_pixels(results: Sequence[_Result | ItemError], group: Sequence[_Input]) -> list[Restored | ItemError]:
+    """Results in the types of the images that they came from."""
+    return [
+        result
+        if isinstance(result, ItemError)
+        else Restored(from_float(result[0].image, image.dtype), *result)
+        for result, (image, *_) in zip(results, group, strict=True)
+    ]
+
+
+MEASURES = (
+    "nfe",
+    "inversion_psnr",
+    "rectified_fraction",
+    "typicality_before",
+    "typicality_after",
+    "consistency_psnr",
+)
+"""What the method measures on every image."""
+
+
+def _refusal(image: np.ndarray, memory: int) -> ItemError | None:
+    """Why an image cannot be restored in so many bytes of memory, whatever is wrong with it, or None.
+
+    The attempt would end the process. What undoing a blur takes may still be too much: it is not seen yet.
+    """
+    if LEAST_BYTES * image.size <= memory:
+        return None
+    height, width = image.shape[:2]
+    is_gray = bool((image == image[..., :1]).all())  # of channels that are equal one is restored
+    needed = LEAST_BYTES * (height * width if is_gray else image.size)
+    if needed <= memory:
+        return None
+    return ItemError(
+        ErrorCode.TOO_LARGE,
+        f"{width}x{height} takes {needed / 2**30:.1f} GiB of memory at least, and this machine has "
+        f"{memory / 2**30:.1f}: give it more, or cut the image",
+    )
+
+
+def _columns(inputs: Sequence[_Input]) -> Any:
+    """What `ImageRestorer.restore` takes: images, seeds, tables and masks, each by themselves."""
+    return map(list, zip(*inputs, strict=True))
+
+
+def seed_of(content: bytes) -> int:
+    """The seed of an image, from its bytes alone: the same in every batch, on every node, on every retry."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:8]) >> 1
+
+
+def set_threads() -> None:
+    """Let torch use the CPUs that this actor asked for: Ray's own default is one thread."""
+    import ray
+
+    torch = sys.modules.get("torch")  # a restorer without it has no use for the seconds that loading it takes
+    if torch is None or not ray.is_initialized() or ray.get_runtime_context().get_actor_id() is None:
+        return
+    cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 0)
+    if cpus >= 1:
+        torch.set_num_threads(int(cpus))
+
+
+def on_cpu(device: str) -> bool:
+    """Whether a device, as rows name it, is no GPU."""
+    return device.partition("/")[0] == _CPU
+
+
+def _device() -> Any:
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+
+
+def _release_memory() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _item_error(error: Exception) -> ItemError:
+    if isinstance(error, ItemError):
+        return error
+    if isinstance(error, RunError):
+        raise error
+    if _is_out_of_memory(error):
+        return ItemError(
+            ErrorCode.OUT_OF_MEMORY, "the model has no memory left for this image: use a larger device"
+        )
+    code = ErrorCode.NUMERICAL if isinstance(error, ArithmeticError) else ErrorCode.INTERNAL
+    return ItemError(code, f"{type(error).__name__}: {error}")

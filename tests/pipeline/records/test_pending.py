@@ -1,0 +1,208 @@
+"""What is still to be done: the anti-join against the law that the newest row decides."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.records import buckets
+from pipeline.records.listing import Listing, to_batch
+from pipeline.records.manifest import folder_of, manifest_files, to_parquet, to_table
+from pipeline.records.pending import Tally, Wanted, pending_batches
+from pipeline.settings import Only
+from pipeline.sources.containers import Found
+from pipeline.storage import Store, open_store
+
+NAMES = [f"{letter}.png" for letter in "abcdef"]
+
+
+def listed(store: Store, source: Store, found: list[tuple[str, str]]) -> Listing:
+    """A stored listing of (key, version)."""
+    listing = Listing(store, "_i2r/runs/r/listing")
+    if found:
+        listing.store_part(
+            [to_batch([Found(key, source.path(key), 1, version, source.uri(key)) for key, version in found])]
+        )
+    return listing
+
+
+def record(store: Store, name: str, rows: list[dict[str, Any]]) -> None:
+    store.write(f"{folder_of(name)}/part-000000.parquet", to_parquet(to_table(rows)))
+
+
+def pending(
+    store: Store, listing: Listing, wanted: Wanted, tally: Tally | None = None
+) -> list[dict[str, Any]]:
+    batches = pending_batches(
+        store, listing, manifest_files(store), wanted, tally=tally or Tally(), extension=None
+    )
+    return [row for batch in batches for row in batch.to_pylist()]
+
+
+ROW = st.fixed_dictionaries(
+    {
+        "key": st.sampled_from(NAMES),
+        "version": st.sampled_from("12"),
+        "settings": st.sampled_from("AB"),
+        "failed": st.booleans(),
+        "epoch": st.integers(1, 3),
+        "attempts": st.integers(1, 2),
+        "second": st.integers(0, 3),
+    }
+)
+
+
+@pytest.mark.parametrize("rows_per_bucket", [500_000, 2])
+@given(
+    rows=st.lists(
+        ROW, max_size=12, unique_by=lambda row: (row["key"], row["epoch"], row["attempts"], row["second"])
+    ),
+    versions=st.dictionaries(st.sampled_from(NAMES), st.sampled_from("12")),
+    wanted=st.builds(
+        Wanted,
+        st.sampled_from("AB"),
+        st.sampled_from([None, 3]),
+        st.sampled_from([None, *Only]),
+        st.booleans(),
+    ),
+)
+def test_the_newest_row_decides(
+    rows: list[dict[str, Any]], versions: dict[str, str], wanted: Wanted, rows_per_bucket: int
+) -> None:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(buckets, "ROWS_PER_BUCKET", rows_per_bucket)
+        source, dest = open_store(f"{folder}/source"), open_store(f"{folder}/dest")
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+        for number, row in enumerate(rows):
+            record(
+                dest,
+                str(number % 2) + str(number),
+                [
+                    {
+                        "source_uri": source.uri(row["key"]),
+                        "source_version": row["version"],
+                        "settings_sha256": row["settings"],
+                        "status": "failed" if row["failed"] else "restored",
+                        "epoch": row["epoch"],
+                        "attempts": row["attempts"],
+                        "finished_at": start + timedelta(seconds=row["second"]),
+                        "output_uri": None if row["failed"] else dest.uri(row["key"]),
+                    }
+                ],
+            )
+        expected = {key for key, version in versions.items() if is_wanted(key, version, rows, wanted)}
+        tally = Tally()
+        found = pending(dest, listed(dest, source, list(versions.items())), wanted, tally)
+        assert {row["source_key"] for row in found} == expected
+        assert tally.pending == len(expected)
+        stored = {row["key"] for row in rows if not row["failed"]}
+        assert all(row["owned"] == (row["source_key"] in stored) for row in found)
+
+
+def is_wanted(key: str, version: str, rows: list[dict[str, Any]], wanted: Wanted) -> bool:
+    """The law, said plainly."""
+    mine = [row for row in rows if row["key"] == key]
+    if not mine:
+        return wanted.only in (None, Only.NEW)
+    newest = max(mine, key=lambda row: (row["epoch"], row["attempts"], row["second"]))
+    if newest["epoch"] == wanted.epoch:
+        return False
+    if wanted.only and newest["failed"] and (wanted.only is Only.FAILED or wanted.retry_failed):
+        return True
+    if newest["version"] != version:
+        return wanted.only in (None, Only.CHANGED)
+    if wanted.only is not None:
+        return False
+    return newest["settings"] != wanted.settings_sha256 or (newest["failed"] and wanted.retry_failed)
+
+
+@pytest.mark.parametrize(("only", "keys"), [(Only.NEW, "fn"), (Only.CHANGED, "cf"), (Only.FAILED, "f")])
+def test_what_failed_is_tried_again_beside_what_a_run_is_restricted_to(
+    tmp_path: Path, only: Only, keys: str
+) -> None:
+    source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))
+    common = {
+        "settings_sha256": "A",
+        "epoch": 1,
+        "attempts": 1,
+        "finished_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    known = [("f", "1", "failed"), ("c", "0", "restored"), ("d", "1", "restored")]
+    record(
+        dest,
+        "first",
+        [
+            common | {"source_uri": source.uri(key), "source_version": version, "status": status}
+            for key, version, status in known
+        ],
+    )
+    listing = listed(dest, source, [(key, "1") for key in "cdfn"])
+    tally = Tally()
+    found = pending(dest, listing, Wanted("A", only=only, retry_failed=True), tally)
+    assert "".join(row["source_key"] for row in found) == keys
+    assert (tally.carried, tally.carried_failed) == (1, 0)
+
+
+def test_an_object_listed_twice_is_one_input(tmp_path: Path) -> None:
+    source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))
+    listing, tally = listed(dest, source, [(f"{name}.png", "1") for name in "abaa"]), Tally()
+    found = pending(dest, listing, Wanted("A"), tally)
+    assert [row["source_key"] for row in found] == ["a.png", "b.png"]
+    assert tally == Tally(pending=2, repeated=2)
+
+
+def test_two_sources_of_one_output_collide(tmp_path: Path) -> None:
+    source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))
+    listing = listed(dest, source, [("a.png", "1"), ("a.jpg", "1"), ("b.jpg", "1")])
+    batches = pending_batches(dest, listing, [], Wanted("A"), tally=Tally(), extension=".webp")
+    rows = [row for batch in batches for row in batch.to_pylist()]
+    assert sorted(row["source_key"][0] for row in rows if row["collides"]) == ["a"]
+
+
+def test_a_sample_is_always_the_same_and_of_its_share(tmp_path: Path) -> None:
+    source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))
+    listing = listed(dest, source, [(f"{number}.png", "1") for number in range(2000)])
+    first = {row["source_key"] for row in pending(dest, listing, Wanted("A", sample=0.25))}
+    assert 400 < len(first) < 600
+    assert {row["source_key"] for row in pending(dest, listing, Wanted("A", sample=0.5))} > first
+    assert pending(dest, listing, Wanted("A", sample=0.0)) == []
+
+
+@pytest.mark.parametrize("freed", [False, True])
+@pytest.mark.parametrize("rows_per_bucket", [500_000, 1])
+def test_the_output_of_a_source_that_is_not_listed_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_per_bucket: int, freed: bool
+) -> None:
+    monkeypatch.setattr(buckets, "ROWS_PER_BUCKET", rows_per_bucket)
+    source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))
+    times = {"attempts": 1, "finished_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    other = {"source_uri": "s3://elsewhere/a.png", "source_version": "1", "settings_sha256": "A"}
+    rows = [other | times | {"epoch": 1, "status": "restored", "output_uri": dest.uri("a.png")}]
+    if freed:
+        rows.append(other | times | {"epoch": 2, "status": "failed"})
+    record(dest, "first", rows)
+    (found,) = pending(dest, listed(dest, source, [("a.png", "1")]), Wanted("A"))
+    assert (found["owned"], found["collides"]) == (True, not freed)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_of_two_sources_of_one_output_the_one_that_has_it_keeps_it(tmp_path: Path, name: str) -> None:
+    source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))
+    row = {"source_uri": source.uri(name), "status": "restored", "output_uri": dest.uri("a.webp")}
+    times = {"epoch": 1, "attempts": 1, "finished_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    record(dest, "first", [row | times])
+    listing = listed(dest, source, [("a.png", "1"), ("a.jpg", "1")])
+    batches = pending_batches(
+        dest, listing, manifest_files(dest), Wanted("A"), tally=Tally(), extension=".webp"
+    )
+    rows = [row for batch in batches for row in batch.to_pylist()]
+    assert {row["source_key"]: row["collides"] for row in rows} == {
+        "a.png": name == "a.jpg",
+        "a.jpg": name == "a.png",
+    }

@@ -1,0 +1,53 @@
+"""What single stages do with an image, without Ray."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.codecs.codec import decode
+from pipeline.records.listing import to_batch
+from pipeline.settings import RunSettings
+from pipeline.sources.walk import open_source
+from pipeline.stages import batches
+from pipeline.stages.batches import EncodeAndStore, FetchAndDecode, Job
+from pipeline.stages.item import Item, as_table, items_of
+from pipeline.storage import open_store
+
+
+@pytest.mark.parametrize("status", ["restored", "unchanged", "rejected"])
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_what_a_restoration_did_without_is_told(tmp_path: Path, status: str, format: str) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16), (90, 120, 30)).save(stream, "PNG")
+    row = {"run_id": "run", "source_key": "a.png", "source_uri": "file:///a.png", "status": status}
+    item = Item(row, owned=False, data=stream.getvalue(), picture=decode(stream.getvalue(), max_pixels=1000))
+    item.losses = ("smaller tile",)
+    extension = {"PNG": ".png", "JPEG": ".jpg"}[format]
+    store = open_store(str(tmp_path))
+    job = Job(store, store, RunSettings(format=format), {"run_id": "run"}, extension)
+    (found,) = EncodeAndStore(job)(as_table([item])).to_pylist()
+    assert (found["status"], found["losses"]) == (status, ["smaller tile"])
+    assert (tmp_path / f"a{extension}").exists()
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [(1, [1] * 5), (3000, [2, 2, 1]), (1 << 20, [5])])
+def test_large_images_do_not_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, sizes: list[int]
+) -> None:
+    monkeypatch.setattr(batches, "BLOCK_BYTES", limit)
+    for number in range(5):
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / f"{number}.bmp")
+    source = open_source(str(tmp_path))
+    listed = to_batch(list(source.inputs()))
+    no = np.zeros(listed.num_rows, bool)
+    batch = {name: listed[name].to_numpy(zero_copy_only=False) for name in listed.schema.names}
+    job = Job(source.store, source.store, RunSettings(), {}, None)
+    tables = list(FetchAndDecode(job)(batch | {"owned": no, "collides": no}))
+    assert [table.num_rows for table in tables] == sizes
+    keys = [item.row["source_key"] for table in tables for item in items_of(table)]
+    assert keys == listed["source_key"].to_pylist()
