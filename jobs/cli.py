@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from jobs.commands import exit_status_of, guarded, run_options, settings_of
-from jobs.inspect_commands import inspect
-from jobs.job_commands import jobs_group, submit
-from jobs.logs import configure_logs
-from jobs.plan_commands import plan
-from jobs.priors_commands import priors
-from jobs.record_commands import history, report
-from jobs.schedule_commands import schedule
+from jobs.commands.inspect import inspect
+from jobs.commands.jobs import jobs_group, submit
+from jobs.commands.options import exit_status_of, guarded, run_options, settings_of
+from jobs.commands.plan import plan
+from jobs.commands.priors import priors
+from jobs.commands.records import history, report
+from jobs.commands.schedule import schedule
+from jobs.views.logs import configure_logs
 
 READING = "reading the manifest"
 """What a command does until it knows how many objects it goes over."""
@@ -79,8 +79,8 @@ def _restore(
     webhook_env: str | None,
     flags: dict[str, Any],
 ) -> int:
-    from jobs.logs import ProgressLog, log_summary
-    from jobs.progress import show_progress, stop_on_signals
+    from jobs.views.logs import ProgressLog, log_summary
+    from jobs.views.progress import show_progress, stop_on_signals
     from jobs.webhook import Webhook, error_record, summary_record
     from pipeline import restore_dataset
     from pipeline.errors import PipelineError
@@ -100,7 +100,7 @@ def _restore(
     if log_format == "json":
         log_summary(summary)
     else:
-        from jobs.tables import print_summary
+        from jobs.views.tables import print_summary
 
         print_summary(summary)
     if webhook:
@@ -116,7 +116,7 @@ def status(dest: str) -> None:
 
 
 def _status(dest: str) -> int:
-    from jobs.tables import print_status
+    from jobs.views.tables import print_status
     from pipeline.records.verify import read_status
 
     print_status(read_status(dest))
@@ -135,8 +135,8 @@ def verify(dest: str, repair: bool) -> None:
 
 
 def _verify(dest: str, repair: bool) -> int:
-    from jobs.progress import show_progress, stop_on_signals
-    from jobs.tables import print_repair, print_verification
+    from jobs.views.progress import show_progress, stop_on_signals
+    from jobs.views.tables import print_repair, print_verification
     from pipeline.records.summary import ExitStatus
     from pipeline.records.verify import verify_dataset
     from pipeline.repair import repair_dataset
@@ -161,7 +161,7 @@ def clean(dest: str, yes: bool) -> None:
 
 
 def _clean(dest: str, yes: bool) -> int:
-    from jobs.progress import show_progress
+    from jobs.views.progress import show_progress
     from pipeline.records.cleaning import clean_dataset
 
     count = 0

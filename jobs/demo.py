@@ -18,8 +18,8 @@ from rich.table import Table
 
 from i2r.metrics import noise_level, psnr, ssim
 from i2r.training.degradation import DEGRADATIONS, FloatImage, encode_jpeg
-from jobs.contact_sheet import Panel, Strip, contact_sheet
-from jobs.progress import show_progress, stop_on_signals
+from jobs.views.contact_sheet import Panel, Strip, contact_sheet
+from jobs.views.progress import show_progress, stop_on_signals
 from pipeline import SettingsError, restore_dataset
 from pipeline.records.manifest import FOLDER
 

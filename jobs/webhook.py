@@ -112,7 +112,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def summary_record(summary: RunSummary) -> dict[str, Any]:
     """What is posted about a run that ended: its record, its exit status and one line of text."""
-    from jobs.progress import duration
+    from jobs.views.progress import duration
 
     counts = ", ".join(f"{number} {name}" for name, number in summary.counts.items() if number)
     line = f"{summary.dest}: {counts or 'nothing to do'} in {duration(summary.seconds)}"

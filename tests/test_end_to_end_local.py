@@ -26,7 +26,7 @@ IN_FLIGHT = 12
 COMMAND = """
 import sys
 from standin import StandIn
-from jobs.progress import show_progress, stop_on_signals
+from jobs.views.progress import show_progress, stop_on_signals
 from pipeline import RunSettings, restore_dataset
 
 if __name__ == "__main__":

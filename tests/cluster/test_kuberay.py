@@ -13,7 +13,7 @@ import pytest
 import yaml
 from manifests import check_objects, check_ray_object, closed, cluster_spec, pods
 
-from jobs.kubernetes import write_manifests
+from jobs.schedules.kubernetes import write_manifests
 from pipeline.stages.ray_data import SERVING_CPUS
 
 KUBERAY = Path(__file__).parents[2] / "cluster" / "kuberay"
@@ -43,7 +43,9 @@ def test_the_manifests_are_those_that_the_code_writes(tmp_path: Path) -> None:
     written = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*.yaml")}
     assert len(written) == 2 * len(WORKLOADS)
     for path, text in written.items():
-        assert (KUBERAY / path).read_text() == text, "run `python -m jobs.kubernetes cluster/kuberay`"
+        assert (KUBERAY / path).read_text() == text, (
+            "run `python -m jobs.schedules.kubernetes cluster/kuberay`"
+        )
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)

@@ -38,7 +38,7 @@ RUN = """
 import os, sys
 import ray
 from standin import StandIn
-from jobs.progress import stop_on_signals
+from jobs.views.progress import stop_on_signals
 from pipeline import RunSettings, restore_dataset
 
 if __name__ == "__main__":

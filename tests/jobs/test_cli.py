@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from rich.console import Console
 
-from jobs import progress
 from jobs.cli import main
-from jobs.commands import settings_of
+from jobs.commands.options import settings_of
+from jobs.views import progress
 from pipeline.records.manifest import folder_of, to_parquet, to_table
 from pipeline.records.summary import ExitStatus, record_key
 from pipeline.storage import open_store

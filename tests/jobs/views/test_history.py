@@ -9,7 +9,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from jobs.cli import main
-from jobs.history import CUT_OFF, HEADS, UNDER_WAY, nights
+from jobs.views.history import CUT_OFF, HEADS, UNDER_WAY, nights
 from pipeline.records.lease import FOLDER, identity
 from pipeline.records.manifest import Status, folder_of, to_parquet, to_table
 from pipeline.records.summary import RunSummary, run_folder

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from jobs.progress import duration
+from jobs.views.progress import duration
 from pipeline.codecs.depth import from_float, to_float
 from pipeline.codecs.sandbox import Decoder
 from pipeline.errors import PipelineError, SettingsError

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from jobs.progress import duration
+from jobs.views.progress import duration
 from pipeline.records.lease import epochs, is_dead, read_holder
 from pipeline.records.manifest import Status, manifest_files, read_batches
 from pipeline.records.summary import RUNS, ExitStatus, read_record

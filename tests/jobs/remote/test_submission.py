@@ -19,10 +19,10 @@ from click.testing import CliRunner
 from pictures import png
 
 from jobs.cli import main
-from jobs.cluster import PYTHONS, RAYS, Cluster, SubmittedJob, misfit
-from jobs.commands import split_pairs
-from jobs.package import PACKAGES, stage
-from jobs.submission import describe_work, entrypoint, refuse_twice, submit_work
+from jobs.commands.options import split_pairs
+from jobs.remote.client import PYTHONS, RAYS, Cluster, SubmittedJob, misfit
+from jobs.remote.package import PACKAGES, stage
+from jobs.remote.submission import describe_work, entrypoint, refuse_twice, submit_work
 from pipeline.errors import RunError, SettingsError
 from pipeline.settings import RunSettings, load_settings
 

@@ -14,7 +14,7 @@ from pictures import png
 from PIL import Image
 
 from jobs.cli import main
-from jobs.report import FAILURES, PAIRS, Digest
+from jobs.views.report import FAILURES, PAIRS, Digest
 from pipeline.records.manifest import Status
 
 BAR = (0x4A, 0x6F, 0xA5)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from jobs import job_commands
-from jobs.cluster import SubmittedJob
-from jobs.job_commands import exit_status
-from jobs.tables import print_job
+from jobs.commands import jobs
+from jobs.commands.jobs import exit_status
+from jobs.remote.client import SubmittedJob
+from jobs.views.tables import print_job
 from pipeline.records.lease import FOLDER, identity
 from pipeline.records.summary import ExitStatus, Progress
 from pipeline.records.watching import RunWatch
@@ -53,11 +53,11 @@ class _Interrupted:
 def test_ctrl_c_ends_the_watching_and_leaves_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(job_commands, "SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(jobs, "SECONDS_BETWEEN_LOOKS", 0.0)
     cluster: Any = _Interrupted()
     with pytest.raises(SystemExit) as ended:
-        job_commands._await(cluster, job("RUNNING", None), RunWatch(open_store(str(tmp_path)), "work/0"))
-    assert ended.value.code == job_commands.INTERRUPTED
+        jobs._await(cluster, job("RUNNING", None), RunWatch(open_store(str(tmp_path)), "work/0"))
+    assert ended.value.code == jobs.INTERRUPTED
     assert "i2r: work is left as it is" in capsys.readouterr().err
 
 

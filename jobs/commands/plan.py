@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.commands import guarded, run_options, settings_of
+from jobs.commands.options import guarded, run_options, settings_of
 
 if TYPE_CHECKING:
     from jobs.plan import Estimate, Measurement, Prices
@@ -58,7 +58,7 @@ def _plan(
     flags: dict[str, Any],
 ) -> int:
     from jobs.plan import PRICES, measure, read_prices
-    from jobs.progress import show_progress
+    from jobs.views.progress import show_progress
 
     settings, known = settings_of(file, pairs, flags), read_prices(prices or PRICES)
     with show_progress() as on_progress:
@@ -72,7 +72,7 @@ def _plan(
 def print_plan(measured: Measurement, prices: Prices, deadline: float | None) -> None:
     """A plan, for a person."""
     from jobs.plan import CONFIDENCE, offers
-    from jobs.tables import print_columns
+    from jobs.views.tables import print_columns
 
     ended = ", ".join(f"{number} {status}" for status, number in measured.statuses.items())
     print(f"the whole: {measured.images} images, {measured.bytes / 2**30:.3g} GiB")

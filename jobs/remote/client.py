@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from jobs.commands import ADDRESS_VARIABLE
+from jobs.commands.options import ADDRESS_VARIABLE
 from pipeline.errors import RunError, SettingsError, bounded_text
 from pipeline.stages.ray_data import MEND_OF_NO_GPU, PATIENCE_TO_CONNECT
 from pipeline.storage import public_uri, without_secrets

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.contact_sheet import Panel, Strip, contact_sheet
+from jobs.views.contact_sheet import Panel, Strip, contact_sheet
 
 
 def test_pictures_are_laid_unscaled_under_their_columns() -> None:

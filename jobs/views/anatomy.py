@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from i2r import Outcome, Restoration, Restorer, load_prior
 from i2r.errors import I2RError
 from i2r.screening.trace import Look, Trace
-from jobs.contact_sheet import Panel, Strip, contact_sheet
+from jobs.views.contact_sheet import Panel, Strip, contact_sheet
 from pipeline.codecs.codec import Picture
 from pipeline.codecs.depth import to_float
 from pipeline.codecs.sandbox import Decoder

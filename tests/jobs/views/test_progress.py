@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from jobs import progress as module
-from jobs.progress import Lines, describe, duration, show_progress
+from jobs.views import progress as module
+from jobs.views.progress import Lines, describe, duration, show_progress
 from pipeline.records.summary import FIRST_IMAGE, Progress
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.commands import guarded, run_options, settings_of
+from jobs.commands.options import guarded, run_options, settings_of
 
 if TYPE_CHECKING:
-    from jobs.kubernetes import Device
-    from jobs.schedule import Schedule
+    from jobs.schedules.kubernetes import Device
+    from jobs.schedules.schedule import Schedule
 
 KINDS = ("raycronjob", "cronjob", "crontab", "systemd", "airflow")
 
@@ -60,8 +60,8 @@ def schedule(
     """
 
     def made() -> Schedule:
-        from jobs.kubernetes import Nodes
-        from jobs.schedule import Kind, Schedule
+        from jobs.schedules.kubernetes import Nodes
+        from jobs.schedules.schedule import Kind, Schedule
 
         return Schedule.checked(
             name=name,
@@ -80,7 +80,7 @@ def schedule(
 
 
 def _write(schedule: Schedule, out: Path | None) -> int:
-    from jobs.schedule import as_text, schedule_files, write_files
+    from jobs.schedules.schedule import as_text, schedule_files, write_files
 
     files = schedule_files(schedule)
     if out is None:

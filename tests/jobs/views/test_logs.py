@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jobs.cli import main
-from jobs.logs import ProgressLog, configure_logs
+from jobs.views.logs import ProgressLog, configure_logs
 from pipeline.records.failures import FailureLog
 from pipeline.records.manifest import to_table
 from pipeline.records.summary import ExitStatus, Progress

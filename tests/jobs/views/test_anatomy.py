@@ -12,7 +12,7 @@ from PIL import Image
 from i2r import Outcome, Restoration
 from i2r.screening.calibration import STATISTICS, Calibration, Spread
 from i2r.screening.trace import Look, Screening, Trace
-from jobs.anatomy import AMPLIFIED, SHOWN, Anatomy, dissect, draw, facts, p_values
+from jobs.views.anatomy import AMPLIFIED, SHOWN, Anatomy, dissect, draw, facts, p_values
 from pipeline.errors import SettingsError
 from pipeline.settings import RunSettings
 

@@ -16,8 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from jobs.cron import CronLine, check_timezone
-from jobs.kubernetes import (
+from jobs.schedules.cron import CronLine, check_timezone
+from jobs.schedules.kubernetes import (
     ADDED_BY_CREATE,
     LONGEST_RAY_CRON_JOB,
     LONGEST_RAY_JOB,

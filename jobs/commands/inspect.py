@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jobs.commands import guarded, settings_of
+from jobs.commands.options import guarded, settings_of
 
 
 @click.command()
@@ -57,7 +57,7 @@ def _inspect(
         raise SettingsError(f"--out {out} is the image itself: choose another name")
     settings = settings_of(file, pairs, flags)
 
-    from jobs.anatomy import dissect, draw, facts, p_values
+    from jobs.views.anatomy import dissect, draw, facts, p_values
 
     anatomy = dissect(image, settings, mask)
     draw(anatomy).save(out)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from jobs.cluster import SubmittedJob
-from jobs.progress import describe, duration
+from jobs.remote.client import SubmittedJob
+from jobs.views.progress import describe, duration
 from pipeline.records.summary import Progress, RunSummary
 from pipeline.records.verify import DatasetStatus, Fault, Verification
 

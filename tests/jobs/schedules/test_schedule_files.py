@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from manifests import check_object, check_objects, cluster_spec, pods
 
 from jobs.cli import main
-from jobs.kubernetes import LONGEST_RAY_CRON_JOB
+from jobs.schedules.kubernetes import LONGEST_RAY_CRON_JOB
 from pipeline.records.summary import ExitStatus
 
 KINDS = ["raycronjob", "cronjob", "crontab", "systemd", "airflow"]

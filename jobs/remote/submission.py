@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobs.cluster import Cluster, SubmittedJob
-from jobs.package import stage
+from jobs.remote.client import Cluster, SubmittedJob
+from jobs.remote.package import stage
 from pipeline.errors import SettingsError
 from pipeline.records.lease import JOB_VARIABLE, SUBMISSION_VARIABLE
 from pipeline.settings import RunSettings, changed_settings

@@ -4,7 +4,7 @@ The requests fit what `pipeline.stages.ray_data` asks Ray for: on CPUs one for e
 stages beside them, on GPUs one GPU and one CPU for each model; the stages decode in children of 4 GiB at
 most. The head takes no work, or a model would push out the driver.
 
-`python -m jobs.kubernetes FOLDER` writes the manifests of `cluster/kuberay`.
+`python -m jobs.schedules.kubernetes FOLDER` writes the manifests of `cluster/kuberay`.
 """
 
 from __future__ import annotations
@@ -392,7 +392,9 @@ def write_manifests(folder: Path) -> None:
         ):
             place = folder / f"{kind}-{device}"
             place.mkdir(parents=True, exist_ok=True)
-            (place / f"{kind}.yaml").write_text(f"# Written by `python -m jobs.kubernetes`.\n{to_yaml(item)}")
+            (place / f"{kind}.yaml").write_text(
+                f"# Written by `python -m jobs.schedules.kubernetes`.\n{to_yaml(item)}"
+            )
             (place / "kustomization.yaml").write_text(f"resources:\n- {kind}.yaml\n")
 
 

@@ -12,7 +12,7 @@ from cronsim import CronSim
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.cron import CronLine, check_timezone
+from jobs.schedules.cron import CronLine, check_timezone
 from pipeline.errors import SettingsError
 
 MOMENT = datetime(2026, 3, 1, tzinfo=UTC)

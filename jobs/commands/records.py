@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from jobs.commands import guarded
+from jobs.commands.options import guarded
 
 
 @click.command()
@@ -17,8 +17,8 @@ def history(dest: str) -> None:
 
 
 def _history(dest: str) -> int:
-    from jobs.history import HEADS, nights
-    from jobs.tables import print_columns
+    from jobs.views.history import HEADS, nights
+    from jobs.views.tables import print_columns
 
     print_columns(HEADS, list(nights(dest)))
     return 0
@@ -33,7 +33,7 @@ def report(dest: str, run: str | None) -> None:
 
 
 def _report(dest: str, run: str | None) -> int:
-    from jobs.report import write_report
+    from jobs.views.report import write_report
 
     print(write_report(dest, run))
     return 0

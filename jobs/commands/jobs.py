@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.commands import ADDRESS_VARIABLE, DEFAULT_ADDRESS, Command, guarded, run_options, settings_of
+from jobs.commands.options import (
+    ADDRESS_VARIABLE,
+    DEFAULT_ADDRESS,
+    Command,
+    guarded,
+    run_options,
+    settings_of,
+)
 
 if TYPE_CHECKING:
-    from jobs.cluster import Cluster, SubmittedJob
+    from jobs.remote.client import Cluster, SubmittedJob
     from pipeline.records.summary import Progress
     from pipeline.records.watching import RunWatch
 
@@ -76,8 +83,8 @@ def _submit(
     wait: bool,
     flags: dict[str, Any],
 ) -> int:
-    from jobs.cluster import Cluster
-    from jobs.submission import describe_work, submit_work
+    from jobs.remote.client import Cluster
+    from jobs.remote.submission import describe_work, submit_work
 
     settings = settings_of(file, pairs, flags)
     work = describe_work(source, dest, settings, name, check=not no_check)
@@ -103,8 +110,8 @@ def list_jobs(address: str) -> None:
 
 
 def _list(address: str) -> int:
-    from jobs.cluster import Cluster
-    from jobs.tables import print_jobs
+    from jobs.remote.client import Cluster
+    from jobs.views.tables import print_jobs
 
     print_jobs(Cluster(address).jobs())
     return 0
@@ -120,8 +127,8 @@ def status(job: str, watch: bool, address: str) -> None:
 
 
 def _status(job_id: str, watch: bool, address: str) -> int:
-    from jobs.cluster import Cluster
-    from jobs.tables import print_job
+    from jobs.remote.client import Cluster
+    from jobs.views.tables import print_job
 
     cluster = Cluster(address)
     job = cluster.job(job_id)
@@ -142,7 +149,7 @@ def logs(job: str, follow: bool, address: str) -> None:
 
 
 def _logs(job_id: str, follow: bool, address: str) -> int:
-    from jobs.cluster import Cluster
+    from jobs.remote.client import Cluster
 
     cluster = Cluster(address)
     job = cluster.job(job_id)
@@ -168,8 +175,8 @@ def stop(job: str, address: str) -> None:
 
 
 def _stop(job_id: str, address: str) -> int:
-    from jobs.cluster import Cluster
-    from jobs.tables import print_job
+    from jobs.remote.client import Cluster
+    from jobs.views.tables import print_job
     from pipeline.records.summary import ExitStatus
 
     cluster = Cluster(address)
@@ -193,13 +200,13 @@ def wait(job: str, address: str) -> None:
 
 
 def _wait_by_name(job_id: str, address: str) -> int:
-    from jobs.cluster import Cluster
+    from jobs.remote.client import Cluster
 
     return _wait(Cluster(address), job_id)
 
 
 def _wait(cluster: Cluster, job_id: str) -> int:
-    from jobs.tables import print_job
+    from jobs.views.tables import print_job
 
     job = cluster.job(job_id)
     run = _watch_of(job)
@@ -229,7 +236,7 @@ def _watch_of(job: SubmittedJob) -> RunWatch:
 
 def _await(cluster: Cluster, job: SubmittedJob, run: RunWatch) -> SubmittedJob:
     """Show how far a job is until it is over; Ctrl-C ends the command and nothing else."""
-    from jobs.progress import show_progress
+    from jobs.views.progress import show_progress
     from pipeline.records.summary import Progress
 
     try:
