@@ -8,39 +8,59 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from i2r.errors import FormError, I2RError, PriorError, SettingsError
     from i2r.jpeg_tables import JpegTables
-    from i2r.prior.folder import built_in_priors
+    from i2r.prior.folder import PriorFolder, built_in_priors, find_prior
+    from i2r.prior.guided_diffusion import Unsaid, convert_checkpoint
     from i2r.prior.network import Prior, load_prior
+    from i2r.prior.selftest import self_test
     from i2r.restorer import Outcome, Restoration, Restorer
+    from i2r.screening.calibration import Calibration
+    from i2r.screening.trace import Look, Trace
     from i2r.settings import RestoreSettings
 
 _HOMES = {
+    "Calibration": "screening.calibration",
     "FormError": "errors",
     "I2RError": "errors",
     "JpegTables": "jpeg_tables",
+    "Look": "screening.trace",
     "Outcome": "restorer",
     "Prior": "prior.network",
     "PriorError": "errors",
+    "PriorFolder": "prior.folder",
     "Restoration": "restorer",
     "RestoreSettings": "settings",
     "Restorer": "restorer",
     "SettingsError": "errors",
+    "Trace": "screening.trace",
+    "Unsaid": "prior.guided_diffusion",
     "built_in_priors": "prior.folder",
+    "convert_checkpoint": "prior.guided_diffusion",
+    "find_prior": "prior.folder",
     "load_prior": "prior.network",
+    "self_test": "prior.selftest",
 }
 
 __all__ = [
+    "Calibration",
     "FormError",
     "I2RError",
     "JpegTables",
+    "Look",
     "Outcome",
     "Prior",
     "PriorError",
+    "PriorFolder",
     "Restoration",
     "RestoreSettings",
     "Restorer",
     "SettingsError",
+    "Trace",
+    "Unsaid",
     "built_in_priors",
+    "convert_checkpoint",
+    "find_prior",
     "load_prior",
+    "self_test",
 ]
 
 

@@ -17,12 +17,10 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline import Progress, RunSettings, SettingsError, restore_dataset
+from pipeline import Progress, RunSettings, SettingsError, on_cpu, open_source, restore_dataset
 from pipeline.records.listing import Listing
 from pipeline.records.manifest import Status
 from pipeline.records.verify import newest_rows
-from pipeline.sources.walk import open_source
-from pipeline.stages.restoring import on_cpu
 from pipeline.storage import Store, open_store
 
 PRICES = Path(__file__).parent / "prices.yaml"

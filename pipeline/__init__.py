@@ -6,31 +6,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.errors import (
-        ErrorCode,
-        ItemError,
-        LeaseHeldError,
-        PipelineError,
-        RunError,
-        SettingsError,
-    )
+    from pipeline.codecs.codec import Picture
+    from pipeline.codecs.depth import from_float, to_float
+    from pipeline.codecs.sandbox import Decoder
+    from pipeline.errors import ErrorCode, ItemError, LeaseHeldError, PipelineError, RunError, SettingsError
     from pipeline.records.summary import ExitStatus, Progress, RunSummary
     from pipeline.run import restore_dataset
     from pipeline.settings import RunSettings, load_settings
+    from pipeline.sources.containers import Fetcher
+    from pipeline.sources.masks import protected_pixels
+    from pipeline.sources.walk import open_source
+    from pipeline.stages.priors import local_prior
+    from pipeline.stages.ray_data import MEND_OF_NO_GPU, PATIENCE_TO_CONNECT
     from pipeline.stages.restoring import (
         ImageRestorer,
         PriorIdentity,
         PriorRestorerFactory,
         RestoreActor,
         RestorerFactory,
+        on_cpu,
+        seed_of,
     )
 
 _HOMES = {
+    "Decoder": "codecs.sandbox",
     "ErrorCode": "errors",
     "ExitStatus": "records.summary",
+    "Fetcher": "sources.containers",
     "ImageRestorer": "stages.restoring",
     "ItemError": "errors",
     "LeaseHeldError": "errors",
+    "MEND_OF_NO_GPU": "stages.ray_data",
+    "PATIENCE_TO_CONNECT": "stages.ray_data",
+    "Picture": "codecs.codec",
     "PipelineError": "errors",
     "PriorIdentity": "stages.restoring",
     "PriorRestorerFactory": "stages.restoring",
@@ -41,16 +49,28 @@ _HOMES = {
     "RunSettings": "settings",
     "RunSummary": "records.summary",
     "SettingsError": "errors",
+    "from_float": "codecs.depth",
     "load_settings": "settings",
+    "local_prior": "stages.priors",
+    "on_cpu": "stages.restoring",
+    "open_source": "sources.walk",
+    "protected_pixels": "sources.masks",
     "restore_dataset": "run",
+    "seed_of": "stages.restoring",
+    "to_float": "codecs.depth",
 }
 
 __all__ = [
+    "MEND_OF_NO_GPU",
+    "PATIENCE_TO_CONNECT",
+    "Decoder",
     "ErrorCode",
     "ExitStatus",
+    "Fetcher",
     "ImageRestorer",
     "ItemError",
     "LeaseHeldError",
+    "Picture",
     "PipelineError",
     "PriorIdentity",
     "PriorRestorerFactory",
@@ -61,8 +81,15 @@ __all__ = [
     "RunSettings",
     "RunSummary",
     "SettingsError",
+    "from_float",
     "load_settings",
+    "local_prior",
+    "on_cpu",
+    "open_source",
+    "protected_pixels",
     "restore_dataset",
+    "seed_of",
+    "to_float",
 ]
 
 

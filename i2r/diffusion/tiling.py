@@ -12,16 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from i2r.settings import SMALLEST_TILE
-
-if TYPE_CHECKING:
-    from i2r.prior.network import Prior
 
 SIDE_STEP = 16
 """Sides of tiles, in pixels, are multiples of this, or of a prior's stride above it."""
@@ -179,16 +176,29 @@ def _fitting_side(length: int, sides: Sequence[int], overlap: int) -> int:
     return min(fitting, key=lambda side: (side * len(_starts(length, side, overlap)), -side))
 
 
+class NoisePredictor(Protocol):
+    """What is evaluated: :class:`i2r.prior.network.Prior`, say."""
+
+    @property
+    def device(self) -> torch.device:
+        """What it is evaluated on."""
+        ...
+
+    def eps(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The noise in ``x`` (B, C, H, W), each a canvas plus noise of its level ``sigma`` (B,)."""
+        ...
+
+
 class FixedShapeEvaluator:
-    """Evaluates a prior on tiles; of each shape always with the same number at once.
+    """Evaluates a predictor of noise on tiles; of each shape always with the same number at once.
 
     Args:
-        prior: what is evaluated.
+        predictor: what is evaluated.
         batch: from height and width of a tile to the tiles in one evaluation.
     """
 
-    def __init__(self, prior: Prior, batch: Callable[[int, int], int]) -> None:
-        self.prior, self.batch = prior, batch
+    def __init__(self, predictor: NoisePredictor, batch: Callable[[int, int], int]) -> None:
+        self.predictor, self.batch = predictor, batch
 
     def noise(
         self, grids: Sequence[TileGrid], canvases: Sequence[Tensor], sigmas: Sequence[float]
@@ -217,8 +227,8 @@ class FixedShapeEvaluator:
         """Predict the noise in (N, C, *tile), each tile at its own level of ``sigmas`` (N,).
 
         At most as many as one evaluation takes; what is missing of them is padded with zeros. Canvases may
-        live elsewhere: what comes back lies on the prior's device.
+        live elsewhere: what comes back lies on the predictor's.
         """
         missing = self.batch(*tiles.shape[2:]) - len(tiles)
-        full = F.pad(tiles.to(self.prior.device), (0, 0, 0, 0, 0, 0, 0, missing))
-        return self.prior.eps(full, F.pad(sigmas, (0, missing), value=1.0))[: len(tiles)]
+        full = F.pad(tiles.to(self.predictor.device), (0, 0, 0, 0, 0, 0, 0, missing))
+        return self.predictor.eps(full, F.pad(sigmas, (0, missing), value=1.0))[: len(tiles)]

@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.commands.options import (
-    ADDRESS_VARIABLE,
-    DEFAULT_ADDRESS,
-    Command,
-    guarded,
-    run_options,
-    settings_of,
-)
+from jobs.commands.options import Command, guarded, run_options, settings_of
+from jobs.remote.address import ADDRESS_VARIABLE, DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
     from jobs.remote.client import Cluster, SubmittedJob

@@ -13,10 +13,6 @@ import click
 if TYPE_CHECKING:
     from pipeline import ExitStatus, PipelineError, RunSettings
 
-ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
-"""Where Ray, too, looks for the address of a Jobs API."""
-DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _OPTIONS = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from i2r.prior.folder import PriorFolder
+    from i2r import PriorFolder
 
 
 @click.group()
@@ -28,7 +28,7 @@ def _list() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from i2r.prior.folder import PriorFolder, built_in_priors
+    from i2r import PriorFolder, built_in_priors
 
     table = Table("name", "digest", "parameters", "timesteps", "predicts", box=None, pad_edge=False)
     for path in built_in_priors().values():
@@ -49,9 +49,8 @@ def check(prior: str) -> None:
 
 
 def _check(prior: str) -> None:
-    from i2r.prior.folder import PriorFolder
-    from i2r.screening.calibration import Calibration
-    from pipeline.stages.priors import local_prior
+    from i2r import Calibration, PriorFolder
+    from pipeline import local_prior
 
     folder = PriorFolder(local_prior(prior))
     for name, look in folder.checks():
@@ -68,8 +67,7 @@ def _say(name: str, found: str) -> None:
 
 
 def _denoises(folder: PriorFolder) -> str:
-    from i2r.prior.network import load_prior
-    from i2r.prior.selftest import self_test
+    from i2r import load_prior, self_test
 
     left = self_test(load_prior(str(folder.path))).left
     return "leaves " + ", ".join(f"{share:.1%} of noise {level:g}" for level, share in left.items())
@@ -108,7 +106,7 @@ def convert(
 def _convert(
     checkpoint: Path, out: Path, head_channels: int, new_order: bool, schedule: str, timesteps: int
 ) -> None:
-    from i2r.prior.guided_diffusion import Unsaid, convert_checkpoint
+    from i2r import Unsaid, convert_checkpoint
 
     betas = {"linear": "linear", "cosine": "squaredcos_cap_v2"}[schedule]
     convert_checkpoint(checkpoint, out, Unsaid(head_channels, new_order, betas, timesteps))
@@ -133,13 +131,12 @@ def calibrate(prior: str, data: Path, crops: int, side: int | None) -> None:
 
 
 def _calibrate(prior: str, data: Path, crops: int, side: int | None) -> None:
-    from i2r.prior.folder import PriorFolder, find_prior
+    from i2r import PriorFolder, find_prior
 
     folder = PriorFolder(find_prior(prior))
     folder.check()
 
-    from i2r.prior.network import load_prior
-    from i2r.prior.selftest import self_test
+    from i2r import load_prior, self_test
     from i2r.training.calibrate import calibrate as measure
     from i2r.training.calibrate import draw_crops, fitting_side
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from jobs.commands.options import ADDRESS_VARIABLE
+from jobs.remote.address import ADDRESS_VARIABLE
+from pipeline import MEND_OF_NO_GPU, PATIENCE_TO_CONNECT
 from pipeline.errors import RunError, SettingsError, bounded_text
-from pipeline.stages.ray_data import MEND_OF_NO_GPU, PATIENCE_TO_CONNECT
 from pipeline.storage import public_uri, without_secrets
 
 RAYS, PYTHONS = ">=2.60,<2.64", ">=3.11"

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from i2r.prior.folder import built_in_priors
+from i2r import built_in_priors
 from pipeline.errors import SettingsError
 
 PACKAGES = ("i2r", "pipeline", "jobs")

@@ -13,19 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from i2r import Outcome, Restoration, Restorer, load_prior
+from i2r import Look, Outcome, Restoration, Restorer, Trace, load_prior
 from i2r.errors import I2RError
-from i2r.screening.trace import Look, Trace
 from jobs.views.contact_sheet import Panel, Strip, contact_sheet
-from pipeline.codecs.codec import Picture
-from pipeline.codecs.depth import to_float
-from pipeline.codecs.sandbox import Decoder
+from pipeline import Decoder, Picture, local_prior, open_source, protected_pixels, seed_of, to_float
 from pipeline.errors import ItemError, SettingsError
 from pipeline.settings import RunSettings
-from pipeline.sources.masks import protected_pixels
-from pipeline.sources.walk import open_source
-from pipeline.stages.priors import local_prior
-from pipeline.stages.restoring import seed_of
 
 SHOWN = 480
 """Pixels along the longer side of a picture on the sheet, at most; small images are enlarged."""
@@ -115,7 +108,7 @@ def _restorer(settings: RunSettings) -> Restorer:
     """With a prior that was tested, on a GPU where there is one: what a run's actors hold."""
     import torch
 
-    from i2r.prior.selftest import self_test
+    from i2r import self_test
 
     torch.set_num_threads(settings.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

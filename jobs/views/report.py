@@ -21,14 +21,11 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from jobs.views.progress import duration
-from pipeline.codecs.depth import from_float, to_float
-from pipeline.codecs.sandbox import Decoder
+from pipeline import Decoder, Fetcher, from_float, open_source, to_float
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.records.manifest import STAGES, Status, manifest_files, read_batches
 from pipeline.records.summary import read_records, run_folder
 from pipeline.records.verify import open_dataset
-from pipeline.sources.containers import Fetcher
-from pipeline.sources.walk import open_source
 from pipeline.storage import PRIVATE, Store
 
 PAIRS = {Status.RESTORED: 12, Status.REJECTED: 6, Status.UNCHANGED: 4}

@@ -98,9 +98,8 @@ class PriorRestorerFactory:
 
     def identity(self) -> PriorIdentity:
         """Which prior it is; the model itself is not loaded. Raises SettingsError."""
+        from i2r import Calibration, PriorFolder
         from i2r.errors import I2RError
-        from i2r.prior.folder import PriorFolder
-        from i2r.screening.calibration import Calibration
 
         folder = PriorFolder(local_prior(self._prior))
         try:
@@ -118,9 +117,8 @@ class PriorRestorerFactory:
             RunError: this machine finds another prior than the run began with, or its GPU cannot be used.
             PriorError: it cannot be used.
         """
-        from i2r import Restorer, load_prior
+        from i2r import Restorer, load_prior, self_test
         from i2r.errors import SettingsError as MethodError
-        from i2r.prior.selftest import self_test
 
         folder = str(local_prior(self._prior))
         try:
