@@ -29,7 +29,7 @@ from PIL import Image
 import i2r.correction.strategies
 import i2r.forms.form
 import i2r.restorer
-from i2r import Restorer, RestoreSettings, load_prior
+from i2r import Degraded, Restorer, RestoreSettings, load_prior
 from i2r.diffusion.tiling import FixedShapeEvaluator, TileGrid
 from i2r.form_names import AUTO
 from i2r.prior.selftest import self_test
@@ -93,7 +93,7 @@ def seams(prior: str) -> list[dict[str, Any]]:
 
 def errors(restorer: Restorer, clean: list[FloatImage], noisy: list[FloatImage]) -> list[FloatImage]:
     """Squared error of every pixel, (H, W) an image."""
-    results = [restorer.restore([image], [0])[0].image for image in noisy]
+    results = [restorer.restore([Degraded(image)])[0].image for image in noisy]
     return [np.square(result - image).mean(axis=2) for result, image in zip(results, clean, strict=True)]
 
 
@@ -121,7 +121,7 @@ def drift(prior: str) -> list[dict[str, Any]]:
     for brightness in BRIGHTNESSES:
         area = np.full((FLAT_SIDE, FLAT_SIDE, 3), brightness, np.float32)
         noise = np.random.default_rng(SEED).standard_normal(area.shape, np.float32) * np.float32(5 / 255)
-        restored = flat.restore([area + noise], [0])[0].image
+        restored = flat.restore([Degraded(area + noise)])[0].image
         moved = 255 * (blocks(restored) - blocks(area + noise))
         rows.append(
             {
@@ -194,7 +194,7 @@ def growth(prior: str, kind: str, height: int, width: int) -> dict[str, Any]:
     image = scan(kind, height, width)
     implausible = patch.object(i2r.correction.strategies, "IMPLAUSIBLE", 0.0)  # which what is repeated is
     with implausible, patch.object(i2r.forms.form, "_ITERATIONS", 2):  # which hold as much as all do
-        (found,) = hasty.restore([image], [0])
+        (found,) = hasty.restore([Degraded(image)])
     return {
         "kind": kind,
         "seen": list(found.atypical),

@@ -44,7 +44,7 @@ from machine import in_words, machine
 from scenes import ROWS, SEED, Case, Row, photographs, rounded
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from i2r import Prior, Restorer, RestoreSettings, load_prior
+from i2r import Degraded, Prior, Restorer, RestoreSettings, load_prior
 from i2r.form_names import parse_forms
 from i2r.metrics import no_reference, psnr, ssim
 from i2r.training.degradation import FloatImage
@@ -89,7 +89,7 @@ class Ours:
     def __call__(self, case: Case) -> Attempt:
         told = {"forms": parse_forms(case.how.forms)} if self.told else {}
         settings = self.settings.model_copy(update=told)
-        [found] = Restorer(self.prior, settings).restore([case.degraded], [SEED])
+        [found] = Restorer(self.prior, settings).restore([Degraded(case.degraded)])
         seen = {"outcome": str(found.outcome), "typicality": found.typicality_before}
         return Attempt([found.image], found.nfe, seen | {"parameters": found.parameters})
 

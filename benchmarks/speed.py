@@ -44,7 +44,7 @@ from machine import machine
 from pace import best_pace, watched
 from scenes import SEED, Case, rounded
 
-from i2r import Restorer, RestoreSettings, load_prior
+from i2r import Degraded, Restorer, RestoreSettings, load_prior
 from i2r.metrics import psnr
 from i2r.settings import BY_DEVICE, PRECISIONS
 from i2r.training.degradation import FloatImage
@@ -100,7 +100,7 @@ class Ours:
 
     def __call__(self, case: Case) -> Attempt:
         with watched(self.restorer) as asked:
-            [found] = self.restorer.restore([case.degraded], [SEED])
+            [found] = self.restorer.restore([Degraded(case.degraded)])
         return Attempt([found.image], found.nfe, {"outcome": str(found.outcome), "evaluated": asked.pixels})
 
 

@@ -40,7 +40,7 @@ import ray
 import torch
 from PIL import Image, ImageFilter
 
-from i2r import Outcome, Restoration, Restorer, RestoreSettings, load_prior
+from i2r import Degraded, Outcome, Restoration, Restorer, RestoreSettings, load_prior
 from i2r.training.degradation import gaussian_noise
 from pipeline import PriorIdentity, RunSettings, restore_dataset
 from pipeline.codecs.codec import decode, encode
@@ -48,7 +48,6 @@ from pipeline.codecs.depth import to_float
 from pipeline.records.manifest import SCHEMA, folder_of, to_parquet
 from pipeline.records.verify import newest_rows
 from pipeline.sources.walk import open_source
-from pipeline.stages.restoring import seed_of
 from pipeline.storage import open_store
 
 FLOORS = {"model": 0.92, "plumbing": 0.60, "memory": 1.10, "finished": 60.0}
@@ -71,11 +70,9 @@ class NoOp:
         """Nothing to load."""
         return self
 
-    def restore(
-        self, images: Sequence[np.ndarray], seeds: Sequence[int], *others: object, **named: object
-    ) -> list[Restoration]:
+    def restore(self, degraded: Sequence[Degraded]) -> list[Restoration]:
         """Every image as it is."""
-        return [Restoration(Outcome.RESTORED, image) for image in images]
+        return [Restoration(Outcome.RESTORED, given.image) for given in degraded]
 
     def smaller(self) -> None:
         """There is none."""
@@ -113,7 +110,7 @@ def bare_loop(source: Path, dest: Path, restorer: Restorer) -> float:
     for path in paths:
         data = path.read_bytes()
         picture = decode(data, max_pixels=MAX_PIXELS)
-        (result,) = restorer.restore([to_float(picture.pixels)], [seed_of(data)])
+        (result,) = restorer.restore([Degraded(to_float(picture.pixels))])
         (dest / path.name).write_bytes(encode(picture, result.image).data)
     return len(paths) / (time.perf_counter() - start)
 

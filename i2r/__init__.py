@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from i2r.degraded import Degraded
     from i2r.errors import FormError, I2RError, PriorError, SettingsError
     from i2r.jpeg_tables import JpegTables
     from i2r.prior.folder import PriorFolder, built_in_priors, find_prior
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from i2r.settings import RestoreSettings
 
 _HOMES = {
+    "Degraded": "degraded",
     "Calibration": "screening.calibration",
     "FormError": "errors",
     "I2RError": "errors",
@@ -42,6 +44,7 @@ _HOMES = {
 
 __all__ = [
     "Calibration",
+    "Degraded",
     "FormError",
     "I2RError",
     "JpegTables",

@@ -23,13 +23,13 @@ from i2r.canvas.bands import finite
 from i2r.canvas.placement import canvas_device
 from i2r.correction.strategies import IMPLAUSIBLE, STRATEGIES, Correction, Subject, by_forms
 from i2r.correction.toning import Toning, find_toning
+from i2r.degraded import Degraded
 from i2r.device import device_name, pixels_at_once, precision_name, total_memory
 from i2r.diffusion.sampling import Process, counted, drive
 from i2r.diffusion.tiling import FixedShapeEvaluator, TileGrid
 from i2r.errors import FormError, SettingsError
 from i2r.fidelity import consistency_psnr
 from i2r.forms import Jpeg
-from i2r.jpeg_tables import JpegTables
 from i2r.prior.network import Prior
 from i2r.screening.calibration import Calibration
 from i2r.screening.overlays import find_overlays
@@ -149,24 +149,10 @@ class Restorer:
         name, value = next(iter(change.items()))
         return f"{name}={value}", Restorer(self.prior, self.settings.model_copy(update=change))
 
-    def restore(
-        self,
-        images: Sequence[NDArray[np.float32]],
-        seeds: Sequence[int],
-        tables: Sequence[JpegTables | None] | None = None,
-        protected: Sequence[NDArray[np.bool_] | None] | None = None,
-        traces: Sequence[Trace | None] | None = None,
-    ) -> list[Restoration]:
+    def restore(self, degraded: Sequence[Degraded]) -> list[Restoration]:
         """Restore images of mixed sizes, sharing network batches between them.
 
-        Args:
-            images: each (H, W, C) float32 in [0, 1], C 1 or 3.
-            seeds: one per image, for what is random. Nothing of the present method is, so that neighbours,
-                order and retries change nothing.
-            tables: what the JPEG file that an image came from tells of itself, where it came from one.
-            protected: (H, W) masks of the pixels that come back as they were, where there are any. They are
-                seen, and looked at when the image is screened, but not compared with the result.
-            traces: what keeps the stages of an image, where they are wanted.
+        Nothing is drawn at random: neighbours, order and retries change no result.
 
         Returns:
             One :class:`Restoration` per image, in order.
@@ -174,28 +160,20 @@ class Restorer:
         Raises:
             ValueError: an image or a mask is not of such a shape or type.
         """
-        nothing = [None] * len(images)
-        extras = zip(tables or nothing, protected or nothing, traces or nothing, strict=True)
-        pixels = [self._grid(_checked(image)) for image in images]
-        processes = [
-            self._restore(image, grid, told, _checked_mask(mask, image), trace)
-            for image, grid, _, (told, mask, trace) in zip(images, pixels, seeds, extras, strict=True)
-        ]
+        pixels = [self._grid(_checked(given.image)) for given in degraded]
+        protected = [_checked_mask(given.protected, given.image) for given in degraded]
+        processes = [self._restore(*of_one) for of_one in zip(degraded, pixels, protected, strict=True)]
         grids = [self.space.grid(grid) for grid in pixels]
         return drive(processes, grids, self.evaluator, self._find_overlays)
 
     def _restore(
-        self,
-        image: NDArray[np.float32],
-        pixels: TileGrid,
-        tables: JpegTables | None,
-        protected: NDArray[np.bool_],
-        trace: Trace | None,
+        self, degraded: Degraded, pixels: TileGrid, protected: NDArray[np.bool_]
     ) -> Process[Restoration]:
+        image, trace = degraded.image, degraded.trace
         if not finite(torch.from_numpy(image)):
             return Restoration(Outcome.FAILED, image, message="the image holds values that are not finite")
         grid = self.space.grid(pixels)
-        known = [Jpeg(tables)] if tables else []
+        known = [Jpeg(degraded.tables)] if degraded.tables else []
         try:
             correction, nfe = yield from counted(self._correct(image, pixels, known, protected, trace))
         except FloatingPointError as error:

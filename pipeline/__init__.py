@@ -25,7 +25,6 @@ if TYPE_CHECKING:
         RestoreActor,
         RestorerFactory,
         on_cpu,
-        seed_of,
     )
 
 _HOMES = {
@@ -56,7 +55,6 @@ _HOMES = {
     "open_source": "sources.walk",
     "protected_pixels": "sources.masks",
     "restore_dataset": "run",
-    "seed_of": "stages.restoring",
     "to_float": "codecs.depth",
 }
 
@@ -88,7 +86,6 @@ __all__ = [
     "open_source",
     "protected_pixels",
     "restore_dataset",
-    "seed_of",
     "to_float",
 ]
 

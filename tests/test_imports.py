@@ -12,6 +12,7 @@ import pytest
 
 EXPORTS = {
     "i2r": [
+        "Degraded",
         "Calibration",
         "FormError",
         "I2RError",
@@ -61,7 +62,6 @@ EXPORTS = {
         "open_source",
         "protected_pixels",
         "restore_dataset",
-        "seed_of",
         "to_float",
     ],
 }

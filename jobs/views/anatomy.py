@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from i2r import Look, Outcome, Restoration, Restorer, Trace, load_prior
+from i2r import Degraded, Look, Outcome, Restoration, Restorer, Trace, load_prior
 from i2r.errors import I2RError
 from jobs.views.contact_sheet import Panel, Strip, contact_sheet
-from pipeline import Decoder, Picture, local_prior, open_source, protected_pixels, seed_of, to_float
+from pipeline import Decoder, Picture, local_prior, open_source, protected_pixels, to_float
 from pipeline.errors import ItemError, SettingsError
 from pipeline.settings import RunSettings
 
@@ -79,27 +79,26 @@ def dissect(address: str, settings: RunSettings, mask: str | None = None) -> Ana
         SettingsError: there is no such image, it cannot be read, or the prior or a setting is wrong.
     """
     with Decoder(settings.decode_memory_mib << 20, settings.decode_seconds) as decoder:
-        data, picture = _read(address, decoder, settings)
+        picture = _read(address, decoder, settings)
         protected = None
         if mask is not None:
-            _, its_picture = _read(mask, decoder, settings)
+            its_picture = _read(mask, decoder, settings)
             try:
                 protected = protected_pixels(its_picture, picture.pixels.shape, mask)
             except ItemError as error:
                 raise SettingsError(str(error)) from error
     restorer = _restorer(settings)
     image, trace, start = to_float(picture.pixels), Trace(), time.perf_counter()
-    [restoration] = restorer.restore([image], [seed_of(data)], [picture.tables], [protected], [trace])
+    [restoration] = restorer.restore([Degraded(image, picture.tables, protected, trace)])
     return Anatomy(address.rpartition("/")[2], image, restoration, trace, time.perf_counter() - start)
 
 
-def _read(address: str, decoder: Decoder, settings: RunSettings) -> tuple[bytes, Picture]:
+def _read(address: str, decoder: Decoder, settings: RunSettings) -> Picture:
     source = open_source(address)
     if source.pattern is None or not source.single:
         raise SettingsError(f"{address} is not one image: name one of those in it")
     try:
-        data = source.store.read(source.pattern)
-        return data, decoder.decode(data, max_pixels=settings.max_pixels)
+        return decoder.decode(source.store.read(source.pattern), max_pixels=settings.max_pixels)
     except ItemError as error:
         raise SettingsError(f"{source.extent.uri()} cannot be inspected: {error}") from error
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from i2r import Degraded
 from pipeline.codecs.codec import Picture, encode
 from pipeline.codecs.sandbox import Decoder
 from pipeline.errors import CodecError, ErrorCode, ItemError, RunError
@@ -31,7 +32,7 @@ from pipeline.sources.containers import Fetcher
 from pipeline.sources.masks import has_mask, protected_pixels
 from pipeline.stages.heap import keep_freed_memory
 from pipeline.stages.item import Item, as_table, items_of
-from pipeline.stages.restoring import RestoreActor, Restored, RestorerFactory, describe, seed_of
+from pipeline.stages.restoring import RestoreActor, Restored, RestorerFactory, describe
 from pipeline.stages.scores import scores
 from pipeline.stages.telemetry import DeviceTelemetry, RowTelemetry
 from pipeline.storage import Store, repetitions
@@ -175,6 +176,11 @@ class FetchAndDecode:
         return pixels if pixels.shape == shape else None
 
 
+def seed_of(content: bytes) -> int:
+    """The seed of an image, from its bytes alone: the same in every batch, on every node, on every retry."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:8]) >> 1
+
+
 class RestoreItems:
     """From items with pixels to items with restored pixels."""
 
@@ -189,10 +195,7 @@ class RestoreItems:
         whole = [(item, item.picture) for item in items if not item.failed and item.picture is not None]
         start = time.perf_counter()
         results = self._actor.restore(
-            [picture.pixels for _, picture in whole],
-            [item.row["seed"] for item, _ in whole],
-            [picture.tables for _, picture in whole],
-            [item.protected for item, _ in whole],
+            [Degraded(picture.pixels, picture.tables, item.protected) for item, picture in whole]
         )
         seconds = (time.perf_counter() - start) / max(len(whole), 1)
         for (item, picture), result in zip(whole, results, strict=True):

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from i2r import Degraded
 from pipeline.codecs.depth import from_float, to_float
 from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError, bounded_text
 from pipeline.stages.machine import memory_bytes
 from pipeline.stages.priors import local_prior
 
 if TYPE_CHECKING:
-    from i2r import JpegTables, Restoration, RestoreSettings
+    from i2r import Restoration, RestoreSettings
 
 _CPU = "cpu"
 
@@ -50,18 +50,8 @@ class ImageRestorer(Protocol):
         """What it computes on, and in which precision, for the manifest: `cpu/float32`, say."""
         ...
 
-    def restore(
-        self,
-        images: Sequence[np.ndarray],
-        seeds: Sequence[int],
-        tables: Sequence[JpegTables | None] | None = None,
-        protected: Sequence[NDArray[np.bool_] | None] | None = None,
-    ) -> list[Restoration]:
-        """Restore (H, W, C) float32 images in [0, 1]; results do not depend on the neighbours in the list.
-
-        `tables` are what JPEG files tell of themselves, one for each image that came from one; `protected`
-        are (H, W) masks of what stays as it is, one for each image that has one.
-        """
+    def restore(self, degraded: Sequence[Degraded]) -> list[Restoration]:
+        """Restore images of float32; results do not depend on the neighbours in the list."""
         ...
 
     def smaller(self) -> tuple[str, ImageRestorer] | None:
@@ -138,9 +128,8 @@ class RestoreActor:
     """Restores batches of images; the model is loaded once, when the actor starts.
 
     For `Dataset.map_batches(RestoreActor, fn_constructor_args=(factory,), num_cpus=…, concurrency=…)`: it
-    takes a column `image`, (H, W, C) of uint8, uint16, or float in [0, 1], and, if there is one, a column
-    `seed`. It puts the restored images, of the same shapes and types, in their place, and adds `status`,
-    `error_message` and what was measured.
+    takes a column `image`, (H, W, C) of uint8, uint16, or float in [0, 1]. It puts the restored images, of
+    the same shapes and types, in their place, and adds `status`, `error_message` and what was measured.
 
     Args:
         factory: makes the restorer.
@@ -156,8 +145,7 @@ class RestoreActor:
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Restore a batch of columns."""
         images = list(batch["image"])
-        seeds = [int(s) for s in batch["seed"]] if "seed" in batch else [seed_of(i.tobytes()) for i in images]
-        results = self.restore(images, seeds)
+        results = self.restore([Degraded(image) for image in images])
         restored, columns = np.empty(len(images), dtype=object), dict(batch)
         for number, (image, result) in enumerate(zip(images, results, strict=True)):
             restored[number] = image if isinstance(result, ItemError) else result.image
@@ -167,32 +155,19 @@ class RestoreActor:
             columns[name] = np.asarray([row[name] for row in described])
         return columns
 
-    def restore(
-        self,
-        images: Sequence[np.ndarray],
-        seeds: Sequence[int],
-        tables: Sequence[JpegTables | None] | None = None,
-        protected: Sequence[NDArray[np.bool_] | None] | None = None,
-    ) -> list[Restored | ItemError]:
-        """Restore images; what goes wrong with one of them stands in its place.
-
-        Args:
-            images: (H, W, C) of uint8, uint16, or float in [0, 1], C in {1, 3}.
-            seeds: one for each.
-            tables: of those that came from JPEG files.
-            protected: (H, W) masks of those of which a part stays as it is.
+    def restore(self, degraded: Sequence[Degraded]) -> list[Restored | ItemError]:
+        """Restore images of uint8, uint16, or float in [0, 1]; what goes wrong with one stands in its place.
 
         Returns:
             for each image what came out, in the image's own type, or why nothing did.
         """
-        nothing = [None] * len(images)
-        inputs = zip(images, seeds, tables or nothing, protected or nothing, strict=True)
-        refusals = [_refusal(image, self._memory) if on_cpu(self.device) else None for image in images]
-        fitting = [given for given, refusal in zip(inputs, refusals, strict=True) if refusal is None]
+        on_host = on_cpu(self.device)
+        refusals = [_refusal(given.image, self._memory) if on_host else None for given in degraded]
+        fitting = [given for given, refusal in zip(degraded, refusals, strict=True) if refusal is None]
         left = iter(self._converted(list(_groups(fitting))))
         return [refusal or next(left) for refusal in refusals]
 
-    def _converted(self, groups: Sequence[Sequence[_Input]]) -> Iterator[Restored | ItemError]:
+    def _converted(self, groups: Sequence[Sequence[Degraded]]) -> Iterator[Restored | ItemError]:
         """Restore groups; another thread makes floats of the next, and pixels of the last, meanwhile."""
         ended: list[Future[list[Restored | ItemError]]] = []
         ahead = self._beside.submit(_as_floats, groups[0])
@@ -202,12 +177,12 @@ class RestoreActor:
             ended.append(self._beside.submit(_as_pixels, self._restore(inputs), group))
         return (result for future in ended for result in future.result())
 
-    def _restore(self, inputs: Sequence[_Input]) -> list[_Result | ItemError]:
+    def _restore(self, inputs: Sequence[Degraded]) -> list[_Result | ItemError]:
         """All at once; where that fails, each half by itself, down to the image that is to blame."""
         if not inputs:
             return []
         try:
-            return [(restoration, ()) for restoration in self._restorer.restore(*_columns(inputs))]
+            return [(restoration, ()) for restoration in self._restorer.restore(inputs)]
         except Exception as error:
             failure = _item_error(error)
         if failure.code is ErrorCode.OUT_OF_MEMORY:
@@ -217,7 +192,7 @@ class RestoreActor:
         half = len(inputs) // 2
         return self._restore(inputs[:half]) + self._restore(inputs[half:])
 
-    def _restore_smaller(self, given: _Input, failure: ItemError) -> _Result | ItemError:
+    def _restore_smaller(self, given: Degraded, failure: ItemError) -> _Result | ItemError:
         """One image in smaller and smaller shapes, while it is memory that it lacks.
 
         The next image starts with the full shape again, so that its result does not depend on this one.
@@ -226,7 +201,7 @@ class RestoreActor:
         while failure.code is ErrorCode.OUT_OF_MEMORY and (step := restorer.smaller()) is not None:
             name, restorer = step
             try:
-                (restoration,) = restorer.restore(*_columns([given]))
+                (restoration,) = restorer.restore([given])
                 return restoration, (name,)
             except Exception as error:
                 failure = _item_error(error)
@@ -268,15 +243,14 @@ def describe(result: Restored | ItemError) -> Mapping[str, Any]:
     )
 
 
-_Input: TypeAlias = "tuple[np.ndarray, int, JpegTables | None, NDArray[np.bool_] | None]"
 _Result: TypeAlias = "tuple[Restoration, tuple[str, ...]]"
 
 
-def _groups(inputs: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def _groups(inputs: Sequence[Degraded]) -> Iterator[Sequence[Degraded]]:
     """Neighbours whose canvases fit a device together, in order; an image by itself may be larger."""
     start, pixels = 0, 0
-    for index, (image, *_) in enumerate(inputs):
-        more = image.shape[0] * image.shape[1]
+    for index, given in enumerate(inputs):
+        more = given.image.shape[0] * given.image.shape[1]
         if start < index and pixels + more > PIXELS_TOGETHER:
             yield inputs[start:index]
             start, pixels = index, 0
@@ -284,17 +258,19 @@ def _groups(inputs: Sequence[Any]) -> Iterator[Sequence[Any]]:
     yield inputs[start:]
 
 
-def _as_floats(group: Sequence[_Input]) -> list[_Input]:
-    return [(to_float(image), seed, tables, mask) for image, seed, tables, mask in group]
+def _as_floats(group: Sequence[Degraded]) -> list[Degraded]:
+    return [replace(given, image=to_float(given.image)) for given in group]
 
 
-def _as_pixels(results: Sequence[_Result | ItemError], group: Sequence[_Input]) -> list[Restored | ItemError]:
+def _as_pixels(
+    results: Sequence[_Result | ItemError], group: Sequence[Degraded]
+) -> list[Restored | ItemError]:
     """Results in the types of the images that they came from."""
     return [
         result
         if isinstance(result, ItemError)
-        else Restored(from_float(result[0].image, image.dtype), *result)
-        for result, (image, *_) in zip(results, group, strict=True)
+        else Restored(from_float(result[0].image, given.image.dtype), *result)
+        for result, given in zip(results, group, strict=True)
     ]
 
 
@@ -326,16 +302,6 @@ def _refusal(image: np.ndarray, memory: int) -> ItemError | None:
         f"{width}x{height} takes {needed / 2**30:.1f} GiB of memory at least, and this machine has "
         f"{memory / 2**30:.1f}: give it more, or cut the image",
     )
-
-
-def _columns(inputs: Sequence[_Input]) -> Any:
-    """What `ImageRestorer.restore` takes: images, seeds, tables and masks, each by themselves."""
-    return map(list, zip(*inputs, strict=True))
-
-
-def seed_of(content: bytes) -> int:
-    """The seed of an image, from its bytes alone: the same in every batch, on every node, on every retry."""
-    return int.from_bytes(hashlib.sha256(content).digest()[:8]) >> 1
 
 
 def set_threads() -> None:

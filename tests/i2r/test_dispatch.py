@@ -14,7 +14,7 @@ from dispatch import Dispatched
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from i2r import Restorer, load_prior
+from i2r import Degraded, Restorer, load_prior
 from i2r.correction.toning import find_toning
 from i2r.diffusion.sampling import Covered
 from i2r.diffusion.tiling import TileGrid
@@ -104,7 +104,7 @@ def test_the_host_has_little_to_do(monkeypatch: pytest.MonkeyPatch, photograph: 
     noisy = gaussian_noise(photograph, np.random.default_rng(0), sigma=25 / 255).clip(0, 1)
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         begun = time.perf_counter()
-        (result,) = Restorer(prior).restore([noisy.astype(np.float32)], [0])
+        (result,) = Restorer(prior).restore([Degraded(noisy.astype(np.float32))])
         seconds = time.perf_counter() - begun
     events = profiled.events()
     in_torch = sum(event.time_range.elapsed_us() for event in events if event.cpu_parent is None) / 1e6

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from PIL import Image
 
-from i2r import JpegTables, Outcome, Prior, Restoration, Restorer, RestoreSettings, load_prior
+from i2r import Degraded, JpegTables, Outcome, Prior, Restoration, Restorer, RestoreSettings, load_prior
 from i2r.diffusion.tiling import TileGrid
 from i2r.errors import PriorError, SettingsError
 from i2r.metrics import psnr
@@ -103,7 +103,7 @@ def test_both_precisions_come_out_alike() -> None:
 
 
 def _restore(restorer: Restorer, image: FloatImage) -> Restoration:
-    [restoration] = restorer.restore([image], [0])
+    [restoration] = restorer.restore([Degraded(image)])
     return restoration
 
 
@@ -156,7 +156,7 @@ def test_a_file_or_its_pixels_tell_how_it_was_compressed(prior: Prior, forms: st
         tables = JpegTables.of_file(picture)
         blocky = np.asarray(picture, np.float32) / 255
     restorer = Restorer(prior, RestoreSettings(tile=96, overlap=16, forms=forms))  # type: ignore[arg-type]
-    [told] = restorer.restore([blocky], [0], [tables])
+    [told] = restorer.restore([Degraded(blocky, tables)])
     untold = _restore(restorer, blocky)
     blind = _restore(Restorer(prior, RestoreSettings(tile=96, overlap=16, forms=("blind",))), blocky)
     assert told.parameters == {"jpeg": tables.parameters()}
@@ -248,7 +248,9 @@ def test_what_is_protected_comes_back_as_it_was(restorer: Restorer) -> None:
     left[:, :40] = True
     traces = [Trace(), Trace(), Trace()]
     masks = [left, None, np.ones((96, 96), np.bool_)]
-    part, whole, none = restorer.restore([noisy] * 3, [0] * 3, None, masks, traces)
+    part, whole, none = restorer.restore(
+        [Degraded(noisy, None, mask, trace) for mask, trace in zip(masks, traces, strict=True)]
+    )
     np.testing.assert_array_equal(part.image[left], noisy[left])
     np.testing.assert_array_equal(part.image[~left], whole.image[~left])
     assert part.rectified_fraction == pytest.approx((~left).mean())
@@ -260,13 +262,13 @@ def test_what_is_protected_comes_back_as_it_was(restorer: Restorer) -> None:
     assert traces[0].moved is not None
     np.testing.assert_array_equal(traces[0].moved, ~left)
     with pytest.raises(ValueError, match="give one of the same size"):
-        restorer.restore([noisy], [0], None, [left[1:]])
+        restorer.restore([Degraded(noisy, protected=left[1:])])
 
 
 def test_a_trace_holds_what_was_seen_and_changes_nothing(restorer: Restorer) -> None:
     dead = dead_pixels(_crop(CROPS[0]), np.random.default_rng(0))
     trace = Trace()
-    [traced] = restorer.restore([dead], [0], traces=[trace])
+    [traced] = restorer.restore([Degraded(dead, trace=trace)])
     np.testing.assert_array_equal(traced.image, _restore(restorer, dead).image)
     before, after = trace.looks
     assert before.eps.shape == before.noise.shape == after.noise.shape == (3, 96, 96)
@@ -351,7 +353,9 @@ def test_every_size_and_content_has_an_outcome(small_tiles: Restorer, channels: 
     images = [_damaged(*size, channels) for size in SIZES]
     for level in (0.0, 0.4, 1.0):
         images += [np.full((*size, channels), level, np.float32) for size in ((1, 1), (17, 33), (50, 40))]
-    for image, restoration in zip(images, small_tiles.restore(images, [0] * len(images)), strict=True):
+    for image, restoration in zip(
+        images, small_tiles.restore([Degraded(image) for image in images]), strict=True
+    ):
         assert restoration.outcome in (Outcome.RESTORED, Outcome.UNCHANGED)
         assert restoration.image.shape == image.shape
         assert restoration.image.dtype == np.float32
@@ -369,7 +373,7 @@ def test_values_that_are_not_finite_fail_alone(small_tiles: Restorer, value: flo
     broken = _damaged(33, 47)
     broken[3, 4, 1] = value
     good = _damaged(40, 40)
-    first, failed, last = small_tiles.restore([good, broken, good], [0, 1, 2])
+    first, failed, last = small_tiles.restore([Degraded(image) for image in (good, broken, good)])
     assert failed.outcome is Outcome.FAILED
     assert failed.image is broken
     assert "not finite" in failed.message
@@ -379,13 +383,13 @@ def test_values_that_are_not_finite_fail_alone(small_tiles: Restorer, value: flo
         np.testing.assert_array_equal(restoration.image, alone.image)
 
 
-def test_neighbours_order_and_seeds_change_nothing(small_tiles: Restorer) -> None:
+def test_neighbours_and_order_change_nothing(small_tiles: Restorer) -> None:
     images = [_damaged(*size) for size in ((40, 70), (5, 5), (75, 41))]
     images += [_damaged(33, 33, 1), np.zeros((40, 40, 3), np.float32)]
     alone = [_restore(small_tiles, image) for image in images]
     assert Outcome.RESTORED in {restoration.outcome for restoration in alone}
     for order in ([0, 1, 2, 3, 4], [3, 4, 1, 0, 2]):
-        together = small_tiles.restore([images[i] for i in order], [7 * i for i in order])
+        together = small_tiles.restore([Degraded(images[i]) for i in order])
         for index, restoration in zip(order, together, strict=True):
             np.testing.assert_array_equal(restoration.image, alone[index].image)
             assert restoration.outcome is alone[index].outcome
@@ -445,16 +449,15 @@ def each_alone(random_restorer: Restorer, mixed: list[FloatImage]) -> list[Resto
 
 
 @settings(max_examples=12)
-@given(order=st.lists(st.integers(0, 10), min_size=1, max_size=8), seed=st.integers(0, 9))
+@given(order=st.lists(st.integers(0, 10), min_size=1, max_size=8))
 def test_an_image_gets_the_same_bits_in_any_company(
     random_restorer: Restorer,
     mixed: list[FloatImage],
     each_alone: list[Restoration],
     order: list[int],
-    seed: int,
 ) -> None:
     """Permutations, subsets and repeats, as retries make them."""
-    together = random_restorer.restore([mixed[i] for i in order], [seed + i for i in order])
+    together = random_restorer.restore([Degraded(mixed[i]) for i in order])
     for index, restoration in zip(order, together, strict=True):
         alone = each_alone[index]
         assert restoration.image.tobytes() == alone.image.tobytes()
@@ -467,9 +470,7 @@ def _told(restoration: Restoration) -> dict[str, Any]:
 
 
 def test_nothing_in_nothing_out(small_tiles: Restorer) -> None:
-    assert small_tiles.restore([], []) == []
-    with pytest.raises(ValueError, match="zip"):
-        small_tiles.restore([_damaged(40, 40)], [])
+    assert small_tiles.restore([]) == []
 
 
 def test_an_uncalibrated_prior_is_refused(prior: Prior) -> None:
@@ -524,10 +525,10 @@ def test_a_form_that_a_clean_image_lacks_is_not_undone(prior: Prior) -> None:
 def test_what_is_no_image_is_refused_before_anything_is_restored(restorer: Restorer) -> None:
     for shape in ((0, 5, 3), (5, 5, 2), (5, 5), (5, 5, 4)):
         with pytest.raises(ValueError, match="give \\(height, width, channels\\)"):
-            restorer.restore([np.zeros(shape, np.float32)], [0])
+            restorer.restore([Degraded(np.zeros(shape, np.float32))])
     with pytest.raises(ValueError, match="give floats"):
-        restorer.restore([np.zeros((5, 5, 3), np.uint8)], [0])  # type: ignore[list-item]
+        restorer.restore([Degraded(np.zeros((5, 5, 3), np.uint8))])
     with pytest.raises(ValueError, match=r"reaches from 0 to 255: give floats in \[0, 1\]"):
-        restorer.restore([np.linspace(0, 255, 75, dtype=np.float32).reshape(5, 5, 3)], [0])
+        restorer.restore([Degraded(np.linspace(0, 255, 75, dtype=np.float32).reshape(5, 5, 3))])
     with pytest.raises(ValueError, match="give bool"):
-        restorer.restore([np.zeros((5, 5, 3), np.float32)], [0], None, [np.zeros((5, 5), np.uint8)])  # type: ignore[list-item]
+        restorer.restore([Degraded(np.zeros((5, 5, 3), np.float32), None, np.zeros((5, 5), np.uint8))])  # type: ignore[arg-type]

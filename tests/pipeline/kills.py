@@ -18,11 +18,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from small_images import write_image
+from standin import logged
 
 from pipeline.records.manifest import folder_of, manifest_files, read_batches
 from pipeline.records.verify import newest_rows, verify_dataset
-from pipeline.stages.restoring import seed_of
 from pipeline.storage import open_store
 
 HERE = Path(__file__).parent
@@ -181,7 +183,7 @@ def kill_and_rerun(nodes: ThreeNodes, victim: Victim, seed: int) -> Outcome:
         error = again.communicate(timeout=PATIENCE)[1]
         assert again.returncode == 0, error
         seconds = time.monotonic() - start
-        done_twice = {_seed(source / key) for key in recorded} & set(log.read_text()[logged:].split())
+        done_twice = {_logged(source / key) for key in recorded} & set(log.read_text()[logged:].split())
         assert not done_twice, f"{len(done_twice)} of {len(recorded)} images with a row were restored again"
         return Outcome(victim, seed, after, run.returncode, check(source, dest, log), round(seconds, 1))
 
@@ -204,16 +206,17 @@ def check(source: Path, dest: Path, log: Path) -> int:
         for row in batch.to_pylist()
     )
     assert set(per_run.values()) == {1}, f"two rows of one input in {folder_of('one run')}"
-    seeds = Counter(log.read_text().split())
-    assert set(seeds) == {_seed(source / key) for key in keys}
-    again = seeds.total() - len(keys)
+    restored = Counter(log.read_text().split())
+    assert set(restored) == {_logged(source / key) for key in keys}
+    again = restored.total() - len(keys)
     assert again <= IN_FLIGHT, f"{again} images were restored again"
     return again
 
 
-def _seed(path: Path) -> str:
+def _logged(path: Path) -> str:
     """What the stand-in logs of an image."""
-    return str(seed_of(path.read_bytes()))
+    with Image.open(path) as picture:
+        return logged(np.asarray(picture, np.float32) / 255)
 
 
 def _recorded(dest: Path) -> set[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from i2r import Degraded
 from pipeline.errors import RunError
 from pipeline.stages.restoring import PriorIdentity
 
@@ -63,6 +64,11 @@ class StandIn:
         return BoxBlur(self)
 
 
+def logged(image: np.ndarray) -> str:
+    """What the stand-in logs of an image, (H, W, C) in [0, 1]."""
+    return hashlib.sha256(np.round(255 * image).astype(np.uint8).tobytes()).hexdigest()
+
+
 class BoxBlur:
     """Averages each pixel with its right neighbour."""
 
@@ -71,23 +77,17 @@ class BoxBlur:
     def __init__(self, kind: StandIn) -> None:
         self._kind = kind
 
-    def restore(
-        self,
-        images: Sequence[np.ndarray],
-        seeds: Sequence[int],
-        tables: Sequence[object] | None = None,
-        protected: Sequence[np.ndarray | None] | None = None,
-    ) -> list[Answer]:
-        answers = [self._one(image, seed) for image, seed in zip(images, seeds, strict=True)]
-        for image, answer, mask in zip(images, answers, protected or [None] * len(images), strict=True):
-            if mask is not None:
-                answer.image[mask] = image[mask]
+    def restore(self, degraded: Sequence[Degraded]) -> list[Answer]:
+        answers = [self._one(given.image) for given in degraded]
+        for given, answer in zip(degraded, answers, strict=True):
+            if given.protected is not None:
+                answer.image[given.protected] = given.image[given.protected]
         return answers
 
     def smaller(self) -> None:
         """There is none."""
 
-    def _one(self, image: np.ndarray, seed: int) -> Answer:
+    def _one(self, image: np.ndarray) -> Answer:
         time.sleep(self._kind.seconds)
         mark = round(float(image[0, 0, 0]) * 255)
         if mark == DEADLY:
@@ -96,7 +96,7 @@ class BoxBlur:
             raise ZeroDivisionError("this image divides by zero")
         if self._kind.log:
             with open(self._kind.log, "a") as file:
-                file.write(f"{seed}\n")
+                file.write(f"{logged(image)}\n")
         outcome = {CLEAN: "unchanged", BAD: "rejected"}.get(mark, "restored")
         shifted = np.concatenate([image[:, 1:], image[:, -1:]], axis=1)
         return Answer(outcome, ((image + shifted) / 2).astype(np.float32) if outcome == "restored" else image)

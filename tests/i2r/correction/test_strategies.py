@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from i2r import Outcome, Prior, Restoration, Restorer, RestoreSettings, load_prior
+from i2r import Degraded, Outcome, Prior, Restoration, Restorer, RestoreSettings, load_prior
 from i2r.correction import strategies
 from i2r.correction.strategies import STRATEGIES
 from i2r.metrics import psnr
@@ -45,7 +45,7 @@ def _noisy(clean: FloatImage) -> FloatImage:
 
 def _restore(prior: Prior, image: FloatImage, **settings: object) -> Restoration:
     chosen = RestoreSettings.model_validate({"tile": 96, "overlap": 16} | settings)
-    [restoration] = Restorer(prior, chosen).restore([image], [0])
+    [restoration] = Restorer(prior, chosen).restore([Degraded(image)])
     return restoration
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from i2r import Outcome, Restorer, RestoreSettings
+from i2r import Degraded, Outcome, Restorer, RestoreSettings
 from i2r.diffusion.tiling import TileGrid
 from i2r.errors import PriorError, SettingsError
 from i2r.prior.folder import PriorFolder
@@ -140,13 +140,13 @@ def test_a_latent_prior_restores_images_of_any_size(latent_folder: Path) -> None
     images = [
         torch.rand(size, generator=generator).numpy() for size in [(70, 101, 3), (64, 64, 1), (5, 9, 3)]
     ]
-    results = restorer.restore(images, range(3))
+    results = restorer.restore([Degraded(image) for image in images])
     assert [result.outcome for result in results[:2]] == [Outcome.RESTORED] * 2
     assert results[2].outcome is Outcome.UNCHANGED  # too small to test
     for image, result in zip(images, results, strict=True):
         assert result.image.shape == image.shape
         assert 0 <= result.image.min() <= result.image.max() <= 1
-    [alone] = restorer.restore(images[:1], [0])
+    [alone] = restorer.restore([Degraded(images[0])])
     assert (alone.image == results[0].image).all()
 
 

@@ -14,7 +14,7 @@ from pipeline.records.listing import to_batch
 from pipeline.settings import RunSettings
 from pipeline.sources.walk import open_source
 from pipeline.stages import batches
-from pipeline.stages.batches import EncodeAndStore, FetchAndDecode, Job
+from pipeline.stages.batches import EncodeAndStore, FetchAndDecode, Job, seed_of
 from pipeline.stages.item import Item, as_table, items_of
 from pipeline.storage import open_store
 
@@ -51,3 +51,8 @@ def test_large_images_do_not_wait_for_each_other(
     assert [table.num_rows for table in tables] == sizes
     keys = [item.row["source_key"] for table in tables for item in items_of(table)]
     assert keys == listed["source_key"].to_pylist()
+
+
+def test_a_seed_comes_from_the_bytes_alone() -> None:
+    assert seed_of(b"x") == seed_of(b"x") != seed_of(b"y")
+    assert 0 <= seed_of(b"x") < 2**63

@@ -1,4 +1,4 @@
-"""The actor's class by itself: types, seeds, and one bad image among good ones."""
+"""The actor's class by itself: types, and one bad image among good ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from standin import BROKEN, CLEAN, Answer, StandIn
 
-from i2r import RestoreSettings
+from i2r import Degraded, RestoreSettings
 from i2r.prior.folder import built_in_priors
 from pipeline.errors import ErrorCode, ItemError, SettingsError
 from pipeline.stages import restoring
@@ -25,7 +25,6 @@ from pipeline.stages.restoring import (
     RestoreActor,
     Restored,
     from_float,
-    seed_of,
     to_float,
 )
 
@@ -61,7 +60,7 @@ def test_what_the_memory_cannot_hold_is_refused_before(monkeypatch: pytest.Monke
     coloured = image(side=9)
     coloured[0, 0] = 1, 2, 3
     images = [image(1), coloured, image(3), image(side=13)]
-    results = actor.restore(images, range(4))
+    results = actor.restore([Degraded(pixels) for pixels in images])
     refused = results.pop(1)
     assert isinstance(refused, ItemError)
     assert (refused.code, "9x9 takes" in refused.message) == (ErrorCode.TOO_LARGE, True)
@@ -71,7 +70,7 @@ def test_what_the_memory_cannot_hold_is_refused_before(monkeypatch: pytest.Monke
 
 def test_one_bad_image_does_not_spoil_its_neighbours() -> None:
     images = [image(mark) for mark in (1, 2, BROKEN, 3, BROKEN)]
-    results = RestoreActor(StandIn()).restore(images, range(5))
+    results = RestoreActor(StandIn()).restore([Degraded(pixels) for pixels in images])
     assert [isinstance(result, Restored) for result in results] == [True, True, False, True, False]
 
 
@@ -88,23 +87,17 @@ class Narrow:
     def __call__(self) -> Narrow:
         return self
 
-    def restore(
-        self,
-        images: Sequence[np.ndarray],
-        seeds: Sequence[int],
-        tables: Sequence[object] | None = None,
-        protected: Sequence[np.ndarray | None] | None = None,
-    ) -> list[Answer]:
-        if len(images) > 2 or max(image.shape[0] for image in images) > 256 // self.tile:
+    def restore(self, degraded: Sequence[Degraded]) -> list[Answer]:
+        if len(degraded) > 2 or max(given.image.shape[0] for given in degraded) > 256 // self.tile:
             raise RuntimeError("CUDA out of memory")
-        return [Answer("restored", pixels) for pixels in images]
+        return [Answer("restored", given.image) for given in degraded]
 
     def smaller(self) -> tuple[str, Narrow] | None:
         return (f"tile={self.tile // 2}", Narrow(self.tile // 2)) if self.tile > 4 else None
 
 
 def test_a_batch_that_does_not_fit_is_halved() -> None:
-    results = RestoreActor(Narrow()).restore([image(n) for n in range(7)], range(7))
+    results = RestoreActor(Narrow()).restore([Degraded(image(n)) for n in range(7)])
     assert all(isinstance(result, Restored) for result in results)
     assert {result.fallbacks for result in results if isinstance(result, Restored)} == {()}
 
@@ -115,9 +108,9 @@ class Counting(Narrow):
 
     given: list[int] = field(default_factory=list)
 
-    def restore(self, images: Sequence[np.ndarray], *rest: object) -> list[Answer]:
-        self.given.append(sum(pixels[..., 0].size for pixels in images))
-        return [Answer("restored", pixels) for pixels in images]
+    def restore(self, degraded: Sequence[Degraded]) -> list[Answer]:
+        self.given.append(sum(given.image[..., 0].size for given in degraded))
+        return [Answer("restored", given.image) for given in degraded]
 
 
 @given(st.lists(st.integers(1, 12), max_size=12))
@@ -125,7 +118,7 @@ def test_as_many_images_at_once_as_a_device_holds(sides: list[int]) -> None:
     counting = Counting()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(restoring, "PIXELS_TOGETHER", 100)
-        results = RestoreActor(counting).restore([image(side=side) for side in sides], range(len(sides)))
+        results = RestoreActor(counting).restore([Degraded(image(side=side)) for side in sides])
     assert [result.image.shape[0] for result in results if isinstance(result, Restored)] == sides
     assert sum(counting.given) == sum(side**2 for side in sides)
     assert all(pixels <= 100 or pixels in {121, 144} for pixels in counting.given)
@@ -136,18 +129,13 @@ def test_as_many_images_at_once_as_a_device_holds(sides: list[int]) -> None:
 def test_an_image_that_does_not_fit_is_restored_in_smaller_tiles(tmp_path: Path) -> None:
     actor = RestoreActor(Narrow())
     fits, large, larger, too_large, after = actor.restore(
-        [image(side=side) for side in (16, 32, 64, 65, 16)], range(5)
+        [Degraded(image(side=side)) for side in (16, 32, 64, 65, 16)]
     )
     for result, fallbacks in ((fits, ()), (large, ("tile=8",)), (larger, ("tile=4",)), (after, ())):
         assert isinstance(result, Restored)
         assert result.fallbacks == fallbacks
     assert isinstance(too_large, ItemError)
     assert too_large.code is ErrorCode.OUT_OF_MEMORY
-
-
-def test_a_seed_comes_from_the_bytes_alone() -> None:
-    assert seed_of(b"x") == seed_of(b"x") != seed_of(b"y")
-    assert 0 <= seed_of(b"x") < 2**63
 
 
 def test_a_broken_prior_is_a_wrong_setting(tmp_path: Path) -> None:
