@@ -13,11 +13,10 @@ if TYPE_CHECKING:
     from pipeline.records.summary import ExitStatus, Progress, RunSummary
     from pipeline.run import restore_dataset
     from pipeline.settings import RunSettings, load_settings
-    from pipeline.sources.containers import Fetcher
+    from pipeline.sources.fetcher import Fetcher
     from pipeline.sources.masks import protected_pixels
     from pipeline.sources.walk import open_source
     from pipeline.stages.priors import local_prior
-    from pipeline.stages.ray_data import MEND_OF_NO_GPU, PATIENCE_TO_CONNECT
     from pipeline.stages.restoring import (
         ImageRestorer,
         PriorIdentity,
@@ -26,17 +25,18 @@ if TYPE_CHECKING:
         RestorerFactory,
         on_cpu,
     )
+    from pipeline.stages.session import MEND_OF_NO_GPU, PATIENCE_TO_CONNECT
 
 _HOMES = {
     "Decoder": "codecs.sandbox",
     "ErrorCode": "errors",
     "ExitStatus": "records.summary",
-    "Fetcher": "sources.containers",
+    "Fetcher": "sources.fetcher",
     "ImageRestorer": "stages.restoring",
     "ItemError": "errors",
     "LeaseHeldError": "errors",
-    "MEND_OF_NO_GPU": "stages.ray_data",
-    "PATIENCE_TO_CONNECT": "stages.ray_data",
+    "MEND_OF_NO_GPU": "stages.session",
+    "PATIENCE_TO_CONNECT": "stages.session",
     "Picture": "codecs.codec",
     "PipelineError": "errors",
     "PriorIdentity": "stages.restoring",

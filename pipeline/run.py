@@ -50,16 +50,16 @@ from pipeline.records.summary import (
     silent,
     versions,
 )
+from pipeline.redaction import public_uri
+from pipeline.retries import repetitions
 from pipeline.settings import RunSettings
 from pipeline.sources.masks import open_masks
 from pipeline.sources.walk import Source, open_source, overlap
 from pipeline.stages.restoring import PriorIdentity, PriorRestorerFactory, RestorerFactory
-from pipeline.storage import PRIVATE, Store, open_store, public_uri, repetitions
+from pipeline.storage import PRIVATE, Store, open_store
 
 if TYPE_CHECKING:
-    from pipeline.stages.ray_data import (
-        Machines,  # imports Ray, which checking a run's settings need not wait for
-    )
+    from pipeline.stages.session import Machines  # imports Ray, which checking settings need not wait for
     from pipeline.stages.telemetry import RunTelemetry
 
 LOST_TO_WORRY = 64
@@ -120,7 +120,7 @@ def _what_must_be_there(
     asks for only when there is something to restore: a quiet night needs none."""
     if address is None and settings.gpus is None:
         return nullcontext()
-    from pipeline.stages.ray_data import ray_session, require_listener
+    from pipeline.stages.session import ray_session, require_listener
 
     if address == "auto" and settings.gpus is None:
         require_listener(address)
@@ -253,7 +253,7 @@ class Run:
         """Ray, where leaving out what is done is work for more than one machine; otherwise it can wait."""
         if not is_large(self._dest, listing, manifest_files(self._dest)):
             return nullcontext()
-        from pipeline.stages.ray_data import ray_session
+        from pipeline.stages.session import ray_session
 
         return ray_session(self._settings, self._address)
 
@@ -297,7 +297,8 @@ class Run:
         machines: Machines | None,
     ) -> str | None:
         """Restore what is pending, then what was lost, each alone; why it stopped early."""
-        from pipeline.stages.ray_data import Pass, images_per_batch, ray_session, restored_rows
+        from pipeline.stages.ray_data import Pass, images_per_batch, restored_rows
+        from pipeline.stages.session import ray_session
         from pipeline.stages.telemetry import RunTelemetry
 
         first, total = self._tally, self._tally.pending

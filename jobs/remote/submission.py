@@ -18,8 +18,9 @@ from jobs.remote.client import Cluster, SubmittedJob
 from jobs.remote.package import stage
 from pipeline.errors import SettingsError
 from pipeline.records.lease import JOB_VARIABLE, SUBMISSION_VARIABLE
+from pipeline.redaction import without_secrets
 from pipeline.settings import RunSettings, changed_settings
-from pipeline.storage import open_store, without_secrets
+from pipeline.storage import open_store
 
 SECONDS_TO_STOP = 300
 """Until a job that was told to stop is killed; Ray's own three are too few to record what is finished."""

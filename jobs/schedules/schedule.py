@@ -31,8 +31,8 @@ from jobs.schedules.kubernetes import (
 )
 from jobs.webhook import check_name as check_webhook
 from pipeline.errors import SettingsError
+from pipeline.redaction import without_secrets
 from pipeline.settings import RunSettings, changed_settings
-from pipeline.storage import without_secrets
 
 GRACE_SECONDS = 900
 """Beyond `max_hours`, for what is under way to be recorded."""

@@ -1,47 +1,35 @@
 """Objects that hold many images: tar and WebDataset shards, zip archives, Parquet tables, lists of addresses.
 
-Each kind says what is in a container without holding it all in memory, and where; `Fetcher` gets one image's
-bytes. From a plain tar, a zip archive and a table it reads only those. A compressed tar (`.tar.gz`, `.tgz`)
-has no way in but its beginning: listing unpacks it once, and every fetcher that is asked for a member once
-more, onto local disk.
+Each kind says what is in a container without holding it all in memory, and where;
+`pipeline.sources.fetcher` gets one image's bytes. A compressed tar is unpacked once to be listed.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
-import io
 import tarfile
-import tempfile
-import threading
-import weakref
 import zipfile
 import zlib
-from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import PurePosixPath
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError
+from pipeline.errors import RunError, SettingsError
+from pipeline.redaction import public_uri
+from pipeline.retries import item_error
 from pipeline.sources.columns import address_column, csv_column, csv_values, image_column
-from pipeline.storage import Store, item_error, open_store, public_uri
+from pipeline.storage import Store, open_store
 
 HEADS = 32
 """Objects of a list that are asked about at once."""
-OPEN_CONTAINERS = 4
-"""Containers that a fetcher keeps open."""
-MAX_LINE = 16384
-"""Bytes of a line of a list with a signed address."""
 ROWS = 1024
-UNPACKED = 1 << 20
-"""Bytes of a compressed tar that are unpacked in one go."""
 
 
 class Kind(StrEnum):
@@ -96,7 +84,7 @@ def container_kind(key: str) -> Kind | None:
     return Kind.ADDRESS if suffix in LISTS else EXTENSIONS.get(suffix)
 
 
-_UNREADABLE = (
+UNREADABLE = (
     tarfile.TarError,
     zipfile.BadZipFile,
     pa.ArrowInvalid,
@@ -127,7 +115,7 @@ def members(store: Store, container: Found, *, strict: bool = True) -> Iterator[
     except Exception as error:
         if not strict:
             yield container._replace(kind=Kind.BROKEN, size=-1, container=container.key)
-        elif isinstance(error, _UNREADABLE):
+        elif isinstance(error, UNREADABLE):
             raise RunError(f"{container.uri} cannot be read as its extension says: {error}") from error
         elif isinstance(error, RunError):
             raise
@@ -227,12 +215,12 @@ def _lines(file: IO[bytes], column: int | None) -> Iterator[tuple[int, str]]:
     """Offset and address of every line."""
     offset = file.tell()
     for line in file:
-        if address := _address_in(line.decode(), column):
+        if address := address_in(line.decode(), column):
             yield offset, address
         offset += len(line)
 
 
-def _address_in(line: str, column: int | None) -> str | None:
+def address_in(line: str, column: int | None) -> str | None:
     if column is not None:
         values = csv_values(line)
         return values[column] if len(values) > column else None
@@ -279,171 +267,3 @@ def address_store(store: Store, container: str, address: str) -> Store:
         return open_store(address)
     folder = f"{store.root}/{container}".rpartition("/")[0]
     return Store(store.fs, address if address.startswith("/") else f"{folder}/{address}")
-
-
-class Fetcher:
-    """Gets the bytes of inputs. Threads may share one; make one where it is used.
-
-    Args:
-        source: the store that keys are relative to.
-        limit: bytes that one image may have when it is unpacked.
-    """
-
-    def __init__(self, source: Store, limit: int) -> None:
-        self._source, self._limit = source, limit
-        self._open: OrderedDict[str, _Opened] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def fetch(self, row: Mapping[str, Any]) -> bytes:
-        """The bytes of an input, by its row of the listing. Raises ItemError."""
-        kind, offset, size = Kind(row["kind"]), int(row["offset"]), int(row["source_size"])
-        if size > self._limit:
-            raise ItemError(ErrorCode.TOO_LARGE, f"{size} bytes exceed the limit of {self._limit}")
-        match kind:
-            case Kind.OBJECT:
-                return self._source.read(row["source_key"])
-            case Kind.TAR:
-                return self._source.read_path(self._source.path(row["container"]), offset, offset + size)
-            case Kind.BROKEN:
-                self._source.read_path(self._source.path(row["container"]), 0, 1)  # or it says why not
-                what = "is not what its extension says, or has no column that is known"
-                raise ItemError(ErrorCode.UNREADABLE, f"{row['source_uri']} {what}")
-        try:
-            if kind is Kind.ADDRESS:
-                return open_store(row["source_uri"]).read("")
-            if kind is Kind.SIGNED:
-                return self._read_signed(row["container"], offset)
-            with self._lock:
-                return self._opened(kind, row["container"]).read(offset, size)
-        except ItemError:
-            raise
-        except SettingsError as error:
-            raise ItemError(ErrorCode.UNSUPPORTED, str(error)) from error
-        except (*_UNREADABLE, pa.ArrowException, KeyError, NotImplementedError) as error:
-            raise ItemError(
-                ErrorCode.UNREADABLE, f"{row['source_uri']} cannot be unpacked: {error}"
-            ) from error
-        except Exception as error:
-            raise item_error(error, row["source_uri"]) from error
-
-    def _opened(self, kind: Kind, container: str) -> _Opened:
-        if container in self._open:
-            self._open.move_to_end(container)
-        else:
-            self._open[container] = _OPENERS[kind](self._source, container, self._limit)
-            if len(self._open) > OPEN_CONTAINERS:
-                self._open.popitem(last=False)[1].close()
-        return self._open[container]
-
-    def _read_signed(self, container: str, offset: int) -> bytes:
-        """Read by an address whose signature only the list knows."""
-        path = self._source.path(container)
-        if container_kind(container) is Kind.TABLE:
-            with self._lock:
-                address = self._opened(Kind.TABLE, container).read(offset, -1).decode()
-        else:
-            line = self._source.read_path(path, offset, offset + MAX_LINE).partition(b"\n")[0].decode()
-            column = None
-            if is_csv(container):
-                column, _ = csv_column(io.BytesIO(self._source.read_path(path, 0, MAX_LINE)))
-            address = _address_in(line, column) or ""
-        return address_store(self._source, container, address).read("")
-
-
-class _Opened(Protocol):
-    """A container that is open."""
-
-    def read(self, offset: int, size: int) -> bytes:
-        """The bytes at a place that the listing names, where it knows them, of their size."""
-        ...
-
-    def close(self) -> None:
-        """Let it go."""
-        ...
-
-
-class _OpenTarGz:
-    """A compressed tar, unpacked onto local disk as far as it was asked for."""
-
-    def __init__(self, source: Store, container: str, _limit: int) -> None:
-        self._packed = source.fs.open(source.path(container), "rb")
-        self._stream = gzip.GzipFile(fileobj=self._packed)
-        self._unpacked = tempfile.TemporaryFile(prefix="i2r-")  # noqa: SIM115 - closed with this
-        self._end = 0
-        weakref.finalize(self, self._unpacked.close)
-
-    def read(self, offset: int, size: int) -> bytes:
-        """The member whose content is at an offset."""
-        self._unpacked.seek(self._end)
-        while self._end < offset + size:
-            chunk = self._stream.read(UNPACKED)
-            if not chunk:
-                raise EOFError(f"the archive ends before byte {offset + size}")
-            self._end += self._unpacked.write(chunk)
-        self._unpacked.seek(offset)
-        return self._unpacked.read(size)
-
-    def close(self) -> None:
-        """Let it go, and the disk that it took."""
-        for file in (self._unpacked, self._stream, self._packed):
-            file.close()
-
-
-class _OpenZip:
-    """A zip archive, open."""
-
-    def __init__(self, source: Store, container: str, limit: int) -> None:
-        self._archive = zipfile.ZipFile(source.fs.open(source.path(container), "rb"))
-        self._infos = {info.header_offset: info for info in self._archive.infolist()}
-        self._limit = limit
-
-    def read(self, offset: int, size: int) -> bytes:
-        """The member whose header is at an offset."""
-        info = self._infos[offset]
-        if info.flag_bits & 1:
-            raise ItemError(ErrorCode.UNSUPPORTED, f"{info.filename} is encrypted")
-        with self._archive.open(info) as member:
-            data = member.read(self._limit + 1)
-        if len(data) > self._limit:
-            raise ItemError(ErrorCode.TOO_LARGE, f"{info.filename} unpacks to more than {self._limit} bytes")
-        return data
-
-    def close(self) -> None:
-        """Let it go."""
-        self._archive.close()
-
-
-class _OpenTable:
-    """A Parquet table, open; keeps the row group that was read last."""
-
-    def __init__(self, source: Store, container: str, _limit: int) -> None:
-        self._table = pq.ParquetFile(source.fs.open(source.path(container), "rb"))
-        schema = self._table.schema_arrow
-        self._column = address_column(schema) or image_column(schema)
-        groups = range(self._table.metadata.num_row_groups)
-        self._starts = [0, *accumulate(self._table.metadata.row_group(group).num_rows for group in groups)]
-        self._group, self._values = -1, pa.chunked_array([], pa.binary())
-
-    def read(self, offset: int, size: int) -> bytes:
-        """The image, or the address, in the row that is numbered `offset`."""
-        row = offset
-        group = bisect_right(self._starts, row) - 1
-        if group != self._group:
-            self._values = self._table.read_row_group(group, columns=[self._column]).column(0)
-            self._group = group
-        value = self._values[row - self._starts[group]].as_py()
-        value = value.get("bytes") if isinstance(value, dict) else value
-        if value is None:
-            raise ItemError(ErrorCode.NOT_FOUND, f"row {row} of the table has no image in it")
-        return value.encode() if isinstance(value, str) else bytes(value)
-
-    def close(self) -> None:
-        """Let it go."""
-        self._table.close()
-
-
-_OPENERS: Mapping[Kind, Callable[[Store, str, int], _Opened]] = {
-    Kind.TAR_GZ: _OpenTarGz,
-    Kind.ZIP: _OpenZip,
-    Kind.TABLE: _OpenTable,
-}

@@ -21,7 +21,7 @@ import pyarrow as pa
 from pipeline.codecs.codec import Picture
 from pipeline.errors import ErrorCode, ItemError, RunError, bounded_text
 from pipeline.records.manifest import Status
-from pipeline.storage import without_secrets
+from pipeline.redaction import without_secrets
 
 _OUT_OF_BAND = 5  # the first protocol of pickle with buffers beside it
 

@@ -14,7 +14,7 @@ import yaml
 from manifests import check_objects, check_ray_object, closed, cluster_spec, pods
 
 from jobs.schedules.kubernetes import write_manifests
-from pipeline.stages.ray_data import SERVING_CPUS
+from pipeline.stages.session import SERVING_CPUS
 
 KUBERAY = Path(__file__).parents[2] / "cluster" / "kuberay"
 WORKLOADS = ["raycluster-cpu", "raycluster-gpu", "rayjob-cpu", "rayjob-gpu"]

@@ -20,7 +20,7 @@ from standin import BROKEN as DIVIDES_BY_ZERO
 from standin import DEADLY
 from test_run import images, restore, rows
 
-from pipeline import storage
+from pipeline import retries
 from pipeline.errors import ErrorCode, ItemError, RunError
 from pipeline.records.lease import Lease
 from pipeline.records.summary import read_records
@@ -48,7 +48,7 @@ def test_a_request_that_failed_is_repeated(
     proxy: FaultyProxy, bucket: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fault is not Fault.UNAVAILABLE:
-        monkeypatch.setattr(storage, "FIRST_PAUSE", 0.01)
+        monkeypatch.setattr(retries, "FIRST_PAUSE", 0.01)
     store = open_store(f"{bucket}/dest")
     content = random.Random(0).randbytes(5000)
     if fault is not Fault.HALF:
@@ -143,7 +143,7 @@ def test_an_object_that_is_never_served_is_one_failed_row(
     assert (summary.counts["restored"], summary.counts["failed"], summary.exit_status) == (5, 1, 3)
     row = rows(f"{bucket}/dest")["album-0/2.png"]
     assert (row["error_code"], "given up after" in row["error_message"]) == ("storage", True)
-    assert summary.repeated_requests == storage.ATTEMPTS - 1
+    assert summary.repeated_requests == retries.ATTEMPTS - 1
 
 
 @pytest.fixture

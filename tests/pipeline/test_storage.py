@@ -16,9 +16,10 @@ from gcsfs.retry import HttpError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from pipeline import storage
+from pipeline import retries
 from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError
-from pipeline.storage import Store, open_store, public_uri, without_secrets
+from pipeline.redaction import public_uri, without_secrets
+from pipeline.storage import Store, open_store
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -112,7 +113,7 @@ def test_without_hard_links_an_object_is_created_only_once_too(
     assert not store.create("x/a.bin", b"second")
     assert store.read("x/a.bin") == b"first"
     monkeypatch.setattr(os, "replace", replace)
-    monkeypatch.setattr(storage, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.0)
     with pytest.raises(ItemError, match=r"b\.bin: .*no"):
         store.create("x/b.bin", b"third")
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.bin"]

@@ -22,7 +22,7 @@ from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError
 from pipeline.records.keys import output_key
 from pipeline.records.listing import Listing
 from pipeline.settings import RunSettings
-from pipeline.sources.containers import Fetcher
+from pipeline.sources.fetcher import Fetcher
 from pipeline.sources.walk import open_source
 from pipeline.storage import open_store
 

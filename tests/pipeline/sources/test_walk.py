@@ -13,7 +13,7 @@ from pipeline.errors import ErrorCode, ItemError, SettingsError
 from pipeline.records.listing import Listing
 from pipeline.settings import RunSettings
 from pipeline.sources import walk
-from pipeline.sources.containers import Fetcher
+from pipeline.sources.fetcher import Fetcher
 from pipeline.sources.walk import matches, open_source, overlap
 from pipeline.storage import Store, open_store
 
