@@ -80,7 +80,7 @@ def schedule(
 
 
 def _write(schedule: Schedule, out: Path | None) -> int:
-    from jobs.schedules.schedule import as_text, schedule_files, write_files
+    from jobs.schedules.files import as_text, schedule_files, write_files
 
     files = schedule_files(schedule)
     if out is None:

@@ -18,11 +18,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from jobs.schedules.yaml_text import Object, to_yaml
 from pipeline.errors import SettingsError
 
-Object = dict[str, Any]
 Device = Literal["cpu", "gpu"]
 
 LONGEST_RAY_JOB, LONGEST_RAY_CRON_JOB = 47, 36
@@ -172,29 +170,6 @@ def cron_job(name: str, namespace: str, schedule: str, timezone: str, spec: Obje
     starter = f"{name}-starter"
     place = {"name": starter, "namespace": namespace}
     job = ray_job({"generateName": f"{name}-", "labels": {"app.kubernetes.io/instance": name}}, spec)
-    container = {
-        "name": "create",
-        "image": KUBECTL_IMAGE,
-        "args": ["create", "--filename=/schedule/rayjob.yaml"],
-        "resources": _resources({"cpu": "100m", "memory": "128Mi"}),
-        "securityContext": {**_locked_down(), "readOnlyRootFilesystem": True},
-        "volumeMounts": [
-            {"name": "schedule", "mountPath": "/schedule", "readOnly": True},
-            {"name": "cache", "mountPath": "/cache"},
-        ],
-        "env": [{"name": "KUBECACHEDIR", "value": "/cache"}],
-    }
-    pod = {
-        "serviceAccountName": starter,
-        "restartPolicy": "OnFailure",
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": [{"name": "schedule", "configMap": {"name": starter}}, {"name": "cache", "emptyDir": {}}],
-    }
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": place},
         {
@@ -227,10 +202,37 @@ def cron_job(name: str, namespace: str, schedule: str, timezone: str, spec: Obje
                 "startingDeadlineSeconds": 3600,
                 "successfulJobsHistoryLimit": 3,
                 "failedJobsHistoryLimit": 3,
-                "jobTemplate": {"spec": {"backoffLimit": 3, "template": {"spec": pod}}},
+                "jobTemplate": {"spec": {"backoffLimit": 3, "template": {"spec": _starter(starter)}}},
             },
         },
     ]
+
+
+def _starter(name: str) -> Object:
+    """The pod that creates a RayJob, by the account and from the text of that name."""
+    container = {
+        "name": "create",
+        "image": KUBECTL_IMAGE,
+        "args": ["create", "--filename=/schedule/rayjob.yaml"],
+        "resources": _resources({"cpu": "100m", "memory": "128Mi"}),
+        "securityContext": {**_locked_down(), "readOnlyRootFilesystem": True},
+        "volumeMounts": [
+            {"name": "schedule", "mountPath": "/schedule", "readOnly": True},
+            {"name": "cache", "mountPath": "/cache"},
+        ],
+        "env": [{"name": "KUBECACHEDIR", "value": "/cache"}],
+    }
+    return {
+        "serviceAccountName": name,
+        "restartPolicy": "OnFailure",
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [{"name": "schedule", "configMap": {"name": name}}, {"name": "cache", "emptyDir": {}}],
+    }
 
 
 def _workers(nodes: Nodes) -> Object:
@@ -357,26 +359,6 @@ def _labelled(label: str, operator: str, value: str) -> Object:
 
 def _expression(label: str, operator: str, value: str) -> Object:
     return {"key": label, "operator": operator, "values": [value]}
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as such, and the same object twice rather than a reference to it."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        """Always."""
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _text)
-
-
-def to_yaml(*objects: Object) -> str:
-    """Objects as a stream of YAML documents."""
-    return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=1000)
 
 
 def write_manifests(folder: Path) -> None:

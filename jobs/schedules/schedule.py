@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -24,10 +22,6 @@ from jobs.schedules.kubernetes import (
     Nodes,
     check_image,
     check_name,
-    cron_job,
-    ray_cron_job,
-    ray_job_spec,
-    to_yaml,
 )
 from jobs.webhook import check_name as check_webhook
 from pipeline.errors import SettingsError
@@ -154,18 +148,6 @@ class Schedule:
         return None if hours is None else round(hours * 3600) + GRACE_SECONDS
 
 
-def schedule_files(schedule: Schedule) -> dict[str, str]:
-    """The files of a schedule, by name."""
-    writers: dict[Kind, Callable[[Schedule], dict[str, str]]] = {
-        Kind.RAYCRONJOB: _ray_cron_job,
-        Kind.CRONJOB: _cron_job,
-        Kind.CRONTAB: _crontab,
-        Kind.SYSTEMD: _systemd,
-        Kind.AIRFLOW: _airflow,
-    }
-    return writers[schedule.kind](schedule)
-
-
 def _refuse_secrets(values: Mapping[str, Any]) -> None:
     """Refuse what must not stand in a file, and what would break its lines."""
     for name, value in values.items():
@@ -234,184 +216,3 @@ def _default_name(dest: str) -> str:
     """A name made of the last part of the destination."""
     last = dest.rstrip("/").rpartition("/")[2].lower()
     return f"i2r-{re.sub(r'[^a-z0-9]+', '-', last).strip('-')}"[:LONGEST_RAY_CRON_JOB].strip("-")
-
-
-def _cluster_nodes(schedule: Schedule) -> Nodes:
-    if not schedule.webhook:
-        return schedule.nodes
-    return replace(schedule.nodes, secret=f"{schedule.name}-webhook", webhook=schedule.webhook)
-
-
-def _webhook_note(schedule: Schedule) -> str:
-    if not schedule.webhook:
-        return ""
-    return (
-        "# The webhook's address, and its token if it has one, come from a secret that is not in this file:\n"
-        f"#   kubectl create secret generic {schedule.name}-webhook --namespace {schedule.namespace} "
-        "--from-file=url --from-file=token\n"
-    )
-
-
-def _ray_cron_job(schedule: Schedule) -> dict[str, str]:
-    nodes = _cluster_nodes(schedule)
-    item = ray_cron_job(
-        schedule.name,
-        schedule.namespace,
-        schedule.cron.expression,
-        schedule.timezone or "UTC",
-        ray_job_spec(nodes, schedule.arguments, schedule.settings.max_hours),
-    )
-    text = (
-        "# KubeRay 1.6 or newer. Its feature gate RayCronJob is off by default: in the Helm chart's values,\n"
-        "#   featureGates: [{name: RayCronJob, enabled: true}]\n"
-        "# Without it, write a batch/v1 CronJob with --kind cronjob.\n"
-        f"# Apply it with: kubectl apply -f {schedule.name}.yaml\n"
-    )
-    return {f"{schedule.name}.yaml": text + _webhook_note(schedule) + to_yaml(item)}
-
-
-def _cron_job(schedule: Schedule) -> dict[str, str]:
-    nodes = _cluster_nodes(schedule)
-    objects = cron_job(
-        schedule.name,
-        schedule.namespace,
-        schedule.cron.expression,
-        schedule.timezone or "UTC",
-        ray_job_spec(nodes, schedule.arguments, schedule.settings.max_hours),
-    )
-    text = (
-        "# A CronJob that creates a RayJob, with the right to do that and nothing else.\n"
-        f"# Apply it with: kubectl apply -f {schedule.name}.yaml\n"
-        "# Finished RayJobs stay until they are deleted:\n"
-        f"#   kubectl delete rayjobs --namespace {schedule.namespace} "
-        f"--selector app.kubernetes.io/instance={schedule.name}\n"
-    )
-    return {f"{schedule.name}.yaml": text + _webhook_note(schedule) + to_yaml(*objects)}
-
-
-def _program() -> list[str]:
-    """How to start `i2r` from a process with another search path."""
-    beside = Path(sys.executable).with_name("i2r")
-    return [str(beside)] if beside.exists() else [sys.executable, "-m", "jobs.cli"]
-
-
-def _crontab(schedule: Schedule) -> dict[str, str]:
-    command = shlex.join([*_program(), *schedule.arguments])
-    note, zone = "", ""
-    if schedule.webhook:
-        secrets = f'"$HOME/.config/i2r/{schedule.name}.env"'
-        note = f"# {schedule.webhook}=… stands in ~/.config/i2r/{schedule.name}.env, readable by you alone.\n"
-        command = f"{{ set -a; . {secrets}; set +a; {command}; }}"
-    if schedule.timezone:
-        zone = f"CRON_TZ={schedule.timezone}\n"
-        note += (
-            "# CRON_TZ holds for every line below it, so these go last. Debian's cron does not know it\n"
-            "# and goes by the machine's own time: use --kind systemd there.\n"
-        )
-    # A percent sign ends the command of a crontab line, unless it is escaped, even between quotes.
-    line = f'{command} >> "$HOME/{schedule.name}.log" 2>&1'.replace("%", r"\%")
-    text = f"# Add these lines with: crontab -e\n{note}{zone}{schedule.cron.expression} {line}\n"
-    return {f"{schedule.name}.crontab": text}
-
-
-def _systemd(schedule: Schedule) -> dict[str, str]:
-    name = schedule.name
-    about = f"Restore {schedule.source} into {schedule.dest}".replace("%", "%%")
-    events = "\n".join(f"OnCalendar={event}" for event in schedule.cron.calendar_events(schedule.timezone))
-    secrets = f"EnvironmentFile=%E/i2r/{name}.env\n" if schedule.webhook else ""
-    note = (
-        f"# {schedule.webhook}=… stands in ~/.config/i2r/{name}.env, readable by you alone.\n"
-        if secrets
-        else ""
-    )
-    command = " ".join(_systemd_quoted(part) for part in [*_program(), *schedule.arguments])
-    service = (
-        f"{note}[Unit]\nDescription={about}\n\n"
-        f"[Service]\nType=oneshot\n{secrets}ExecStart={command}\n"
-        "SuccessExitStatus=4 5\n"
-        "# The program alone is told to stop, and has the time to record what it has finished.\n"
-        "KillMode=mixed\nTimeoutStopSec=300\n"
-        f"TimeoutStartSec={schedule.seconds or 'infinity'}\n"
-    )
-    timer = (
-        f"# systemctl --user enable --now {name}.timer, once both files are in ~/.config/systemd/user\n"
-        "# loginctl enable-linger, or it is not due while you are logged out\n"
-        f"[Unit]\nDescription={about}\n\n"
-        f"[Timer]\n{events}\nPersistent=true\n\n"
-        "[Install]\nWantedBy=timers.target\n"
-    )
-    return {f"{name}.service": service, f"{name}.timer": timer}
-
-
-def _systemd_quoted(part: str) -> str:
-    """An argument as systemd reads it: in quotes, where `%` and `$` would stand for something else."""
-    escaped = part.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{escaped}"' if re.search(r"[\s\"';\\]", part) or not part else escaped
-
-
-def _airflow(schedule: Schedule) -> dict[str, str]:
-    command = shlex.join(["i2r", *schedule.arguments])
-    if "{%" in command:
-        raise SettingsError("an argument holds {%, which Airflow would fill in: use another --kind")
-    limit = f"timedelta(seconds={schedule.seconds})" if schedule.seconds else "None"
-    text = _DAG.format(
-        source=_shown(schedule.source),
-        dest=_shown(schedule.dest),
-        name=schedule.name,
-        cron=schedule.cron.expression,
-        timezone=schedule.timezone,
-        # Airflow would fill in what stands between double braces.
-        command=repr(f"{{% raw %}}{command}{{% endraw %}}"),
-        limit=limit,
-    )
-    return {f"{schedule.name}.py": text}
-
-
-def _shown(address: str) -> str:
-    return address.replace("\\", "\\\\").replace('"', '\\"')
-
-
-_DAG = '''"""Restore {source} into {dest}."""
-
-from datetime import datetime, timedelta
-
-from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG
-from airflow.timetables.trigger import CronTriggerTimetable
-
-with DAG(
-    dag_id="{name}",
-    schedule=CronTriggerTimetable("{cron}", timezone="{timezone}"),
-    start_date=datetime(2024, 1, 1),
-    catchup=False,
-    max_active_runs=1,
-):
-    BashOperator(
-        task_id="restore",
-        bash_command={command},
-        append_env=True,  # the webhook's address and the cloud's credentials are the worker's own
-        env={{"I2R_JOB": "{{{{ dag.dag_id }}}}/{{{{ run_id }}}}"}},  # a retry takes over from its predecessor
-        retries=2,
-        retry_delay=timedelta(minutes=5),
-        skip_on_exit_code=[4, 5],  # another run is at work; it stopped early on purpose
-        execution_timeout={limit},
-    )
-'''
-
-
-def as_text(files: Mapping[str, str]) -> str:
-    """Files as one text, each under its name where there are several."""
-    if len(files) == 1:
-        return next(iter(files.values()))
-    return "\n".join(f"# {name}\n{text}" for name, text in files.items())
-
-
-def write_files(files: Mapping[str, str], folder: Path) -> Sequence[Path]:
-    """Write files into a folder; where they lie. Raises SettingsError if that cannot be done."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (folder / name).write_text(text)
-    except OSError as error:
-        raise SettingsError(f"--out {folder} cannot be written: {error.strerror}") from error
-    return [folder / name for name in files]
