@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -59,6 +59,27 @@ def withdraw(store: Store, notes: Sequence[str]) -> None:
     """Remove notes, whose objects have their rows."""
     with ThreadPoolExecutor(DELETES) as threads:
         list(threads.map(store.delete, notes))
+
+
+class Notes:
+    """Notes on objects whose rows are not recorded yet.
+
+    Args:
+        store: that they lie in.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._keys: set[str] = set()
+
+    def add(self, keys: Iterable[str]) -> None:
+        """Keep notes, by their keys."""
+        self._keys.update(keys)
+
+    def withdraw(self) -> None:
+        """Remove those that were kept: their objects have their rows."""
+        withdraw(self._store, sorted(self._keys))
+        self._keys.clear()
 
 
 def withdraw_settled(store: Store) -> None:

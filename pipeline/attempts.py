@@ -1,0 +1,226 @@
+"""The attempts of a run: its pending inputs over the machines, and each alone what was lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.course import Course
+from pipeline.errors import ErrorCode, RunError
+from pipeline.plan import Pending, Plan
+from pipeline.records import manifest
+from pipeline.records.failures import FailureLog
+from pipeline.records.intents import Notes
+from pipeline.records.lease import Lease
+from pipeline.records.listing import SOURCE_COLUMNS, Listing
+from pipeline.records.manifest import ManifestWriter, Status
+from pipeline.records.summary import FIRST_IMAGE, LOADING, RESTORING
+from pipeline.settings import RunSettings
+from pipeline.stages.batches import Job
+from pipeline.stages.restoring import PriorIdentity, RestorerFactory
+from pipeline.storage import Store
+
+if TYPE_CHECKING:
+    from pipeline.stages.ray_data import Pass  # imports Ray, which checking settings need not wait for
+    from pipeline.stages.session import Machines
+
+LOST_TO_WORRY = 64
+"""Inputs that must be lost with dead processes before their share can stop the run."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one run does to every input.
+
+    Attributes:
+        run_id: of the run.
+        source, dest: where images come from and go to.
+        settings: of the run.
+        digest: of what changes the bytes of its outputs.
+        prior: that its restorers hold.
+        factory: makes them.
+        extension: of the outputs where the format is set.
+        reference: better versions of the images, by the same keys, or None.
+        masks: what protects parts of them, by the same keys, or None.
+    """
+
+    run_id: str
+    source: Store
+    dest: Store
+    settings: RunSettings
+    digest: str
+    prior: PriorIdentity
+    factory: RestorerFactory
+    extension: str | None
+    reference: Store | None
+    masks: Store | None
+
+    def columns(self, epoch: int, attempt: int) -> dict[str, Any]:
+        """Those that all rows of an attempt share."""
+        return {
+            "schema_version": manifest.SCHEMA_VERSION,
+            "run_id": self.run_id,
+            "prior": self.prior.name,
+            "prior_sha256": self.prior.sha256,
+            "settings_sha256": self.digest,
+            "epoch": epoch,
+            "attempts": attempt,
+        }
+
+    def job(self, epoch: int, attempt: int) -> Job:
+        """What every stage of an attempt knows."""
+        return Job(
+            self.source,
+            self.dest,
+            self.settings,
+            self.columns(epoch, attempt),
+            self.extension,
+            self.reference,
+            self.masks,
+        )
+
+
+class Attempts:
+    """Sends inputs over the machines until each has a row.
+
+    Args:
+        work: what is done to them.
+        plan: finds those that were lost.
+        course: counts the rows, and tells how far it is.
+        lease: under which they are recorded.
+        writer: of the rows.
+        notes: on objects whose rows are not recorded yet.
+        machines: that Ray has.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        plan: Plan,
+        course: Course,
+        lease: Lease,
+        writer: ManifestWriter,
+        notes: Notes,
+        machines: Machines,
+    ) -> None:
+        from pipeline.stages.telemetry import RunTelemetry
+
+        self._work, self._plan, self._course, self._lease = work, plan, course, lease
+        self._writer, self._notes, self._machines = writer, notes, machines
+        self._failures = FailureLog(work.run_id)
+        self._telemetry = RunTelemetry(work.run_id)
+
+    def make(self, listing: Listing, pending: Pending) -> str | None:
+        """Restore what is pending, then what was lost, each alone; why it stopped early.
+
+        Raises:
+            RunError: too much was lost, or a stage cannot go on.
+        """
+        from pipeline.stages.ray_data import Pass, images_per_batch
+
+        course, total = self._course, pending.tally.pending
+        group = images_per_batch(self._work.settings, total, self._machines)
+        attempt, work = 1, Pass(pending.parts, total, group)
+        try:
+            while work.parts:
+                before = course.handled
+                if reason := self._pass(attempt, work, total):
+                    return reason
+                if (left := total - course.handled) <= 0:
+                    break
+                self._check_lost(left, total, attempt)
+                lost = self._plan.store(listing, self._lease.epoch, attempt + 1).parts
+                if work.alone and course.handled == before:
+                    self._give_up(lost, attempt)
+                    break
+                attempt, work = attempt + 1, Pass(lost, left, group=1, alone=True)
+        finally:
+            self._failures.close()
+        return None
+
+    def _pass(self, attempt: int, work: Pass, total: int) -> str | None:
+        """Send inputs over the machines once; why it stopped early."""
+        from pipeline.stages.ray_data import restored_rows
+
+        job, course = self._work.job(self._lease.epoch, attempt), self._course
+        try:
+            for table in restored_rows(job, work, self._work.factory, self._machines):
+                if table is not None:
+                    self._take(table)
+                self._writer.flush_if_due()
+                self._lease.check()
+                if (stage := self._stage()) == LOADING:
+                    course.start_clock()
+                course.tell(stage, total)
+                self._record(total - course.handled)
+                if reason := course.must_stop():
+                    return reason
+        finally:
+            self._writer.flush()
+            self._record(0)  # nothing waits for this pass any more
+        return None
+
+    def _take(self, table: pa.Table) -> None:
+        """Take the rows of a batch. Raises RunError if its stage cannot go on."""
+        fatal = table["fatal"].drop_null()
+        rows = table.filter(pc.is_null(table["fatal"])).drop_columns(["fatal", "intent", "repeated"])
+        self._course.add_repeated(table["repeated"])
+        if not len(fatal):
+            self._notes.add(table["intent"].drop_null().to_pylist())
+        if rows.num_rows:
+            self._keep(rows)
+        if len(fatal):
+            raise RunError(fatal[0].as_py())
+
+    def _keep(self, rows: pa.Table) -> None:
+        self._writer.add(rows)
+        self._course.add(rows)
+        self._failures.add(rows)
+
+    def _stage(self) -> str:
+        """What the stages beside this process are at, as far as it is seen from here."""
+        from pipeline.stages.ray_data import model_is_loaded
+
+        if self._course.handled:
+            return RESTORING
+        return FIRST_IMAGE if model_is_loaded() else LOADING
+
+    def _record(self, left: int) -> None:
+        course = self._course
+        self._telemetry.record(course.handled, course.failed, left, course.repeated_requests)
+
+    def _check_lost(self, lost: int, total: int, attempt: int) -> None:
+        if attempt == 1 and lost >= LOST_TO_WORRY and lost > self._work.settings.max_lost_share * total:
+            raise RunError(
+                f"{lost} of {total} inputs were lost with processes that died: a machine is broken, "
+                "not an image; look at its memory and its logs, then run again"
+            )
+
+    def _give_up(self, parts: Sequence[str], attempt: int) -> None:
+        """Record as failed what killed its process even alone."""
+        from pipeline.stages.telemetry import RowTelemetry
+
+        telemetry, common = RowTelemetry(), self._work.columns(self._lease.epoch, attempt)
+        for part in parts:
+            for batch in manifest.read_batches(self._work.dest, part):
+                rows = [
+                    common
+                    | {name: row[name] for name in SOURCE_COLUMNS}
+                    | {
+                        "status": Status.FAILED.value,
+                        "error_code": ErrorCode.WORKER_DIED.value,
+                        "error_message": "the process that handled it died, each time: look at the image, "
+                        "and at how much memory the machine has for one of its size",
+                        "finished_at": datetime.now(UTC),
+                    }
+                    for row in batch.to_pylist()
+                ]
+                self._keep(manifest.to_table(rows))
+                for row in rows:
+                    telemetry.record(row)
+        self._writer.flush()

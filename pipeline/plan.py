@@ -1,0 +1,104 @@
+"""What a run is to do: the inputs of its listing that are not done, within its limit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipeline.records.intents import DELETES
+from pipeline.records.listing import Listing
+from pipeline.records.manifest import manifest_files, to_parquet
+from pipeline.records.pending import Tally, Wanted, is_large, pending_batches
+from pipeline.records.summary import RUNS, run_folder
+from pipeline.settings import RunSettings
+from pipeline.storage import Store
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Inputs to be handled: where they are written down, and what came of the others."""
+
+    parts: list[str]
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Finds what is to be done.
+
+    Attributes:
+        dest: of the run, whose manifest says what is done.
+        run_id: of the run.
+        settings: of the run.
+        digest: of what changes the bytes of its outputs.
+        extension: of the outputs where the format is set.
+        redo: addresses of sources to do again, and no others; None for what the manifest says.
+    """
+
+    dest: Store
+    run_id: str
+    settings: RunSettings
+    digest: str
+    extension: str | None
+    redo: frozenset[str] | None = None
+
+    def count(self, listing: Listing) -> Tally:
+        """How many inputs there are to do; writes nothing."""
+        tally = Tally()
+        for _ in self._batches(listing, tally, None):
+            pass
+        self._warn(tally)
+        return tally
+
+    def store(self, listing: Listing, epoch: int, attempt: int) -> Pending:
+        """Write down the inputs that no run before, and no row of this one, has done."""
+        tally, parts = Tally(), []
+        for number, batch in enumerate(self._batches(listing, tally, epoch)):
+            part = f"{run_folder(self.run_id)}/pending/{attempt}-{number:06d}.parquet"
+            self.dest.write(part, to_parquet(pa.Table.from_batches([batch])))
+            parts.append(part)
+        if attempt == 1:
+            self._warn(tally)
+        return Pending(parts, tally)
+
+    def is_large(self, listing: Listing) -> bool:
+        """Whether leaving out what is done is work for more than one machine."""
+        return is_large(self.dest, listing, manifest_files(self.dest))
+
+    def forget(self) -> None:
+        """Remove what was pending for this run, and for those that were killed: none of them has a record."""
+        names = set(self.dest.names(RUNS))
+        ended = {name.removesuffix(".json") for name in names if name.endswith(".json")}
+        with ThreadPoolExecutor(DELETES) as threads:
+            folders = [f"{run_folder(name)}/pending" for name in names - ended if not name.endswith(".json")]
+            list(threads.map(self.dest.delete_folder, folders))
+
+    def _batches(self, listing: Listing, tally: Tally, epoch: int | None) -> Iterator[pa.RecordBatch]:
+        """Pending inputs within the limit, counted in a tally."""
+        left = self.settings.limit
+        wanted = Wanted.of(self.settings, self.digest, epoch, self.redo)
+        for batch in pending_batches(
+            self.dest, listing, manifest_files(self.dest), wanted, tally=tally, extension=self.extension
+        ):
+            kept = batch if left is None else batch.slice(0, left)
+            if left is not None:
+                left -= kept.num_rows
+                tally.pending -= batch.num_rows - kept.num_rows
+                tally.deferred += batch.num_rows - kept.num_rows
+            if kept.num_rows:
+                yield kept
+
+    def _warn(self, tally: Tally) -> None:
+        """Inputs that an earlier one stands for must not vanish without a word."""
+        if tally.repeated:
+            logger.warning(
+                f"{tally.repeated} inputs are left out, for each has the address of another one: "
+                "list web addresses that differ in more than their query",
+                extra={"run_id": self.run_id},
+            )
