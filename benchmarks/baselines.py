@@ -9,14 +9,14 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from bird import STEPS, bird
-from deep_image_prior import deep_image_prior
-from diip import diip
-from dreamclean import NFE, dreamclean
-from scenes import SEED, Case
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet, estimate_sigma
 from torch import Tensor
 
+from benchmarks.bird import STEPS, bird
+from benchmarks.deep_image_prior import deep_image_prior
+from benchmarks.diip import diip
+from benchmarks.dreamclean import NFE, dreamclean
+from benchmarks.scenes import SEED, Case
 from i2r import Prior
 from i2r.training.degradation import FloatImage
 
@@ -75,7 +75,7 @@ def fast_non_local_means(case: Case) -> Attempt:
     """OpenCV's, of an image of colour, which it rounds to 8 bits; luma and chroma at one strength."""
     levels = np.rint(case.degraded * 255).astype(np.uint8)[..., ::-1].copy()
     filtered = (cv2.fastNlMeansDenoisingColored(levels, None, h, h) for h in FAST_STRENGTHS)
-    images = [np.float32(image[..., ::-1]) / 255 for image in filtered]
+    images = [image[..., ::-1].astype(np.float32) / np.float32(255) for image in filtered]
     return Attempt(images, shares=apart(FAST_STRENGTHS))
 
 

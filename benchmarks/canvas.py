@@ -1,6 +1,6 @@
 """What becomes of an image that is larger than a tile: seams, drift of brightness, memory.
 
-    python benchmarks/canvas.py
+    python -m benchmarks.canvas
 
 restores noisy photographs in tiles and in one piece, flat areas, and scans of 24 Mpx, and writes
 ``canvas.md`` and ``canvas.json`` beside this script. ``--only memory`` measures that part anew and keeps the
@@ -15,7 +15,7 @@ import math
 import multiprocessing
 import resource
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,26 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from machine import in_words, machine
 from PIL import Image
 
 import i2r.correction.strategies
 import i2r.forms.form
 import i2r.restorer
+from benchmarks.machine import in_words, machine
 from i2r import Degraded, Restorer, RestoreSettings, load_prior
 from i2r.diffusion.tiling import FixedShapeEvaluator, TileGrid
 from i2r.form_names import AUTO
 from i2r.prior.selftest import self_test
 from i2r.screening.overlays import find_overlays
-from i2r.training.degradation import DEGRADATIONS, FloatImage, drops, gaussian_noise, rain, stains
+from i2r.training.degradation import (
+    DEGRADATIONS,
+    Degradation,
+    FloatImage,
+    drops,
+    gaussian_noise,
+    rain,
+    stains,
+)
 
 HERE = Path(__file__).parent
 SAMPLES = HERE.parent / "jobs" / "samples" / "clean"
@@ -55,7 +63,7 @@ KINDS = (
 )
 TOLD = {"low-resolution": ("downsampling",)}
 """What is told where the photograph, which clips, does not show it."""
-DRAWN = {"rain": partial(rain, fraction=0.08), "stains": stains, "drops": drops}
+DRAWN: Mapping[str, Degradation] = {"rain": partial(rain, fraction=0.08), "stains": stains, "drops": drops}
 """What is drawn before the part is mirrored: marks are as large as the picture that they fall on.
 
 Of rain there is as much as is seen in the photograph.
@@ -66,7 +74,7 @@ def samples() -> Iterator[FloatImage]:
     """The clean sample photographs, (H, W, 3) in [0, 1]."""
     for path in sorted(SAMPLES.glob("*.png")):
         with Image.open(path) as picture:
-            yield np.asarray(picture.convert("RGB"), np.float32) / 255
+            yield np.asarray(picture.convert("RGB"), np.float32) / np.float32(255)
 
 
 def restorer(prior: str, **settings: Any) -> Restorer:
@@ -81,7 +89,7 @@ def seams(prior: str) -> list[dict[str, Any]]:
     rows = []
     for tile, overlap in TILES:
         tiled = errors(restorer(prior, tile=tile, overlap=overlap), images, noisy)
-        masks = [borders(TileGrid.fitting(*image.shape[:2], tile, overlap)) for image in images]
+        masks = [borders(TileGrid.fitting(image.shape[0], image.shape[1], tile, overlap)) for image in images]
         inside = [~mask for mask in masks]
         at, away = (mean(tiled, some) / mean(whole, some) for some in (masks, inside))
         rows.append(
@@ -229,7 +237,7 @@ def report(record: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             "# Canvases larger than a tile",
-            "`python benchmarks/canvas.py`",
+            "`python -m benchmarks.canvas`",
             "## Seams",
             header("seams"),
             "Noise of 25/255 on the sample photographs, restored in tiles and in one piece: the squared\n"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
-from speed_page import FAST, OURS
+
+from benchmarks.speed_page import FAST, OURS
 
 SCALE = 2
 """Drawn so many times larger, and shrunk: edges are smooth."""
@@ -136,7 +137,7 @@ def _draw_panel(
     panel = Panel(pen, left, top, decades, (min(levels) - room, max(levels) + 2 * room))
     panel.axes(title)
     panel.level(taken, "input")
-    for name, cell in reversed(row.items()):  # ours, the first, above the others
+    for name, cell in reversed(list(row.items())):  # ours, the first, above the others
         x, y = panel.across(cell["seconds"]), panel.up(cell["psnr"])
         _draw_mark(pen, x, y, name, hollow=cell["picked_of"] > 1)
         if name == OURS:

@@ -6,10 +6,10 @@ know of no public code; gradients go through the linear terms only, as in BIRD o
 
 from __future__ import annotations
 
-from bird import bird
-from stopping import stopped
 from torch import Tensor
 
+from benchmarks.bird import bird
+from benchmarks.stopping import stopped
 from i2r import Prior
 
 STEPS = 4

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from baselines import FILTERS, Method
 from PIL import Image, ImageDraw, ImageFont
-from report import BLIND, TOLD
-from scenes import Case, rounded
 
+from benchmarks.baselines import FILTERS, Method
+from benchmarks.report import BLIND, TOLD
+from benchmarks.scenes import Case, rounded
 from i2r.metrics import psnr
 from i2r.training.degradation import FloatImage
 

@@ -1,6 +1,6 @@
 """How well images come back from their inverted noise, against the evaluations that finding it took.
 
-    python benchmarks/inversion.py
+    python -m benchmarks.inversion
 
 inverts crops of ``benchmarks/photographs`` by every solver, regenerates them, and writes ``inversion.md`` and
 ``inversion.json`` beside this script. BIRD's optimiser, the baseline, is among them; it is also run as its
@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bird import STEPS, bird
-from machine import in_words, machine
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.bird import STEPS, bird
+from benchmarks.machine import in_words, machine
 from i2r import Prior, Restorer, load_prior
 from i2r.diffusion.inversion import Inversion, Solver, invert
 from i2r.diffusion.sampling import Process, drive, generate, levels

@@ -1,6 +1,6 @@
 """Memory and time of listing a source and leaving out what is done.
 
-    python benchmarks/listing.py --out benchmarks/listing
+    python -m benchmarks.listing --out benchmarks/listing
 
 Each case runs in a fresh process that has an idle Ray and everything imported: what is told is how far its
 resident memory rose above that, at its peak. Nine tenths of the keys have rows in the manifest, so the
@@ -247,7 +247,7 @@ def as_markdown(results: Sequence[Result]) -> str:
     lines = [
         "# Listing and anti-join",
         "",
-        "`python benchmarks/listing.py --out benchmarks/listing`, 2 vCPU x86_64. Growth is the peak of the",
+        "`python -m benchmarks.listing --out benchmarks/listing`, 2 vCPU x86_64. Growth is the peak of the",
         "resident memory of the driver over that with an idle Ray; the limit is 300 MiB. Nine tenths of the",
         "keys have rows. On S3 some 24 MiB are its client, which is loaded after that.",
         "",

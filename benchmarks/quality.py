@@ -1,14 +1,15 @@
 """What the method is worth: both settings beside what a user would pick instead.
 
-    python benchmarks/quality.py           ours and the filters on every photograph: over an hour of one core
-    python benchmarks/quality.py --slow    the optimisers too, on four photographs: hours of one core
+    python -m benchmarks.quality --quick   ours, blind, on two photographs: minutes, for iterating
+    python -m benchmarks.quality           ours and the filters on every photograph: over an hour of one core
+    python -m benchmarks.quality --slow    the optimisers too, on four photographs: hours of one core
 
 degrades the photographs of ``benchmarks/photographs`` (no training saw them) in every way of ``scenes.py``,
 restores them with one setting, and writes ``quality.md``, ``quality.json`` and ``quality.png`` beside this
-script. The seed is fixed. Every cell is written to ``quality.jsonl`` when it is measured (what takes hours is
-checked in), and not measured again unless what it depends on (seed, prior, settings) has changed, or
-``--anew`` is given, as a change of the method itself asks for. ``--columns input`` writes the tables of what
-there is.
+script; the quick table goes to ``quality-quick.md``. The seed is fixed. Every cell is written to
+``quality.jsonl`` when it is measured, and not measured again unless what it depends on (seed, prior,
+settings) has changed, or ``--anew`` is given, as a change of the method itself asks for. ``--columns input``
+writes the tables of what there is.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import PIL.Image
-import report
 import torch
-from baselines import (
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+from benchmarks import report
+from benchmarks.baselines import (
     FILTERS,
     Attempt,
     Method,
@@ -38,12 +41,11 @@ from baselines import (
     solve_dreamclean,
     untrained_network,
 )
-from cells import Cells, digest
-from figure import SHOWN, draw
-from machine import in_words, machine
-from scenes import ROWS, SEED, Case, Row, photographs, rounded
-from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
-
+from benchmarks.cells import Cells, digest
+from benchmarks.commit import commit
+from benchmarks.figure import SHOWN, draw
+from benchmarks.machine import in_words, machine
+from benchmarks.scenes import ROWS, SEED, Case, Row, photographs, rounded
 from i2r import Degraded, Prior, Restorer, RestoreSettings, load_prior
 from i2r.form_names import parse_forms
 from i2r.metrics import no_reference, psnr, ssim
@@ -134,8 +136,8 @@ def weights_digest(prior: str) -> str:
 def score(image: FloatImage, clean: FloatImage) -> dict[str, float]:
     """All scores of an image (H, W, C) in [0, 1], as an 8-bit file would hold it."""
     stored = rounded(image)
-    pair = (torch.from_numpy(x.transpose(2, 0, 1).copy())[None] for x in (stored, clean))
-    ms_ssim = multiscale_structural_similarity_index_measure(*pair, data_range=1.0, normalize="relu")
+    ours, theirs = (torch.from_numpy(x.transpose(2, 0, 1).copy())[None] for x in (stored, clean))
+    ms_ssim = multiscale_structural_similarity_index_measure(ours, theirs, data_range=1.0, normalize="relu")
     return {
         "psnr": min(psnr(stored, clean), CEILING),
         "ssim": ssim(stored, clean),
@@ -196,6 +198,7 @@ def summarise(
         "settings": RestoreSettings().model_dump(mode="json"),
         "seed": SEED,
         "machine": in_words(machine(Restorer(prior))),
+        "commit": commit(),
         "all": report.summary(cells, fast, rows, images),
         "few": report.summary(cells, ["input", *report.OURS, *slow], rows, FEW),
     }
@@ -221,10 +224,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
     parser.add_argument("--columns", nargs="*", metavar="COLUMN", help="measure these; the table shows all")
     parser.add_argument("--images", type=int, help="so many of the photographs, evenly spread")
-    parser.add_argument("--out", type=Path, default=HERE / "quality.json")
+    parser.add_argument(
+        "--quick", action="store_true", help="every row, blind, on two photographs"
+    )
+    parser.add_argument("--out", type=Path, help="beside this script by default")
     parser.add_argument("--anew", action="store_true", help="measure what is measured already again")
     options = parser.parse_args(arguments)
 
+    if options.quick:
+        options.images, options.columns, options.anew = 2, ["input", report.BLIND], True
+    options.out = options.out or HERE / ("quality-quick.json" if options.quick else "quality.json")
     prior, images = load_prior(options.prior), photographs()
     if options.images:
         images = dict(list(images.items())[:: max(1, len(images) // options.images)][: options.images])

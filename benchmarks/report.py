@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from baselines import BIRD_STOPS, FILTERS, RICHARDSON_LUCY_STOPS, TV_WEIGHTS, UNTRAINED_STOPS
-from cells import Cells
+from benchmarks.baselines import BIRD_STOPS, FILTERS, RICHARDSON_LUCY_STOPS, TV_WEIGHTS, UNTRAINED_STOPS
+from benchmarks.cells import Cells
 
 BLIND, TOLD = "ours, blind", "ours, told"
 OURS = (BLIND, TOLD)
@@ -229,11 +229,12 @@ def pages(record: Mapping[str, Any]) -> str:
     lines = [
         "# Quality",
         "",
-        f"`python benchmarks/quality.py`: {len(everything['photographs'])} crops of 192x192 px, one each of "
+        f"`python -m benchmarks.quality`: {len(everything['photographs'])} crops of 192x192 px, one each of "
         "as many photographs, unseen in training. Every cell: PSNR in dB (SSIM, MS-SSIM), averaged over `n` "
         "photographs. One setting for all rows; blind is told nothing, told knows the form of the "
         "degradation and not its parameters.",
-        f"Prior `{record['prior']}` ({str(record['prior_sha256'])[:12]}), {record['machine']}.",
+        f"Prior `{record['prior']}` ({str(record['prior_sha256'])[:12]}), {record['machine']}; "
+        f"commit {record.get('commit') or 'unknown'}.",
         "",
         *quality_table(everything),
         "",
@@ -270,7 +271,7 @@ def _few_pages(record: Mapping[str, Any]) -> list[str]:
     lines = [
         "## Beside the optimisers",
         "",
-        f"`python benchmarks/quality.py --slow`, on {', '.join(few['photographs'])}. Empty cells were not "
+        f"`python -m benchmarks.quality --slow`, on {', '.join(few['photographs'])}. Empty cells were not "
         "reached; `n` says on how many of the photographs the others stand.",
         "",
         *quality_table(few),

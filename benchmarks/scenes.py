@@ -31,7 +31,7 @@ from i2r.training.degradation import (
 
 SEED = 20250321
 PHOTOGRAPHS = Path(__file__).parent / "photographs"
-SEPIA_LIGHT, SEPIA_DARK = np.float32([1.0, 0.93, 0.78]), np.float32([0.12, 0.07, 0.03])
+SEPIA_LIGHT, SEPIA_DARK = np.array([[1.0, 0.93, 0.78], [0.12, 0.07, 0.03]], np.float32)
 """What white and black have become on an old print."""
 
 
@@ -164,7 +164,7 @@ def photographs() -> dict[str, FloatImage]:
     images = {}
     for path in sorted(PHOTOGRAPHS.glob("*.png")):
         with Image.open(path) as picture:
-            images[path.stem] = np.asarray(picture.convert("RGB"), np.float32) / 255
+            images[path.stem] = np.asarray(picture.convert("RGB"), np.float32) / np.float32(255)
     return images
 
 

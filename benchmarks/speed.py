@@ -1,7 +1,7 @@
 """What a restoration takes: seconds against those of the network alone, and beside what a user would pick.
 
-    python benchmarks/speed.py                   up to 2,048 px
-    python benchmarks/speed.py --sizes 24mp      what takes hours
+    python -m benchmarks.speed                   up to 2,048 px
+    python -m benchmarks.speed --sizes 24mp      what takes hours
 
 degrades one photograph at several sizes, restores it with one setting and by the methods of
 ``baselines.py``, and writes ``speed.md``, ``speed.json`` and ``speed.png`` beside this script. It looks at a
@@ -26,9 +26,10 @@ from typing import Any
 import cv2
 import numpy as np
 import skimage.data
-import speed_page
 import torch
-from baselines import (
+
+from benchmarks import speed_page
+from benchmarks.baselines import (
     FILTERS,
     Attempt,
     Method,
@@ -38,12 +39,12 @@ from baselines import (
     solve_dreamclean,
     untrained_network,
 )
-from cells import Cells, digest
-from chart import degraded, draw
-from machine import machine
-from pace import best_pace, watched
-from scenes import SEED, Case, rounded
-
+from benchmarks.cells import Cells, digest
+from benchmarks.chart import degraded, draw
+from benchmarks.commit import commit
+from benchmarks.machine import machine
+from benchmarks.pace import best_pace, watched
+from benchmarks.scenes import SEED, Case, rounded
 from i2r import Degraded, Restorer, RestoreSettings, load_prior
 from i2r.metrics import psnr
 from i2r.settings import BY_DEVICE, PRECISIONS
@@ -106,8 +107,8 @@ class Ours:
 
 def photograph(height: int, width: int) -> FloatImage:
     """Its middle, (H, W, 3) in [0, 1]; where it is smaller, mirrored at its right and lower edge."""
-    image = np.float32(getattr(skimage.data, PHOTOGRAPH)()) / 255
-    top, left = (max(0, have - want) // 2 for have, want in zip(image.shape, (height, width), strict=False))
+    image = getattr(skimage.data, PHOTOGRAPH)().astype(np.float32) / np.float32(255)
+    top, left = (max(0, image.shape[axis] - wanted) // 2 for axis, wanted in enumerate((height, width)))
     image = image[top : top + height, left : left + width]
     missing = ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0))
     return np.pad(image, missing, mode="symmetric")
@@ -119,7 +120,7 @@ def columns(restorer: Restorer) -> dict[str, Column]:
     place = {"seed": SEED, "photograph": PHOTOGRAPH, "machine": machine(restorer)}
     plain, on_prior = digest(**place), digest(**place, prior=prior.sha256)
     ours = digest(**place, prior=prior.sha256, settings=restorer.settings.model_dump(mode="json"))
-    filters = FILTERS | {speed_page.FAST: fast_non_local_means}
+    filters = {**FILTERS, speed_page.FAST: fast_non_local_means}
     return {
         speed_page.OURS: Column(Ours(restorer), ours),
         **{name: Column(method, plain) for name, method in filters.items()},
@@ -199,6 +200,7 @@ def summarise(restorer: Restorer, cells: Cells, names: Collection[str]) -> dict[
         "seed": SEED,
         "photograph": PHOTOGRAPH,
         "machine": machine(restorer),
+        "commit": commit(),
         "network": network,
         "columns": list(names),
         "sizes": {size: list(shape) for size, shape in SIZES.items()},
@@ -206,8 +208,8 @@ def summarise(restorer: Restorer, cells: Cells, names: Collection[str]) -> dict[
     }
 
 
-def _seconds_a_pixel(network: Mapping[str, float]) -> float:
-    return network["seconds_a_pixel"]
+def _seconds_a_pixel(network: Mapping[str, float] | None) -> float:
+    return network["seconds_a_pixel"] if network else math.nan
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

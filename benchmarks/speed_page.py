@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from baselines import BIRD_STOPS, FAST_STRENGTHS, TV_WEIGHTS, UNTRAINED_STOPS
-from machine import in_words
+from benchmarks.baselines import BIRD_STOPS, FAST_STRENGTHS, TV_WEIGHTS, UNTRAINED_STOPS
+from benchmarks.machine import in_words
 
 OURS = "ours, blind"
 FAST = "OpenCV non-local means"
@@ -19,12 +19,13 @@ def page(record: Mapping[str, Any]) -> str:
     lines = [
         "# Speed",
         "",
-        f"`python benchmarks/speed.py`: the photograph `{record['photograph']}` of scikit-image (600x400 px, "
+        f"`python -m benchmarks.speed`: the photograph `{record['photograph']}` of scikit-image (600x400 px, "
         "unseen in training, though a crop of it was among those that chose constants: its seconds are what "
         "counts here): its middle, and beyond its size mirrored at its right and lower edge, then degraded. "
         "Seconds of a clock, from an array in memory to another, the fewest of several times where "
         "that is soon done. One setting for all, told nothing.",
-        f"Prior `{record['prior']}` ({record['prior_sha256'][:12]}), {in_words(record['machine'])}.",
+        f"Prior `{record['prior']}` ({record['prior_sha256'][:12]}), {in_words(record['machine'])}; "
+        f"commit {record['commit'] or 'unknown'}.",
         "",
         "## Ours beside the network alone",
         "",

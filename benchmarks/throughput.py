@@ -1,6 +1,6 @@
 """What the pipeline costs beside the model, what it costs without one, and that memory stays flat.
 
-python benchmarks/throughput.py --out benchmarks/throughput
+python -m benchmarks.throughput --out benchmarks/throughput
 
 model     the pipeline with the real prior against a bare loop over the same images in one process, with one
           thread each; the two take turns in one run
@@ -61,6 +61,8 @@ BATCH, SMALL_BATCH = 128, 4
 @dataclass(frozen=True)
 class NoOp:
     """Makes a restorer that hands back what it gets, as if it had restored it."""
+
+    device = "cpu/none"
 
     def identity(self) -> PriorIdentity:
         """It has no weights."""
@@ -253,13 +255,13 @@ def write_finished(source: Path, dest: Path) -> None:
     found = list(open_source(str(source)).inputs())
     for start in range(0, len(found), 50_000):
         some = found[start : start + 50_000]
-        given = {
+        given: dict[str, Sequence[Any]] = {
             "source_uri": [one.uri for one in some],
             "source_key": [one.key for one in some],
             "source_version": [one.version for one in some],
             "output_uri": [store.uri(one.key) for one in some],
         }
-        same = {
+        same: dict[str, Any] = {
             "settings_sha256": settings,
             "status": "restored",
             "epoch": 0,  # before that of any lease
@@ -290,7 +292,7 @@ def write_noisy(folder: Path, count: int, side: int) -> None:
     photographs = sorted(PHOTOGRAPHS.glob("*.png"))
     for number in range(count):
         with Image.open(photographs[number % len(photographs)]) as picture:
-            crop = np.asarray(picture.convert("RGB"), np.float32)[:side, :side] / 255
+            crop = np.asarray(picture.convert("RGB"), np.float32)[:side, :side] / np.float32(255)
         noisy = gaussian_noise(crop, np.random.default_rng(number), sigma=0.1)
         Image.fromarray(np.round(noisy * 255).astype(np.uint8)).save(folder / f"{number:03d}.png")
 
@@ -349,7 +351,7 @@ def as_markdown(results: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# Throughput and memory",
         "",
-        "`python benchmarks/throughput.py --out benchmarks/throughput`, "
+        "`python -m benchmarks.throughput --out benchmarks/throughput`, "
         f"{os.cpu_count()} vCPU {platform.machine()}, {'with' if torch.cuda.is_available() else 'no'} GPU.",
         "",
         "| | images | wanted | measured |",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import canvas
 import numpy as np
 import pytest
 import torch
+
+from benchmarks import canvas
 
 
 @pytest.fixture(autouse=True)

@@ -6,18 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import baselines
-import diip
 import numpy as np
 import numpy.typing as npt
 import pytest
-import quality
-import report
-import stopping
 import torch
-from cells import Cells, digest
-from scenes import ROWS, Case
 
+from benchmarks import baselines, diip, quality, report, stopping
+from benchmarks.cells import Cells, digest
+from benchmarks.scenes import ROWS, Case
 from i2r import Prior, load_prior
 from i2r.metrics import psnr
 

@@ -9,23 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import baselines
-import chart
 import cv2
-import dreamclean
-import machine
 import numpy as np
 import numpy.typing as npt
-import pace
 import pytest
 import skimage.data
-import speed
-import speed_page
 import torch
-from baselines import Attempt
 from PIL import Image, ImageColor, ImageDraw
-from scenes import Case
 
+from benchmarks import baselines, chart, dreamclean, machine, pace, speed, speed_page
+from benchmarks.baselines import Attempt
+from benchmarks.scenes import Case
 from i2r.metrics import psnr
 
 NOISE = "noise 25/255"
