@@ -224,9 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
     parser.add_argument("--columns", nargs="*", metavar="COLUMN", help="measure these; the table shows all")
     parser.add_argument("--images", type=int, help="so many of the photographs, evenly spread")
-    parser.add_argument(
-        "--quick", action="store_true", help="every row, blind, on two photographs"
-    )
+    parser.add_argument("--quick", action="store_true", help="every row, blind, on two photographs")
     parser.add_argument("--out", type=Path, help="beside this script by default")
     parser.add_argument("--anew", action="store_true", help="measure what is measured already again")
     options = parser.parse_args(arguments)

@@ -6,27 +6,19 @@ needs torch: a run checks its prior before it loads anything.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from i2r.errors import PriorError
+from i2r.screening import overlay_weights
 
 CALIBRATION = "calibration.json"
 """Name of the file in a prior's folder."""
-OVERLAYS = Path(__file__).with_name("overlays.safetensors")
-"""Weights of the network of :mod:`i2r.screening.overlays`, which serves all priors."""
-CLEAN_OVERLAYS = {"lines": (1.57, 0.67), "specks": (2.13, 0.75), "blots": (-1.97, 0.41)}
-"""Of these weights: the logits that a twentieth of clean regions exceed, and by how much on average.
-
-Measured on crops of photographs that the network was not trained on, by ``overlay_kinds``.
-"""
 DAMAGE = ("tails", "streaks", "overlay")
 LOCAL_STATISTICS = (*DAMAGE, "patchy")
 STATISTICS = ("grain", "antilag", "lag", "period", *LOCAL_STATISTICS)
@@ -130,7 +122,7 @@ class Calibration:
             raise PriorError(f"{path} is missing: {mend}") from error
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise PriorError(f"{path} is damaged ({_one_line(error)}): {mend}") from error
-        if calibration.overlays != overlays_digest():
+        if calibration.overlays != overlay_weights.digest():
             raise PriorError(f"{path} was made by another version of this program: {mend}")
         return calibration
 
@@ -165,12 +157,6 @@ class Calibration:
             "overlays": self.overlays,
             "gray": self.gray._to_json() if self.gray else None,
         }
-
-
-@cache
-def overlays_digest() -> str:
-    """Of the network that tells overlays and how it is read: a calibration holds for this one only."""
-    return hashlib.sha256(OVERLAYS.read_bytes() + repr(CLEAN_OVERLAYS).encode()).hexdigest()[:16]
 
 
 def _floats(values: Mapping[str, float]) -> dict[str, float]:

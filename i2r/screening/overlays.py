@@ -9,6 +9,7 @@ clean photographs show.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from i2r.canvas.windows import averaged, widened
-from i2r.screening.calibration import CLEAN_OVERLAYS, OVERLAYS
+from i2r.screening import overlay_weights
 
 STRIDE = 16
 """Of the network, in pixels."""
@@ -48,7 +49,7 @@ def find_overlays(image: Tensor, device: torch.device, precision: torch.dtype) -
     for top in range(0, height, _TILE):
         for left in range(0, width, _TILE):
             rows, columns = _around(top, height), _around(left, width)
-            seen = _logits(colour[:, rows, columns].to(device), precision)
+            seen = overlay_logits(_network(device, precision), colour[:, rows, columns].to(device), precision)
             inner = seen[top - rows.start :, left - columns.start :][:_TILE, :_TILE]
             logits[top : top + _TILE, left : left + _TILE] = inner
     return logits
@@ -61,7 +62,9 @@ def overlay_evidence(logits: Tensor) -> Tensor:
     small in each of the three at the same figure.
     """
     seen = overlay_kinds(logits)
-    kinds = [(seen[kind] - start) / excess for kind, (start, excess) in CLEAN_OVERLAYS.items()]
+    kinds = [
+        (seen[kind] - start) / excess for kind, (start, excess) in overlay_weights.clean_logits().items()
+    ]
     return torch.stack(kinds).amax(dim=0)
 
 
@@ -101,7 +104,7 @@ def _around(start: int, length: int) -> slice:
 
 
 @torch.inference_mode()
-def _logits(image: Tensor, precision: torch.dtype) -> Tensor:
+def overlay_logits(network: Callable[[Tensor], Tensor], image: Tensor, precision: torch.dtype) -> Tensor:
     """Of an image (3, H, W) that is seen at once: the means of what it and its mirror image show.
 
     What looks covered from one side only is seldom so: clean photographs raise fewer alarms.
@@ -110,14 +113,14 @@ def _logits(image: Tensor, precision: torch.dtype) -> Tensor:
     padded = F.pad(image[None], (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
     planes = features(padded).to(precision, memory_format=torch.channels_last)
     mirrored = F.pixel_unshuffle(F.pixel_shuffle(planes, 2).flip(-1), 2)
-    seen, back = _network(image.device, precision)(torch.cat([planes, mirrored])).float()
+    seen, back = network(torch.cat([planes, mirrored])).float()
     return ((seen + back.flip(-1)) / 2)[:height, :width]
 
 
 @cache
 def _network(device: torch.device, precision: torch.dtype) -> OverlayNetwork:
     network = OverlayNetwork()
-    network.load_state_dict(load_file(OVERLAYS))
+    network.load_state_dict(load_file(overlay_weights.PATH))
     return network.to(device, precision).eval().requires_grad_(False)
 
 

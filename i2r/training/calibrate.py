@@ -21,7 +21,8 @@ from i2r.diffusion.sampling import drive, levels
 from i2r.diffusion.tiling import FixedShapeEvaluator, TileGrid
 from i2r.errors import PriorError, SettingsError
 from i2r.prior.network import Prior
-from i2r.screening.calibration import STATISTICS, TAIL, TAIL_START, Calibration, Spread, overlays_digest
+from i2r.screening import overlay_weights
+from i2r.screening.calibration import STATISTICS, TAIL, TAIL_START, Calibration, Spread
 from i2r.screening.overlays import find_overlays
 from i2r.screening.spectrum import log_band_power
 from i2r.screening.typicality import SMALLEST_SIDE, log_period, log_scale, measure, measure_damage
@@ -103,7 +104,7 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
         entry_scale={level: statistics.fmean(scales) for level, scales in entry.items()},
         block_entry=blocky,
         spectrum=tuple(torch.stack([log_band_power(canvas) for canvas in canvases]).mean(dim=0).tolist()),
-        overlays=overlays_digest(),
+        overlays=overlay_weights.digest(),
     )
 
 

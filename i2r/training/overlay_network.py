@@ -1,14 +1,16 @@
 """Train the network that tells overlays, on a folder of clean photographs.
 
-    python -m i2r.training.overlay_network --data PHOTOS --out overlays --minutes 60
+    python -m i2r.training.overlay_network --data PHOTOS --clean OTHERS --out overlays --minutes 60
 
 What it learns from is drawn anew at each step (:mod:`i2r.training.overlay_drawing`). Interrupted runs resume
-from ``OUT/state.pt``; ``OUT/overlays.safetensors`` holds the averaged weights.
+from ``OUT/state.pt``; ``OUT/overlays.safetensors`` holds the averaged weights, and in its
+metadata what clean photographs show to them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import math
 from collections.abc import Iterator
@@ -22,8 +24,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from i2r.screening.calibration import OVERLAYS
-from i2r.screening.overlays import OverlayNetwork, features
+from i2r.screening import overlay_weights
+from i2r.screening.calibration import TAIL
+from i2r.screening.overlays import OverlayNetwork, features, overlay_kinds, overlay_logits
+from i2r.screening.typicality import REGION
 from i2r.training.degradation import FloatImage, gaussian_blur, gaussian_noise, jpeg
 from i2r.training.overlay_drawing import draw_overlay
 from i2r.training.photographs import Photographs
@@ -47,6 +51,9 @@ class Recipe(Pace):
     balance: float = 0.1
     """Weight of all that is covered in a crop, however little: else specks would not be learnt at all."""
 
+
+CLEAN_REGIONS = 400
+"""Regions of clean photographs that the finished network is measured on."""
 
 Batch = tuple[Tensor, Tensor]
 """What the network sees of crops, (N, 52, S / 2, S / 2) in bfloat16, and what is covered there, (N, S, S)."""
@@ -129,8 +136,28 @@ class Trainer(TrainingRun[Batch]):
         return balanced_loss(logits.float(), covered, self.recipe.balance)
 
     def export(self) -> None:
+        self._save({})
+
+    def export_measured(self, regions: Tensor) -> None:
+        """Export the averaged weights with what clean regions (N, 3, S, S) in [-1, 1] show to them.
+
+        Until then they serve nobody: evidence is told against what is clean.
+        """
+        with self.averaged():
+            network = self.network.eval()
+            logits = torch.stack([overlay_logits(network, region, torch.float32) for region in regions])
+            clean = {kind: _tail_of(values) for kind, values in overlay_kinds(logits).items()}
+            self._save({overlay_weights.CLEAN: json.dumps(clean)})
+
+    def _save(self, metadata: dict[str, str]) -> None:
         weights = {name: value.half().contiguous() for name, value in self.network.state_dict().items()}
-        save_file(weights, self.folder / OVERLAYS.name)
+        save_file(weights, self.folder / overlay_weights.PATH.name, metadata)
+
+
+def _tail_of(values: Tensor) -> tuple[float, float]:
+    """What the last twentieth of some values exceed, and their mean excess."""
+    start = values.quantile(1 - TAIL)
+    return start.item(), (values[values > start] - start).mean().item()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -138,6 +165,9 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m i2r.training.overlay_network", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of clean photographs")
+    parser.add_argument(
+        "--clean", type=Path, required=True, help="folder of others, of which it learns nothing"
+    )
     parser.add_argument("--out", type=Path, default=Path("overlays"), help="folder of the weights")
     parser.add_argument("--minutes", type=float, default=60, help="in all, resumed runs included")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
@@ -148,6 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
     trainer = Trainer(recipe, options.out, compiled=True)
     drawn = Drawn(photographs, recipe, trainer.step)
     trainer.run(DataLoader(drawn, batch_size=None, num_workers=options.workers), options.minutes)
+    trainer.export_measured(Photographs(options.clean, REGION).draw(CLEAN_REGIONS))
 
 
 if __name__ == "__main__":

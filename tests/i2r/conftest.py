@@ -13,7 +13,8 @@ from textures import as_file, texture
 from torch import Tensor
 
 from i2r.prior.network import Prior, load_prior
-from i2r.screening.calibration import STATISTICS, Calibration, Spread, overlays_digest
+from i2r.screening import overlay_weights
+from i2r.screening.calibration import STATISTICS, Calibration, Spread
 from i2r.screening.spectrum import log_band_power
 
 
@@ -27,7 +28,7 @@ def calibration() -> Calibration:
         entry_scale={0.02: -0.3, 0.1: -0.2, 0.8: 0.0},
         block_entry=(-4.0, 1.5),
         spectrum=tuple(4.0 - 0.5 * band for band in range(16)),
-        overlays=overlays_digest(),
+        overlays=overlay_weights.digest(),
     )
 
 

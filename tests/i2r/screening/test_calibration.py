@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2r.errors import PriorError
-from i2r.screening.calibration import BANDS, CALIBRATION, STATISTICS, Calibration, Spread, overlays_digest
+from i2r.screening import overlay_weights
+from i2r.screening.calibration import BANDS, CALIBRATION, STATISTICS, Calibration, Spread
 
 figures = st.floats(-1e3, 1e3)
 levels = st.floats(1e-4, 1e3)
@@ -29,7 +30,7 @@ of_one_kind = st.builds(
     entry_scale=st.dictionaries(levels, figures, min_size=2).map(lambda scales: dict(sorted(scales.items()))),
     block_entry=st.tuples(figures, figures),
     spectrum=st.tuples(*[figures] * BANDS),
-    overlays=st.just(overlays_digest()),
+    overlays=st.just(overlay_weights.digest()),
 )
 calibrations = st.builds(dataclasses.replace, of_one_kind, gray=st.none() | of_one_kind)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from i2r.errors import SettingsError
-from i2r.screening.calibration import OVERLAYS
+from i2r.screening import overlay_weights
 from i2r.screening.overlays import OverlayNetwork
 from i2r.training.overlay_network import Drawn, Recipe, Trainer, balanced_loss, main
 from i2r.training.photographs import Photographs
@@ -83,11 +85,21 @@ def test_a_resumed_run_goes_on_where_it_stopped(photographs: Photographs, tmp_pa
 def test_the_average_is_saved_in_half_precision(photographs: Photographs, tmp_path: Path) -> None:
     trainer = Trainer(RECIPE, tmp_path)
     _steps(photographs, trainer, 2)
-    saved = load_file(tmp_path / OVERLAYS.name)
+    saved = load_file(tmp_path / overlay_weights.PATH.name)
     assert saved.keys() == OverlayNetwork().state_dict().keys()
     trainer.ema.copy_to(trainer.network.parameters())
     for name, wanted in trainer.network.named_parameters():
         torch.testing.assert_close(saved[name], wanted.half(), rtol=0, atol=0, msg=name)
+
+
+def test_what_clean_photographs_show_goes_with_the_weights(photographs: Photographs, tmp_path: Path) -> None:
+    trainer = Trainer(RECIPE, tmp_path)
+    _steps(photographs, trainer, 1)
+    trainer.export_measured(photographs.draw(24, np.random.default_rng(0)))
+    with safe_open(tmp_path / overlay_weights.PATH.name, "pt") as file:
+        clean = json.loads(file.metadata()[overlay_weights.CLEAN])
+    assert clean.keys() == overlay_weights.clean_logits().keys()
+    assert all(excess > 0 for _, excess in clean.values())
 
 
 def test_what_is_seen_often_is_learnt(photographs: Photographs, tmp_path: Path) -> None:
@@ -99,5 +111,5 @@ def test_what_is_seen_often_is_learnt(photographs: Photographs, tmp_path: Path) 
 
 def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no photograph"):
-        main(["--data", str(tmp_path), "--out", str(tmp_path / "out")])
+        main(["--data", str(tmp_path), "--clean", str(tmp_path), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()

@@ -1,0 +1,44 @@
+"""The weights of the overlay network, and what clean photographs show to it: read without torch.
+
+One file serves all priors. Its metadata holds what the training measured with these weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+PATH = Path(__file__).with_name("overlays.safetensors")
+CLEAN = "clean_logits"
+"""Key of the metadata with :func:`clean_logits`, as JSON."""
+
+
+@cache
+def clean_logits() -> Mapping[str, tuple[float, float]]:
+    """By kind of overlay, the logit that a twentieth of clean regions exceed, and their mean excess.
+
+    Measured by :mod:`i2r.training.overlay_network` on photographs that the network did not learn from.
+    """
+    header, _ = _split(PATH.read_bytes())
+    measured = json.loads(header["__metadata__"][CLEAN])
+    return {kind: (float(start), float(excess)) for kind, (start, excess) in measured.items()}
+
+
+@cache
+def digest() -> str:
+    """Of the weights and of how they are read: a calibration holds for these only."""
+    header, weights = _split(PATH.read_bytes())
+    del header["__metadata__"]
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    bare = len(text).to_bytes(8, "little") + text + weights
+    return hashlib.sha256(bare + repr(clean_logits()).encode()).hexdigest()[:16]
+
+
+def _split(file: bytes) -> tuple[dict[str, dict[str, str]], bytes]:
+    """The header of a safetensors file, and the bytes behind it."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    return json.loads(file[8:end]), file[end:]
