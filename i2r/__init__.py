@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from i2r.prior.selftest import self_test
     from i2r.restorer import Outcome, Restoration, Restorer
     from i2r.screening.calibration import Calibration
+    from i2r.screening.statistics import STATISTICS
     from i2r.screening.trace import Look, Trace
     from i2r.settings import RestoreSettings
 
 _HOMES = {
-    "Degraded": "degraded",
     "Calibration": "screening.calibration",
+    "Degraded": "degraded",
     "FormError": "errors",
     "I2RError": "errors",
     "JpegTables": "jpeg_tables",
@@ -32,6 +33,7 @@ _HOMES = {
     "Restoration": "restorer",
     "RestoreSettings": "settings",
     "Restorer": "restorer",
+    "STATISTICS": "screening.statistics",
     "SettingsError": "errors",
     "Trace": "screening.trace",
     "Unsaid": "prior.guided_diffusion",
@@ -43,6 +45,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "STATISTICS",
     "Calibration",
     "Degraded",
     "FormError",

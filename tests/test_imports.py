@@ -12,8 +12,8 @@ import pytest
 
 EXPORTS = {
     "i2r": [
-        "Degraded",
         "Calibration",
+        "Degraded",
         "FormError",
         "I2RError",
         "JpegTables",
@@ -25,6 +25,7 @@ EXPORTS = {
         "Restoration",
         "RestoreSettings",
         "Restorer",
+        "STATISTICS",
         "SettingsError",
         "Trace",
         "Unsaid",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -23,17 +23,18 @@ from i2r.forms import GaussianBlur
 from i2r.screening.calibration import Calibration
 from i2r.screening.overlays import overlay_evidence, overlay_mask
 from i2r.screening.spectrum import blur_width
+from i2r.screening.statistics import STATISTICS, Level, Sign, names
 from i2r.screening.streaks import Streaks, find_streaks, streak_mask
 from i2r.screening.typicality import (
     SMALLEST_SIDE,
-    Measurement,
     Region,
+    Seen,
     damaged,
     difference_scale,
     log_period,
     log_scale,
     mask_of,
-    measure_damage,
+    measure,
     noisy_part,
     regions,
 )
@@ -44,7 +45,6 @@ PATH_DEPTH = 10.0
 _SMALLEST_CHANGE = 0.25  # of the range [-1, 1], of a pixel that stood out
 _SMALLEST_OF_STREAKS = 0.1  # at their edges the background shines through
 _SMALLEST_OF_OVERLAYS = 0.05  # veils are thin
-_STILL = 4e-3  # chance of a clean photograph to show as much: what it was taken for is filled by now
 _ROUNDS = 2
 # How boldly lost pixels are looked for where some are known to be lost: as false discovery rates.
 _BOLD, _USUAL = 0.6, 0.05
@@ -61,10 +61,6 @@ _SMOOTHER = 1.3  # times as much in wider differences as in the finest: white no
 _SHARPEN_LEVELS = levels(0.03, 0.12, 2)
 _CAUTION = 0.85  # on the width: too narrow a kernel leaves some blur, too wide a one rings
 _INPUT_NOISE = 0.02  # of the range [-1, 1], as sharpening trusts its input
-
-
-Mend = Callable[[Tensor, TileGrid, Calibration, Sequence[Region]], Process[tuple[Tensor, Tensor]]]
-"""From a canvas and the regions that are damaged to the canvas and the mask (H, W) of what was replaced."""
 
 
 def fill_damage(
@@ -135,25 +131,22 @@ def fill_overlays(
     return _keep_changes(y, x, mask, _SMALLEST_OF_OVERLAYS)
 
 
-MENDS: Mapping[str, Mend] = {"tails": fill_damage, "streaks": fill_streaks, "overlay": fill_overlays}
-"""What fills the damage that a local statistic tells of, in order: the later see what others filled."""
-
-
 def fill_all(
     y: Tensor, grid: TileGrid, calibration: Calibration, where: Mapping[str, Sequence[Region]]
 ) -> Process[tuple[Tensor, Tensor]]:
-    """Fill the damage of every kind in the regions in which its statistic tells of it.
+    """Fill the damage of every kind in the regions in which its statistic is atypical.
 
-    Returns the canvas and the mask (H, W) of what was replaced. Specks and streaks look like overlays too:
-    where they were filled, and little else is seen, nothing more is replaced.
+    Returns the canvas and the mask (H, W) of what was replaced.
     """
     x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
-    for name, mend in MENDS.items():
+    for name in names(sign=Sign.DAMAGE):
         if name not in where:
             continue
-        if name == "overlay" and mask.any():
-            mend = partial(fill_overlays, least=calibration.clean["overlay"].exceeded_by(_STILL))
-        x, filled = yield from mend(x, grid, calibration, where[name])
+        statistic = STATISTICS[name]
+        fill = statistic.correct
+        if statistic.after_others is not None and mask.any():
+            fill = partial(fill, least=calibration.clean[name].exceeded_by(statistic.after_others))
+        x, filled = yield from fill(x, grid, calibration, where[name])
         mask = mask | filled
     return x, mask
 
@@ -161,7 +154,7 @@ def fill_all(
 def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tuple[Tensor, Tensor]]:
     """Find and fill the lost pixels of an image that is known to have some, be they specks or streaks.
 
-    By all of ``MENDS``, in the regions that look damaged: the likeliest of them is looked for at a rate at
+    By all kinds of damage, in the regions that look damaged: the likeliest of them is looked for at a rate at
     which an image that lost nothing would be filled too often.
 
     Returns the canvas and the mask (H, W) of what was replaced.
@@ -171,15 +164,14 @@ def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tu
         return (yield from fill_damage(y, grid, calibration, parts))
     image = grid.crop(y)
     noise = grid.crop((yield Query(y, calibration.damage_level))).mul_(calibration.damage_level)
-    covered = yield Covered(image)
-    seen = Measurement({}, measure_damage(image, noise, covered), gray=len(y) == 1)
+    seen = measure(Seen(image, noise, (yield Covered(image))), Level.HIGH)
     p_values = seen.p_values(calibration)
-    likeliest = min(MENDS, key=lambda name: p_values[name])
-    where = {
-        name: [parts[index] for index in sorted(found)]
-        for name in MENDS
-        if (found := seen.atypical_regions(calibration, name, _BOLD if name == likeliest else _USUAL))
-    }
+    likeliest = min(p_values, key=lambda name: p_values[name])
+    where = {}
+    for name in p_values:
+        rate = _BOLD if name == likeliest else _USUAL
+        if found := seen.atypical_regions(calibration, name, rate):
+            where[name] = [parts[index] for index in sorted(found)]
     return (yield from fill_all(y, grid, calibration, where))
 
 

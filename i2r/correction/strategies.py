@@ -32,10 +32,10 @@ from i2r.diffusion.tiling import TileGrid
 from i2r.errors import FormError
 from i2r.form_names import BLIND
 from i2r.forms import Downsampling, Form, Jpeg, Mask
-from i2r.screening.calibration import LOCAL_STATISTICS, Calibration
+from i2r.screening.calibration import Calibration
 from i2r.screening.screen import screen
+from i2r.screening.statistics import PATCHY, Sign
 from i2r.screening.trace import Screening
-from i2r.screening.typicality import NOISE
 from i2r.settings import RestoreSettings
 
 IMPLAUSIBLE = 1e-5
@@ -120,16 +120,16 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
         mask = mask | removed
     # Noise drowns the other statistics. Low resolution by two looks like a grid, and a strong compression
     # like a blur: a table of steps tells them apart.
-    rest, filled = seen.atypical.difference(LOCAL_STATISTICS, NOISE), x
+    filled = x
     parameters: Mapping[str, Any] = {}
     if seen.noisy and noisy is None:
         x = yield from remove_noise(x, grid, calibration, steps, strength)
-    elif rest:
-        compressed = "period" in rest
+    elif seen.shows(Sign.GRID) or seen.shows(Sign.LOST_DETAIL):
+        compressed = seen.shows(Sign.GRID)
         found = (yield from _undo_compression(x, subject, settings)) if compressed else None
         if found is not None:
             x, parameters = _share(x, found.x, strength), found.parameters
-        elif "lag" in rest:
+        elif seen.shows(Sign.LOST_DETAIL):
             x, parameters = yield from _bring_detail_back(x, subject, settings)
         else:
             x = yield from remove_blocks(x, grid, calibration, steps, strength)
@@ -190,7 +190,7 @@ def _noisy_part(x: Tensor, subject: Subject, lost: Tensor) -> Process[Tensor | N
     if part is None or (seen.noisy and len(x) == 1):
         return None
     if lost.any():
-        part = yield from find_noisy_part(x, grid, subject.calibration, seen.where["patchy"])
+        part = yield from find_noisy_part(x, grid, subject.calibration, seen.where[PATCHY.name])
     return grid.pad(part[None])[0] if 0 < part.float().mean().item() < _WHOLE else None
 
 

@@ -16,13 +16,10 @@ from typing import Any
 
 from i2r.errors import PriorError
 from i2r.screening import overlay_weights
+from i2r.screening.statistics import STATISTICS
 
 CALIBRATION = "calibration.json"
 """Name of the file in a prior's folder."""
-DAMAGE = ("tails", "streaks", "overlay")
-LOCAL_STATISTICS = (*DAMAGE, "patchy")
-STATISTICS = ("grain", "antilag", "lag", "period", *LOCAL_STATISTICS)
-"""What is tested of an image and its noise, whole and in regions; see :mod:`i2r.screening.typicality`."""
 TAIL, TAIL_START = 0.05, 1.6448536269514722
 """The share of a normal distribution that counts as its tail, and the deviation that it starts at."""
 BANDS = 16

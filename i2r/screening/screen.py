@@ -7,13 +7,10 @@ from torch import Tensor
 from i2r.canvas.bands import finite
 from i2r.diffusion.sampling import Covered, Process, Query
 from i2r.diffusion.tiling import TileGrid
-from i2r.screening.calibration import LOCAL_STATISTICS, Calibration
+from i2r.screening.calibration import Calibration
+from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names
 from i2r.screening.trace import Look, Screening, Trace
-from i2r.screening.typicality import SMALLEST_SIDE, discoveries, measure, measure_damage, noisy_part, regions
-
-_BESIDE_OTHERS = 0.25
-"""Share of the rate at which overlays are filled in images that show something else: noise, blur and other
-damage look covered here and there."""
+from i2r.screening.typicality import SMALLEST_SIDE, Seen, discoveries, measure, noisy_part, regions
 
 
 def screen(
@@ -35,23 +32,19 @@ def screen(
         return Screening()
     image = grid.crop(y)
     noise = (yield from _noise(y, grid, calibration.damage_level)).mul_(calibration.damage_level)
-    damage = measure_damage(image, noise, (yield Covered(image)))
+    damage = measure(Seen(image, noise, (yield Covered(image))), Level.HIGH)
     looked = None if trace is None else noise.cpu().numpy()
     del noise  # as large as the image, and so is the next
     eps = yield from _noise(y, grid, calibration.level)
-    measured = measure(image, eps, damage)
+    measured = measure(Seen(image, eps), Level.LOW) | damage
     p_values = measured.p_values(calibration)
     atypical = discoveries(p_values, rate)
-    parts = regions(grid.height, grid.width)
-    rates = dict.fromkeys(LOCAL_STATISTICS, rate)
-    if len(atypical) > 1:
-        rates["overlay"] *= _BESIDE_OTHERS
-    where = {
-        name: [parts[index] for index in sorted(found)]
-        for name in atypical.intersection(LOCAL_STATISTICS)
-        if (found := measured.atypical_regions(calibration, name, rates[name]))
-    }
-    noisy = noisy_part(image, eps, where["patchy"], calibration) if "patchy" in where else None
+    parts, where = regions(grid.height, grid.width), {}
+    for name in atypical.intersection(names(scope=Scope.REGION)):
+        its_rate = rate * (STATISTICS[name].beside_others if len(atypical) > 1 else 1.0)
+        if found := measured.atypical_regions(calibration, name, its_rate):
+            where[name] = [parts[index] for index in sorted(found)]
+    noisy = noisy_part(image, eps, where[PATCHY.name], calibration) if PATCHY.name in where else None
     screening = Screening(p_values, atypical, where, noisy)
     if trace is not None and looked is not None:
         trace.looks.append(Look(screening, calibration, eps.cpu().numpy(), looked))

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2r.screening.calibration import DAMAGE, Calibration
-from i2r.screening.typicality import NOISE, Region, typicality
+from i2r.screening.calibration import Calibration
+from i2r.screening.statistics import Scope, Sign, names
+from i2r.screening.typicality import Region, typicality
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,16 @@ class Screening:
     @property
     def noisy(self) -> bool:
         """Whether there is noise all over it."""
-        return not self.atypical.isdisjoint(NOISE)
+        return self.shows(Sign.NOISE)
+
+    def shows(self, sign: Sign) -> bool:
+        """Whether a statistic of the whole image is atypical that is a sign of something."""
+        return not self.atypical.isdisjoint(names(scope=Scope.IMAGE, sign=sign))
 
     @property
     def damaged(self) -> bool:
         """Whether there is damage in some region."""
-        return not self.where.keys().isdisjoint(DAMAGE)
+        return not self.where.keys().isdisjoint(names(sign=Sign.DAMAGE))
 
     @property
     def typicality(self) -> float:

@@ -26,8 +26,9 @@ Each prior ships the spread of these statistics over clean photographs:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TypeVar
 
@@ -37,15 +38,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from i2r.canvas.windows import diagonal_differences, local_median, widened
-from i2r.screening.calibration import DAMAGE, STATISTICS, Calibration
+from i2r.screening.calibration import Calibration
 from i2r.screening.graininess import MAD_TO_STD, noise_mask, patchiness
 from i2r.screening.overlays import overlay_evidence
+from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names, weights
 from i2r.screening.streaks import streak_powers
 
 Name = TypeVar("Name", bound=Hashable)
 
-NOISE = frozenset({"grain", "antilag"})
-"""The statistics that noise makes atypical."""
 GRID = 8
 PATCH = 16
 """Side of the patches that are looked at one by one, in pixels."""
@@ -61,18 +61,6 @@ _SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3
 _AT_ONCE = {"cpu": 1 << 16, "cuda": 3 << 19}
 """Pixels of regions that are looked at together: what fits the caches of a CPU, or keeps a GPU busy."""
 _DAMAGE = 0.99  # quantile over pixels: damage of a hundredth of them shows, a few glints do not
-
-
-def _shared_out(**given: float) -> Mapping[str, float]:
-    """The weights of all statistics, with a mean of one: those that are not given share the rest."""
-    rest = (len(STATISTICS) - sum(given.values())) / (len(STATISTICS) - len(given))
-    return dict.fromkeys(STATISTICS, rest) | given
-
-
-# Streaks and overlays are faint among the lines and spots of a scene, and blur among soft scenes; the others
-# stand out by far, and noise in a part of a picture farther: except in gray, where it looks like texture.
-_WEIGHTS = _shared_out(streaks=1.8, lag=2.16, overlay=2.0, patchy=0.08)
-_WEIGHTS_IN_GRAY = _shared_out(streaks=1.8, lag=2.16, overlay=2.0, patchy=1.0)
 
 
 def robust_scale(eps: Tensor) -> Tensor:
@@ -203,7 +191,7 @@ def noisy_part(image: Tensor, eps: Tensor, where: Sequence[Region], calibration:
         image, eps: as in :func:`measure`.
         where: the regions that are patchy.
     """
-    return noise_mask(image, eps, mask_of(where, eps), calibration.clean["patchy"])
+    return noise_mask(image, eps, mask_of(where, eps), calibration.clean[PATCHY.name])
 
 
 def _cuts(length: int) -> list[slice]:
@@ -225,11 +213,11 @@ def _alike(height: int, width: int, most: int) -> Iterator[list[int]]:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The statistics of an image's noise, each on a scale on which clean photographs are about normal.
+    """Values of statistics, each on a scale on which clean photographs are about normal.
 
     Attributes:
-        whole: grain, lag, antilag and period.
-        local: tails, streaks, overlay and patchiness of every region, in the order of :func:`regions`.
+        whole: those of the image.
+        local: those of every region, in the order of :func:`regions`.
         gray: whether the image has one channel.
     """
 
@@ -237,16 +225,21 @@ class Measurement:
     local: Sequence[Mapping[str, float]]
     gray: bool = False
 
+    def __or__(self, other: Measurement) -> Measurement:
+        """With those of another level."""
+        local = [{**ours, **theirs} for ours, theirs in zip(self.local, other.local, strict=True)]
+        return Measurement({**self.whole, **other.whole}, local, self.gray)
+
     def p_values(self, calibration: Calibration) -> dict[str, float]:
         """One p-value a statistic; of the local ones, of the hypothesis that no region is atypical.
 
         Weighted, so that what is hard to see is looked for harder and the false discovery rate is still held
         (Genovese, Roeder and Wasserman 2006).
         """
-        clean = calibration.clean
+        clean, weight = calibration.clean, weights(gray=self.gray)
         whole = {name: clean[name].p_value(value) for name, value in self.whole.items()}
         local = {name: simes(self._by_region(calibration, name)) for name in self.local[0]}
-        return {name: min(1.0, p / self._weights[name]) for name, p in (whole | local).items()}
+        return {name: min(1.0, p / weight[name]) for name, p in (whole | local).items()}
 
     def atypical_regions(self, calibration: Calibration, name: str, rate: float) -> frozenset[int]:
         """The regions in which a local statistic is atypical, at its share of a false discovery rate.
@@ -254,82 +247,103 @@ class Measurement:
         On its own: that the image is noisy, say, makes no line of it more of a streak, and to fill what is no
         damage costs most.
         """
-        share = rate * self._weights[name] / len(STATISTICS)
+        share = rate * weights(gray=self.gray)[name] / len(STATISTICS)
         return discoveries(dict(enumerate(self._by_region(calibration, name))), share)
-
-    @property
-    def _weights(self) -> Mapping[str, float]:
-        return _WEIGHTS_IN_GRAY if self.gray else _WEIGHTS
 
     def _by_region(self, calibration: Calibration, name: str) -> list[float]:
         return [calibration.clean[name].p_value(values[name]) for values in self.local]
 
 
-def measure(image: Tensor, eps: Tensor, damage: Sequence[Mapping[str, float]]) -> Measurement:
-    """Measure the other statistics. Their values stay on the device until all of them are known.
+@dataclass(frozen=True)
+class Seen:
+    """What a statistic is measured on: an image, or a stack of N regions of one.
 
-    Args:
-        image: (C, H, W) in [-1, 1].
-        eps: (C, H, W), its noise at the calibration's ``level``.
-        damage: what :func:`measure_damage` says of it.
+    Attributes:
+        image: (C, H, W) or (N, C, H, W) in [-1, 1].
+        noise: of the same shape, its noise at one level: of unit variance at the low one, in units of the
+            range at the high one.
+        covered: (H, W) or (N, H, W), the logits of what lies over it; at the high level only. See
+            :func:`i2r.screening.overlays.find_overlays`.
     """
-    correlations = patch_correlations(eps)
-    antilag = lag_opposition(correlations)
-    of_image = {
-        # Textures are strong as well, but their neighbours agree, and so they are coarser.
-        "grain": log_scale(eps) + 2 * antilag + log_fineness(eps),
-        "lag": lag_correlation(correlations),
-        "antilag": antilag,
-        "period": log_period(eps),
-    }
-    whole, *local = _on_host([of_image, *_of_regions(("patchy",), _patchy, image, eps)])
-    local = [{**damaged, **patchy} for damaged, patchy in zip(damage, local, strict=True)]
-    return Measurement(whole, local, gray=len(image) == 1)
+
+    image: Tensor
+    noise: Tensor
+    covered: Tensor | None = None
+
+    @cached_property
+    def correlations(self) -> Tensor:
+        """See :func:`patch_correlations`."""
+        return patch_correlations(self.noise)
+
+    @cached_property
+    def opposition(self) -> Tensor:
+        """See :func:`lag_opposition`."""
+        return lag_opposition(self.correlations)
 
 
-def measure_damage(image: Tensor, noise: Tensor, covered: Tensor) -> list[Mapping[str, float]]:
-    """Tails, streaks and overlay of every region of an image, in the order of :func:`regions`.
-
-    Args:
-        image: (C, H, W) in [-1, 1].
-        noise: (C, H, W), its noise at the calibration's ``damage_level``, in units of the range.
-        covered: (H, W), the logits of what lies over it; see :func:`i2r.screening.overlays.find_overlays`.
-    """
-    return _on_host(_of_regions(DAMAGE, _damage, image, noise, covered))
+def grain(seen: Seen) -> Tensor:
+    # Textures are strong as well, but their neighbours agree, and so they are coarser.
+    return log_scale(seen.noise) + 2 * seen.opposition + log_fineness(seen.noise)
 
 
-def _of_regions(
-    names: Sequence[str], figures: Callable[..., Mapping[str, Tensor]], *planes: Tensor
-) -> list[Mapping[str, Tensor]]:
-    """Of every region of some planes (..., H, W), the named figures that are told of a stack of regions."""
-    height, width = planes[0].shape[-2:]
+def antilag(seen: Seen) -> Tensor:
+    return seen.opposition
+
+
+def lag(seen: Seen) -> Tensor:
+    return lag_correlation(seen.correlations)
+
+
+def period(seen: Seen) -> Tensor:
+    return log_period(seen.noise)
+
+
+def patchy(seen: Seen) -> Tensor:
+    return patchiness(seen.image, seen.noise)
+
+
+def tails(seen: Seen) -> Tensor:
+    outliers = outlier_ratio(seen.noise.square().mean(dim=1).sqrt()).flatten(1)
+    rank = max(1, math.ceil(_DAMAGE * outliers.shape[1]))
+    return (outliers.kthvalue(rank, dim=1).values + 1e-6).log()
+
+
+def streaks(seen: Seen) -> Tensor:
+    power = streak_powers(seen.image, seen.noise).amax(dim=0).clamp_min(0)
+    return (power + _FAINTEST_POWER).log()
+
+
+def overlay(seen: Seen) -> Tensor:
+    if seen.covered is None:
+        raise ValueError("nobody has looked for overlays")
+    return overlay_evidence(seen.covered)
+
+
+def measure(seen: Seen, level: Level) -> Measurement:
+    """Measure all statistics of one level. Values stay on the device until all of them are known."""
+    whole = {name: STATISTICS[name].measure(seen) for name in names(scope=Scope.IMAGE, level=level)}
+    local = _of_regions(names(scope=Scope.REGION, level=level), seen)
+    of_image, *of_regions = _on_host([whole, *local])
+    return Measurement(of_image, of_regions, gray=len(seen.image) == 1)
+
+
+def _of_regions(wanted: Sequence[str], seen: Seen) -> list[Mapping[str, Tensor]]:
+    """Some statistics of every region of an image, in the order of :func:`regions`."""
+    planes = [plane for plane in (seen.image, seen.noise, seen.covered) if plane is not None]
+    height, width = seen.image.shape[-2:]
     rows, columns = ([cut.stop - cut.start for cut in _cuts(length)] for length in (height, width))
     parts = [[part for band in plane.split(rows, -2) for part in band.split(columns, -1)] for plane in planes]
     # Memory of its own: small tensors that outlive a stack would leave holes too narrow for the next one.
-    found = planes[0].new_empty(len(rows) * len(columns), len(names))
+    found = seen.image.new_empty(len(rows) * len(columns), len(wanted))
     order: list[int] = []
-    for indices in _alike(height, width, _AT_ONCE[planes[0].device.type]):
-        seen = figures(*(torch.stack([of_plane[index] for index in indices]) for of_plane in parts))
-        torch.stack([seen[name] for name in names], dim=1, out=found[len(order) : len(order) + len(indices)])
+    for indices in _alike(height, width, _AT_ONCE[seen.image.device.type]):
+        stack = Seen(*(torch.stack([of_plane[index] for index in indices]) for of_plane in parts))
+        values = [STATISTICS[name].measure(stack) for name in wanted]
+        torch.stack(values, dim=1, out=found[len(order) : len(order) + len(indices)])
         order += indices
-    values = iter(found.flatten().unbind())
-    by_index = {index: {name: next(values) for name in names} for index in order}
+    values_of = iter(found.flatten().unbind())
+    by_index = {index: {name: next(values_of) for name in wanted} for index in order}
     return [by_index[index] for index in range(len(order))]
-
-
-def _patchy(images: Tensor, eps: Tensor) -> dict[str, Tensor]:
-    return {"patchy": patchiness(images, eps)}
-
-
-def _damage(images: Tensor, noises: Tensor, covered: Tensor) -> dict[str, Tensor]:
-    outliers = outlier_ratio(noises.square().mean(dim=1).sqrt()).flatten(1)
-    rank = max(1, math.ceil(_DAMAGE * outliers.shape[1]))
-    power = streak_powers(images, noises).amax(dim=0).clamp_min(0)
-    return {
-        "tails": (outliers.kthvalue(rank, dim=1).values + 1e-6).log(),
-        "streaks": (power + _FAINTEST_POWER).log(),
-        "overlay": overlay_evidence(covered),
-    }
 
 
 def _on_host(figures: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, float]]:

@@ -22,10 +22,11 @@ from i2r.diffusion.tiling import FixedShapeEvaluator, TileGrid
 from i2r.errors import PriorError, SettingsError
 from i2r.prior.network import Prior
 from i2r.screening import overlay_weights
-from i2r.screening.calibration import STATISTICS, TAIL, TAIL_START, Calibration, Spread
+from i2r.screening.calibration import TAIL, TAIL_START, Calibration, Spread
 from i2r.screening.overlays import find_overlays
 from i2r.screening.spectrum import log_band_power
-from i2r.screening.typicality import SMALLEST_SIDE, log_period, log_scale, measure, measure_damage
+from i2r.screening.statistics import STATISTICS, Level
+from i2r.screening.typicality import SMALLEST_SIDE, Seen, log_period, log_scale, measure
 from i2r.training.degradation import jpeg
 from i2r.training.photographs import Photographs
 
@@ -91,8 +92,8 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
         eps = prior.eps(x, torch.tensor([SCREENING_LEVEL]))[0]
         if not finite(eps, noise):
             raise ValueError("it diverges on them")
-        damage = measure_damage(canvas, noise, find_overlays(canvas, prior.device, prior.precision))
-        measured = measure(canvas, eps, damage)
+        covered = find_overlays(canvas, prior.device, prior.precision)
+        measured = measure(Seen(canvas, noise, covered), Level.HIGH) | measure(Seen(canvas, eps), Level.LOW)
         clean.extend({**measured.whole, **local} for local in measured.local)
         level = ENTRY_LEVELS[index % len(ENTRY_LEVELS)]
         added = torch.randn(x.shape, generator=generator).to(prior.device)

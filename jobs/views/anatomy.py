@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from i2r import Degraded, Look, Outcome, Restoration, Restorer, Trace, load_prior
+from i2r import STATISTICS, Degraded, Look, Outcome, Restoration, Restorer, Trace, load_prior
 from i2r.errors import I2RError
 from jobs.views.contact_sheet import Panel, Strip, contact_sheet
 from pipeline import Decoder, Picture, local_prior, open_source, protected_pixels, to_float
@@ -30,18 +30,7 @@ DAMAGE = 0.5
 """Noise at the damage level that is shown as white or black, in units of the range [-1, 1]."""
 
 _COLUMNS = ("before", "after", "what changed")
-_REGION_COLOURS = {"tails": "#00b4ff", "streaks": "#ffb000", "overlay": "#ff5ad0", "patchy": "#7ad000"}
 _MOVED = np.array([1.0, 0.1, 0.5], np.float32)
-_MEANING = {
-    "grain": "noise is strong",
-    "lag": "neighbours alike",
-    "antilag": "neighbours opposed",
-    "period": "8-pixel blocks",
-    "tails": "lone outliers",
-    "streaks": "bright lines",
-    "overlay": "something over the scene",
-    "patchy": "noise in a part",
-}
 _PAPER, _INK, _ALARM = "#ffffff", "#1a1a1a", "#c4001a"
 _TEXT, _LINE, _WRAP = 15, 22, 50
 
@@ -179,7 +168,7 @@ def p_values(anatomy: Anatomy) -> list[tuple[str, bool]]:
     before, after = (anatomy.trace.looks[index].screening for index in (0, -1))
     return [
         (
-            f"{name}, {_MEANING[name]}: p = {_figure(p)}, then {_figure(after.p_values[name])}",
+            f"{name}, {STATISTICS[name].label}: p = {_figure(p)}, then {_figure(after.p_values[name])}",
             name in before.atypical,
         )
         for name, p in sorted(before.p_values.items(), key=lambda item: item[1])
@@ -271,7 +260,7 @@ def _with_regions(anatomy: Anatomy, size: tuple[int, int]) -> Image.Image:
             left, top = columns.start * across + 3 * inset, rows.start * down + 3 * inset
             right, bottom = columns.stop * across - 1 - 3 * inset, rows.stop * down - 1 - 3 * inset
             if right > left and bottom > top:
-                colour, place = _REGION_COLOURS[name], (left + 6, top + 4 + _LINE * inset)
+                colour, place = STATISTICS[name].colour, (left + 6, top + 4 + _LINE * inset)
                 drawing.rectangle((left, top, right, bottom), outline=colour, width=2)
                 drawing.text(place, name, colour, font, stroke_width=2, stroke_fill=_INK)
     return picture

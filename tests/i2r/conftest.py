@@ -14,8 +14,9 @@ from torch import Tensor
 
 from i2r.prior.network import Prior, load_prior
 from i2r.screening import overlay_weights
-from i2r.screening.calibration import STATISTICS, Calibration, Spread
+from i2r.screening.calibration import Calibration, Spread
 from i2r.screening.spectrum import log_band_power
+from i2r.screening.statistics import STATISTICS
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ from image_models import GaussianImages
 from torch import Tensor
 
 from i2r.correction.rectification import (
-    MENDS,
     fill_all,
     fill_damage,
     fill_lost,
@@ -28,7 +27,7 @@ from i2r.correction.rectification import (
 from i2r.diffusion.sampling import Process, Query, counted, generate, levels
 from i2r.diffusion.tiling import TileGrid
 from i2r.forms import Noise
-from i2r.screening.calibration import DAMAGE, Calibration, Spread
+from i2r.screening.calibration import Calibration, Spread
 from i2r.screening.spectrum import log_band_power
 from i2r.screening.typicality import log_scale
 
@@ -91,10 +90,6 @@ def test_damage_is_looked_for_with_a_margin(waves: Tensor, calibration: Calibrat
     assert isinstance(asked, Query)
     assert asked.grid == GRID.framed()
     assert torch.equal(asked.grid.crop(asked.x), waves)
-
-
-def test_there_is_a_mend_for_every_kind_of_damage() -> None:
-    assert tuple(MENDS) == DAMAGE
 
 
 @pytest.mark.parametrize("streaked", [False, True])

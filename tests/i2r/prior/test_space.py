@@ -19,7 +19,8 @@ from i2r.errors import PriorError, SettingsError
 from i2r.prior.folder import PriorFolder
 from i2r.prior.network import load_prior
 from i2r.prior.space import LatentSpace, PixelSpace
-from i2r.screening.calibration import STATISTICS, Calibration, Spread
+from i2r.screening.calibration import Calibration, Spread
+from i2r.screening.statistics import STATISTICS
 from i2r.training.calibrate import calibrate
 from i2r.training.samples import sample
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from i2r.errors import PriorError
 from i2r.screening import overlay_weights
-from i2r.screening.calibration import BANDS, CALIBRATION, STATISTICS, Calibration, Spread
+from i2r.screening.calibration import BANDS, CALIBRATION, Calibration, Spread
+from i2r.screening.statistics import STATISTICS
 
 figures = st.floats(-1e3, 1e3)
 levels = st.floats(1e-4, 1e3)

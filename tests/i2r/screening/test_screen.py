@@ -9,11 +9,13 @@ from torch import Tensor
 
 from i2r.diffusion.sampling import counted
 from i2r.diffusion.tiling import TileGrid
-from i2r.screening.calibration import LOCAL_STATISTICS, STATISTICS, Calibration
+from i2r.screening.calibration import Calibration
 from i2r.screening.screen import screen
+from i2r.screening.statistics import STATISTICS, Level, Scope, names
 from i2r.screening.trace import Trace
-from i2r.screening.typicality import Measurement
+from i2r.screening.typicality import Measurement, Seen
 
+LOCAL = names(scope=Scope.REGION)
 GRID = TileGrid.whole(64, 64)
 
 
@@ -25,7 +27,7 @@ def test_two_evaluations_tell_everything(
     assert nfe == 2
     assert set(seen.p_values) == set(STATISTICS)
     assert seen.atypical <= set(STATISTICS)
-    assert set(seen.where) == seen.atypical & set(LOCAL_STATISTICS)
+    assert set(seen.where) == seen.atypical & set(LOCAL)
     [look] = trace.looks
     assert look.screening is seen
     assert look.eps.shape == look.noise.shape == waves.shape
@@ -46,8 +48,12 @@ def test_an_overlay_is_surer_beside_something_else(
     values = {name: clean.middle for name, clean in calibration.clean.items()}
     values["grain"] += grain * calibration.clean["grain"].spread
     values["overlay"] = calibration.clean["overlay"].exceeded_by(chance)
-    local = {name: values.pop(name) for name in LOCAL_STATISTICS}
-    monkeypatch.setattr("i2r.screening.screen.measure", lambda *_: Measurement(values, [local]))
+
+    def measured(_: Seen, level: Level) -> Measurement:
+        whole = {name: values[name] for name in names(scope=Scope.IMAGE, level=level)}
+        return Measurement(whole, [{name: values[name] for name in names(scope=Scope.REGION, level=level)}])
+
+    monkeypatch.setattr("i2r.screening.screen.measure", measured)
     seen = smooth_images.answer(screen(waves, GRID, calibration, 0.05))
     assert "overlay" in seen.atypical
     assert ("overlay" in seen.where) == filled

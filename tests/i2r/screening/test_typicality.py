@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from i2r.screening.calibration import LOCAL_STATISTICS, STATISTICS, TAIL, TAIL_START, Calibration, Spread
+from i2r.screening.calibration import TAIL, TAIL_START, Calibration, Spread
+from i2r.screening.statistics import STATISTICS, Level, Scope, names
 from i2r.screening.typicality import (
     Measurement,
+    Seen,
     difference_scale,
     discoveries,
     grid_period,
@@ -23,7 +25,6 @@ from i2r.screening.typicality import (
     lag_opposition,
     log_fineness,
     measure,
-    measure_damage,
     outlier_ratio,
     patch_correlations,
     regions,
@@ -33,6 +34,7 @@ from i2r.screening.typicality import (
 )
 
 probabilities = st.floats(0, 1)
+LOCAL = names(scope=Scope.REGION)
 tests_of_all = st.fixed_dictionaries(dict.fromkeys(STATISTICS, probabilities))
 
 
@@ -44,10 +46,14 @@ def _magnitude(eps: Tensor) -> Tensor:
     return eps.square().mean(dim=0).sqrt()
 
 
+def _measured(image: Tensor, eps: Tensor, noise: Tensor, covered: Tensor) -> Measurement:
+    return measure(Seen(image, noise, covered), Level.HIGH) | measure(Seen(image, eps), Level.LOW)
+
+
 def _measure(eps: Tensor) -> dict[str, float]:
     """All statistics of noise in an image without anything in or over it, of one region."""
     image = torch.zeros_like(eps)
-    measured = measure(image, eps, measure_damage(image, eps, torch.full(eps.shape[1:], -9.0)))
+    measured = _measured(image, eps, eps, torch.full(eps.shape[1:], -9.0))
     [local] = measured.local
     return {**measured.whole, **local}
 
@@ -199,13 +205,12 @@ def test_a_region_is_measured_as_if_it_were_alone(channels: int) -> None:
     """Whatever others are measured with it: 385 by 383 pixels have regions of four sizes."""
     image, eps, noise = (_white(seed, 385)[:channels, :, :383] for seed in range(3))
     covered = _white(4, 385)[0, :, :383] - 5
-    measured = measure(0.1 * image, eps, measure_damage(0.1 * image, 0.1 * noise, covered))
+    measured = _measured(0.1 * image, eps, 0.1 * noise, covered)
     parts = regions(385, 383)
     assert len({(part[0].stop - part[0].start, part[1].stop - part[1].start) for part in parts}) == 4
     for local, (rows, columns) in zip(measured.local, parts, strict=True):
         part = (slice(None), rows, columns)
-        damage = measure_damage(0.1 * image[part], 0.1 * noise[part], covered[rows, columns])
-        alone = measure(0.1 * image[part], eps[part], damage)
+        alone = _measured(0.1 * image[part], eps[part], 0.1 * noise[part], covered[rows, columns])
         assert local == pytest.approx(alone.local[0], abs=1e-5)
 
 
@@ -227,7 +232,7 @@ def _typical(calibration: Calibration, count: int = 1, chance: float | None = No
         name: clean.middle if chance is None else clean.exceeded_by(chance)
         for name, clean in calibration.clean.items()
     }
-    local = {name: middle.pop(name) for name in LOCAL_STATISTICS}
+    local = {name: middle.pop(name) for name in LOCAL}
     return Measurement(middle, [local] * count)
 
 
@@ -244,7 +249,7 @@ def test_each_statistic_is_tested_on_its_own_spread(calibration: Calibration) ->
     typical = _typical(calibration)
     for name in STATISTICS:
         raised = {name: calibration.clean[name].middle + 10 * calibration.clean[name].spread}
-        if name in LOCAL_STATISTICS:
+        if name in LOCAL:
             odd = Measurement(typical.whole, [typical.local[0] | raised])
         else:
             odd = Measurement(typical.whole | raised, typical.local)

@@ -13,7 +13,8 @@ from torch import Tensor
 from i2r.errors import PriorError, SettingsError
 from i2r.prior.network import Prior
 from i2r.prior.space import PixelSpace
-from i2r.screening.calibration import BANDS, STATISTICS, Calibration, Spread
+from i2r.screening.calibration import BANDS, Calibration, Spread
+from i2r.screening.statistics import STATISTICS
 from i2r.training.calibrate import calibrate, fitting_side, in_focus, spread_of
 
 

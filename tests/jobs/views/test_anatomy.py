@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from i2r import Outcome, Restoration
-from i2r.screening.calibration import STATISTICS, Calibration, Spread
+from i2r.screening.calibration import Calibration, Spread
+from i2r.screening.statistics import STATISTICS
 from i2r.screening.trace import Look, Screening, Trace
 from jobs.views.anatomy import AMPLIFIED, SHOWN, Anatomy, dissect, draw, facts, p_values
 from pipeline.errors import SettingsError
