@@ -9,26 +9,26 @@ RECORDS = ("noise", "mask", "jpeg")
 
 AUTO = ("auto",)
 """Nobody tells the form, but the image may: a JPEG's steps in file or pixels, a blur in the spectrum."""
-BLIND = ("blind",)
-"""Nothing is told, and nothing but the noise is looked at."""
+NONE = ("none",)
+"""No form is given, and none is looked for: the noise alone decides."""
 
 
 def parse_forms(forms: str | Sequence[str]) -> tuple[str, ...]:
     """Check names of forms, in the order in which they happened, given as a sequence or between commas.
 
-    Either one of :data:`AUTO` and :data:`BLIND`, or some of :data:`OPERATORS`, then some of :data:`RECORDS`.
+    Either one of :data:`AUTO` and :data:`NONE`, or some of :data:`OPERATORS`, then some of :data:`RECORDS`.
 
     Raises:
         ValueError: a name is unknown or given twice, none is given, or an operator follows a record.
     """
     parts = forms.split(",") if isinstance(forms, str) else forms
     names = tuple(part.strip().replace("-", "_") for part in parts)
-    if names in (AUTO, BLIND):
+    if names in (AUTO, NONE):
         return names
     for name in names:
         if name not in OPERATORS + RECORDS:
             known = ", ".join(OPERATORS + RECORDS)
-            raise ValueError(f"no form {name!r}: give auto, blind, or some of {known}, as they happened")
+            raise ValueError(f"no form {name!r}: give auto, none, or some of {known}, as they happened")
         if names.count(name) > 1:
             raise ValueError(f"the form {name} is given twice: give it once")
     late = [name in RECORDS for name in names]

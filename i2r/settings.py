@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from i2r.form_names import AUTO, BLIND, parse_forms
+from i2r.form_names import AUTO, NONE, parse_forms
 
 SMALLEST_TILE = 32
 TILE_STEP = 8
@@ -64,7 +64,7 @@ class RestoreSettings(BaseModel):
     forms: Annotated[tuple[str, ...], BeforeValidator(parse_forms)] = Field(
         AUTO,
         description="what is known of the degradation: forms in the order in which they happened, "
-        "auto where nothing is but what a JPEG file tells of itself, or blind",
+        "auto where nothing is but what a JPEG file tells of itself, or none",
     )
     factor: int | None = Field(
         None, ge=2, le=16, description="how many times smaller the image was, where downsampling is told"
@@ -73,7 +73,7 @@ class RestoreSettings(BaseModel):
     @property
     def told(self) -> bool:
         """Whether the forms of the degradation are known."""
-        return self.forms not in (AUTO, BLIND)
+        return self.forms not in (AUTO, NONE)
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> RestoreSettings:

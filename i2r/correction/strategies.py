@@ -30,7 +30,7 @@ from i2r.diffusion.inversion import Convergence, invert
 from i2r.diffusion.sampling import Process, Query, generate, levels
 from i2r.diffusion.tiling import TileGrid
 from i2r.errors import FormError
-from i2r.form_names import BLIND
+from i2r.form_names import NONE
 from i2r.forms import Downsampling, Form, Jpeg, Mask
 from i2r.screening.calibration import Calibration
 from i2r.screening.screen import screen
@@ -198,7 +198,7 @@ def _undo_compression(
     y: Tensor, subject: Subject, settings: RestoreSettings
 ) -> Process[Reconstruction | None]:
     """With the tables of the file, or those that the pixels show; None where neither tells any."""
-    if settings.forms == BLIND:
+    if settings.forms == NONE:
         return None
     try:
         return (yield from reconstruct(y, (Jpeg.name,), subject.grid, subject.calibration, subject.known))
@@ -211,7 +211,7 @@ def _bring_detail_back(
 ) -> Process[tuple[Tensor, Mapping[str, Any]]]:
     """Undo what seems to have taken the detail; where that was something else, leave it so."""
     grid, calibration = subject.grid, subject.calibration
-    if settings.forms == BLIND:
+    if settings.forms == NONE:
         return (yield from sharpen(y, grid, calibration, settings.strength)), {}
     forms = likeliest_forms(grid.crop(y), calibration)
     if not forms:

@@ -96,8 +96,8 @@ def _load(place: str) -> Callable[..., Any]:
 _TYPICALITY, _RECTIFICATION = "i2r.screening.typicality", "i2r.correction.rectification"
 
 # Weights are high for streaks and overlays, which are faint among the lines and spots of a scene, and for
-# blur, which is faint among soft scenes. The others stand out by far, and noise in a part of a picture farther,
-# except in gray, where it looks like texture.
+# blur, which is faint among soft scenes. The others stand out by far, and noise in a part of a picture
+# farther, except in gray, where it looks like texture.
 PATCHY = Statistic(
     "patchy",
     Scope.REGION,

@@ -22,7 +22,7 @@ def test_the_names_are_those_of_the_forms() -> None:
     ("told", "names"),
     [
         ("auto", ("auto",)),
-        (["blind"], ("blind",)),
+        (["none"], ("none",)),
         ("gaussian_blur", ("gaussian_blur",)),
         ("gaussian-blur, downsampling ,noise,jpeg", ("gaussian_blur", "downsampling", "noise", "jpeg")),
         (("downsampling", "jpeg"), ("downsampling", "jpeg")),
@@ -31,13 +31,13 @@ def test_the_names_are_those_of_the_forms() -> None:
 def test_names_are_parsed(told: str | list[str], names: tuple[str, ...]) -> None:
     assert parse_forms(told) == names
     assert RestoreSettings(forms=told).forms == names  # type: ignore[arg-type]
-    assert RestoreSettings(forms=names).told == (names not in (("auto",), ("blind",)))
+    assert RestoreSettings(forms=names).told == (names not in (("auto",), ("none",)))
 
 
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ("rain", "no form 'rain': give auto, blind, or some of gaussian_blur"),
+        ("rain", "no form 'rain': give auto, none, or some of gaussian_blur"),
         ("", "no form ''"),
         ([], "nothing cannot be undone"),
         ("auto,jpeg", "no form 'auto'"),

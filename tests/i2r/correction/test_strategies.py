@@ -106,7 +106,7 @@ def test_a_factor_that_is_told_is_taken(prior: Prior, clean: FloatImage) -> None
         (lambda clean: jpeg(clean, quality=10), {}),
         (lambda clean: jpeg(clean, quality=10), {"forms": "jpeg"}),
         (lambda clean: gaussian_blur(clean, sigma=1.5), {}),
-        (lambda clean: gaussian_blur(clean, sigma=1.5), {"forms": "blind"}),
+        (lambda clean: gaussian_blur(clean, sigma=1.5), {"forms": "none"}),
         (lambda clean: low_resolution(clean, factor=2), {"forms": "downsampling"}),
         (lambda clean: dead_pixels(clean, np.random.default_rng(0)), {}),
         (lambda clean: dead_pixels(clean, np.random.default_rng(0)), {"forms": "mask"}),
