@@ -1,4 +1,4 @@
-"""The dataset's way through the method: listing, Ray Data, storage, codecs and the manifest."""
+"""Restores whole datasets: listing, Ray Data stages, storage, codecs and the manifest."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is first asked for: Ray and torch are slow to load, and few callers need both."""
+    """Import a name when it is first used: Ray and torch are slow to load, and few callers need both."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

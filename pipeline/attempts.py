@@ -1,4 +1,7 @@
-"""The attempts of a run: its pending inputs over the machines, and each alone what was lost on the way."""
+"""The attempts of a run: all pending inputs in batches, then the inputs that got no row, each alone.
+
+An input gets no row if the process that handled its batch died.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from pipeline.stages.session import Machines
 
 LOST_TO_WORRY = 64
-"""Inputs that must be lost with dead processes before their share can stop the run."""
+"""Fewest inputs without a row after the first attempt that can stop the run, see `max_lost_share`."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,15 @@ class Work:
 
     Attributes:
         run_id: of the run.
-        source, dest: where images come from and go to.
+        source: where images are read.
+        dest: where they are written.
         settings: of the run.
-        digest: of what changes the bytes of its outputs.
-        prior: that its restorers hold.
-        factory: makes them.
-        extension: of the outputs where the format is set.
-        reference: better versions of the images, by the same keys, or None.
-        masks: what protects parts of them, by the same keys, or None.
+        digest: of the settings that change the bytes of outputs.
+        prior: that the restorers load.
+        factory: makes the restorers.
+        extension: of the outputs if the format is set, or None.
+        reference: better versions of the images, under the same keys, or None.
+        masks: masks of the images, under the same keys, or None.
     """
 
     run_id: str
@@ -61,7 +65,7 @@ class Work:
     masks: Store | None
 
     def columns(self, epoch: int, attempt: int) -> dict[str, Any]:
-        """Those that all rows of an attempt share."""
+        """Manifest columns that all rows of an attempt share."""
         return {
             "schema_version": manifest.SCHEMA_VERSION,
             "run_id": self.run_id,
@@ -73,7 +77,7 @@ class Work:
         }
 
     def job(self, epoch: int, attempt: int) -> Job:
-        """What every stage of an attempt knows."""
+        """What every stage of an attempt is given."""
         return Job(
             self.source,
             self.dest,
@@ -86,16 +90,16 @@ class Work:
 
 
 class Attempts:
-    """Sends inputs over the machines until each has a row.
+    """Sends inputs through the stages until each has a row.
 
     Args:
-        work: what is done to them.
-        plan: finds those that were lost.
-        course: counts the rows, and tells how far it is.
-        lease: under which they are recorded.
+        work: what is done to each input.
+        plan: finds the inputs that have no row yet.
+        course: counts the rows and reports progress.
+        lease: of the destination, checked while rows are recorded.
         writer: of the rows.
         notes: on objects whose rows are not recorded yet.
-        machines: that Ray has.
+        machines: the CPUs and GPUs that Ray has.
     """
 
     def __init__(
@@ -116,10 +120,13 @@ class Attempts:
         self._telemetry = RunTelemetry(work.run_id)
 
     def make(self, listing: Listing, pending: Pending) -> str | None:
-        """Restore what is pending, then what was lost, each alone; why it stopped early.
+        """Restore the pending inputs, then those that got no row, each alone.
+
+        Returns:
+            why it stopped early, or None.
 
         Raises:
-            RunError: too much was lost, or a stage cannot go on.
+            RunError: too many inputs got no row, or a stage cannot go on.
         """
         from pipeline.stages.ray_data import Pass, images_per_batch
 
@@ -144,7 +151,7 @@ class Attempts:
         return None
 
     def _pass(self, attempt: int, work: Pass, total: int) -> str | None:
-        """Send inputs over the machines once; why it stopped early."""
+        """Send inputs through the stages once. Returns why it stopped early, or None."""
         from pipeline.stages.ray_data import restored_rows
 
         job, course = self._work.job(self._lease.epoch, attempt), self._course
@@ -162,7 +169,7 @@ class Attempts:
                     return reason
         finally:
             self._writer.flush()
-            self._record(0)  # nothing waits for this pass any more
+            self._record(0)  # nothing is queued in this pass any more
         return None
 
     def _take(self, table: pa.Table) -> None:
@@ -183,7 +190,7 @@ class Attempts:
         self._failures.add(rows)
 
     def _stage(self) -> str:
-        """What the stages beside this process are at, as far as it is seen from here."""
+        """What the stages are doing, as far as this process can see."""
         from pipeline.stages.ray_data import model_is_loaded
 
         if self._course.handled:
@@ -202,7 +209,7 @@ class Attempts:
             )
 
     def _give_up(self, parts: Sequence[str], attempt: int) -> None:
-        """Record as failed what killed its process even alone."""
+        """Record inputs as failed that killed their process even when each was alone in it."""
         from pipeline.stages.telemetry import RowTelemetry
 
         telemetry, common = RowTelemetry(), self._work.columns(self._lease.epoch, attempt)

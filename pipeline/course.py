@@ -1,4 +1,4 @@
-"""How far a run has come: what its rows say, how long it took, and whether it shall go on."""
+"""Progress of a run: counts from its rows, elapsed time, and whether it must stop."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pipeline.retries import repetitions
 
 
 class Course:
-    """Counts the rows of one run, and tells its watchers.
+    """Counts the rows of one run and reports its progress.
 
     Args:
         run_id: of the run.
-        on_progress: told how far it is.
-        stop: set where it shall end early.
-        max_hours: after which it ends early, or None.
+        on_progress: called with the progress.
+        stop: set to end the run early.
+        max_hours: hours after which the run ends early, or None.
 
     Attributes:
         counts: rows by status.
-        stage_seconds: that their images spent in each stage, summed.
+        stage_seconds: seconds that images spent in each stage, summed.
         handled: rows in all.
-        megapixels: of their images.
+        megapixels: of all images, summed.
     """
 
     def __init__(
@@ -43,16 +43,16 @@ class Course:
         self.handled = 0
         self.megapixels = 0.0
         self._repeated = 0
-        repetitions.take()  # those before were not for this run
+        repetitions.take()  # requests repeated before now were not for this run
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
+        """Seconds since the run began."""
         return time.monotonic() - self._begun
 
     @property
     def failed(self) -> int:
-        """Rows of images that failed."""
+        """Number of rows with status failed."""
         return self.counts[Status.FAILED]
 
     def add(self, rows: pa.Table) -> None:
@@ -69,27 +69,27 @@ class Course:
 
     @property
     def repeated_requests(self) -> int:
-        """Requests that were repeated so far, by this process and by others."""
+        """Number of requests repeated so far, by this process and by the stages."""
         self._repeated += repetitions.take()
         return self._repeated
 
     def await_machines(self) -> None:
-        """From now on there is something to restore, and machines are being started for it."""
+        """Note the time at which the run begins to start machines, to measure the time to the first row."""
         self._awaited = time.monotonic()
 
     def start_clock(self) -> None:
-        """From now on the rates count: what came before was a start."""
+        """Measure rates from now on, without the time that starting up took."""
         self._under_way = time.monotonic()
 
     @property
     def seconds_to_first_row(self) -> float | None:
-        """Since machines were awaited; None where no row came."""
+        """Seconds from `await_machines` to the first row; None without a row."""
         if self._first_row is None or self._awaited is None:
             return None
         return self._first_row - self._awaited
 
     def tell(self, stage: str, total: int = 0) -> None:
-        """Tell what is being done, and how much of it there is."""
+        """Report the current stage, and how many inputs the run handles."""
         self._on_progress(
             Progress(
                 done=self.handled,

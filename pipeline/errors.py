@@ -1,14 +1,14 @@
-"""What can go wrong, as data.
+"""Errors of this package, and the codes that rows record them by.
 
     PipelineError            base of everything this package raises on purpose
     ├── RunError             belongs to the run and stops it (bucket denied, no space left, prior broken)
     │   ├── SettingsError   the settings or arguments are wrong; nothing was written
     │   └── LeaseHeldError  another run writes to this destination
-    │       └── LeaseLostError  another run took it over in the midst of this one
+    │       └── LeaseLostError  another run took the destination over during this one
     └── ItemError            belongs to one image and becomes one `failed` row
         └── CodecError       the image's bytes could not be decoded or encoded
 
-An `ItemError` carries a code of the closed set `ErrorCode` and a short text for a person.
+An `ItemError` has a code of the closed set `ErrorCode` and a short message for a person.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 MAX_MESSAGE = 300
-"""Characters of an error text that are kept: a hundred million rows must stay small."""
+"""Characters of an error message that are kept: a manifest may have a hundred million rows."""
 
 
 class ErrorCode(StrEnum):
@@ -38,7 +38,8 @@ class ErrorCode(StrEnum):
 
 
 def bounded_text(text: str, limit: int = MAX_MESSAGE) -> str:
-    """One printable line of at most `limit` characters; blanks and control characters run together."""
+    """Text as one printable line of at most `limit` characters; runs of blanks and control characters become
+    one blank."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
@@ -74,7 +75,7 @@ class ItemError(PipelineError):
     def __init__(self, code: ErrorCode, message: str) -> None:
         self.code = ErrorCode(code)
         self.message = bounded_text(message)
-        super().__init__(self.code, self.message)  # both arguments, so that it survives pickling
+        super().__init__(self.code, self.message)  # both arguments, so that it can be unpickled
 
     def __str__(self) -> str:
         return self.message

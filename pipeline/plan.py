@@ -1,4 +1,4 @@
-"""What a run is to do: the inputs of its listing that are not done, within its limit."""
+"""The plan of a run: the inputs of its listing that are not done, up to its limit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pending:
-    """Inputs to be handled: where they are written down, and what came of the others."""
+    """Inputs to handle: keys of the Parquet parts that hold them, and the counts of all inputs."""
 
     parts: list[str]
     tally: Tally
@@ -30,15 +30,15 @@ class Pending:
 
 @dataclass(frozen=True)
 class Plan:
-    """Finds what is to be done.
+    """Finds the pending inputs of a run.
 
     Attributes:
-        dest: of the run, whose manifest says what is done.
+        dest: destination of the run, whose manifest says what is done.
         run_id: of the run.
         settings: of the run.
-        digest: of what changes the bytes of its outputs.
-        extension: of the outputs where the format is set.
-        redo: addresses of sources to do again, and no others; None for what the manifest says.
+        digest: of the settings that change the bytes of outputs.
+        extension: of the outputs if the format is set, or None.
+        redo: addresses of sources to restore again, and no others; None to follow the manifest.
     """
 
     dest: Store
@@ -49,7 +49,7 @@ class Plan:
     redo: frozenset[str] | None = None
 
     def count(self, listing: Listing) -> Tally:
-        """How many inputs there are to do; writes nothing."""
+        """Count the pending inputs; writes nothing."""
         tally = Tally()
         for _ in self._batches(listing, tally, None):
             pass
@@ -57,7 +57,7 @@ class Plan:
         return tally
 
     def store(self, listing: Listing, epoch: int, attempt: int) -> Pending:
-        """Write down the inputs that no run before, and no row of this one, has done."""
+        """Store the pending inputs: those that neither an earlier run nor a row of this run has done."""
         tally, parts = Tally(), []
         for number, batch in enumerate(self._batches(listing, tally, epoch)):
             part = f"{run_folder(self.run_id)}/pending/{attempt}-{number:06d}.parquet"
@@ -68,11 +68,11 @@ class Plan:
         return Pending(parts, tally)
 
     def is_large(self, listing: Listing) -> bool:
-        """Whether leaving out what is done is work for more than one machine."""
+        """Whether finding the pending inputs is work for more than one machine."""
         return is_large(self.dest, listing, manifest_files(self.dest))
 
     def forget(self) -> None:
-        """Remove what was pending for this run, and for those that were killed: none of them has a record."""
+        """Remove the stored pending inputs of this run and of killed runs: none of them has a record."""
         names = set(self.dest.names(RUNS))
         ended = {name.removesuffix(".json") for name in names if name.endswith(".json")}
         with ThreadPoolExecutor(DELETES) as threads:
@@ -80,7 +80,7 @@ class Plan:
             list(threads.map(self.dest.delete_folder, folders))
 
     def _batches(self, listing: Listing, tally: Tally, epoch: int | None) -> Iterator[pa.RecordBatch]:
-        """Pending inputs within the limit, counted in a tally."""
+        """Pending inputs up to the limit; counts all inputs in the tally."""
         left = self.settings.limit
         wanted = Wanted.of(self.settings, self.digest, epoch, self.redo)
         for batch in pending_batches(
@@ -95,7 +95,7 @@ class Plan:
                 yield kept
 
     def _warn(self, tally: Tally) -> None:
-        """Inputs that an earlier one stands for must not vanish without a word."""
+        """Log how many inputs are left out because an earlier input has the same address."""
         if tally.repeated:
             logger.warning(
                 f"{tally.repeated} inputs are left out, for each has the address of another one: "

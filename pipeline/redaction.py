@@ -1,4 +1,4 @@
-"""Texts and addresses without the secrets in them: fit for a row, a log and an error."""
+"""Removes secrets from texts and addresses before they go into rows, logs and errors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SIGNED = re.compile(
 
 
 def without_secrets(text: str) -> str:
-    """`text` without the users and passwords of addresses in it, the queries of web addresses, signatures."""
+    """`text` without signatures, queries of web addresses, and users and passwords of any address."""
     return _SIGNED.sub(r"\1=…", _USER.sub("", _QUERY.sub(r"\1", text)))
 
 
 def public_uri(uri: str) -> str:
-    """An address without a query, signature or user: fit for a row, a log and an error text."""
-    web = _WEB.match(uri)  # alone, it may have blanks in it
+    """An address without query, signature or user, for rows, logs and error messages."""
+    web = _WEB.match(uri)  # a whole address, unlike one within a text, may have blanks in it
     return _USER.sub("", web[0] if web else _QUERY.sub(r"\1", uri))

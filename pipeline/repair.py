@@ -1,4 +1,4 @@
-"""Doing again what `verify` found wrong, as the runs did it that the faulty objects come from."""
+"""Restores objects that `verify` found faulty again, with the settings of the runs that made them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _EVERYTHING = {"limit": None, "sample": None, "only": None, "retry_failed": Fals
 
 @dataclass(frozen=True)
 class Repair:
-    """What a repair came to.
+    """Result of a repair.
 
     Attributes:
-        summaries: of its runs, one for each source and settings that faulty objects come from.
-        refused: why some of these runs could not start, such as a source that is gone.
-        left: faults that are there all the same.
+        summaries: of its runs: one for each pair of source and settings that made faulty objects.
+        refused: why some of these runs could not start, such as a source that no longer exists.
+        left: faults that remain.
     """
 
     summaries: Sequence[RunSummary]
@@ -35,7 +35,7 @@ class Repair:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """What the command line ends with."""
+        """Exit status of the command line."""
         if any(summary.stopped for summary in self.summaries):
             return ExitStatus.STOPPED
         failed = self.left or self.refused or any(summary.failed for summary in self.summaries)
@@ -50,10 +50,10 @@ def repair_dataset(
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
 ) -> Repair:
-    """Restore the sources of faulty objects again, each as the run of its row did it, and look once more.
+    """Restore the sources of faulty objects again, each with the settings of its row's run, and verify again.
 
     Raises:
-        SettingsError: no run has ended there yet, so that nobody knows what to do.
+        SettingsError: no run has ended at the destination yet, so there is no record to take settings from.
         LeaseHeldError, RunError: as `restore_dataset`.
     """
     records = read_records(open_dataset(dest))
@@ -77,7 +77,7 @@ def repair_dataset(
                 stop=stop,
                 redo=frozenset(uris),
             )
-        except SettingsError as error:  # the other sources can be restored from all the same
+        except SettingsError as error:  # other sources can still be restored
             refused.append(str(error))
         else:
             summaries.append(summary)
@@ -86,7 +86,7 @@ def repair_dataset(
 
 
 def _origin(records: Sequence[Mapping[str, Any]], run_id: str) -> tuple[str, dict[str, Any]]:
-    """Source and settings of a run. One that was killed has no record: those of the next, without filters."""
+    """Source and settings of a run. A killed run has no record: then of the next, without its filters."""
     record = next((record for record in records if record["run_id"] >= run_id), records[-1])
     unfiltered = {} if record["run_id"] == run_id else {"include": (), "exclude": ()}
     details = record["details"]

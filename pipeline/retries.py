@@ -1,7 +1,7 @@
-"""Requests that fail: which are repeated, and what the others mean.
+"""Failed requests: which of them are repeated, and how the others become errors of this package.
 
-What belongs to one object is an `ItemError`, what belongs to the whole address (no space left, a bucket that
-denies writing) a `RunError`.
+An error of one object is an `ItemError`, an error of the whole address (no space left, a bucket that denies
+writing) a `RunError`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 ATTEMPTS = 7
 FIRST_PAUSE = 0.2
-"""Seconds before the first repetition of a request that failed; doubled, with jitter, each time."""
+"""Seconds before the first retry of a failed request; doubled each time, with jitter."""
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _FULL: Mapping[int | str, int] = {
     507: errno.ENOSPC,
@@ -29,7 +29,7 @@ _FULL: Mapping[int | str, int] = {
     "QuotaExceeded": errno.EDQUOT,  # Ceph's, with status 403
     "XMinioAdminBucketQuotaExceeded": errno.EDQUOT,
 }
-"""Status, or S3's code, of an object store's answer that it takes no more."""
+"""HTTP status or S3 error code of a store that is full, and the `errno` that it stands for."""
 _FINAL = (
     FileNotFoundError,
     PermissionError,
@@ -47,7 +47,7 @@ _FINAL_STATUS: Mapping[int, type[OSError]] = {
 
 
 def item_error(error: BaseException, uri: str) -> ItemError:
-    """What went wrong with one object, as an `ItemError` whose text carries no secret."""
+    """Convert an error of one object into an `ItemError` whose message has no secrets in it."""
     if isinstance(error, ItemError):
         return error
     if isinstance(error, FileNotFoundError):
@@ -60,19 +60,22 @@ def item_error(error: BaseException, uri: str) -> ItemError:
 
 
 def translated(error: Exception) -> Exception:
-    """An answer that no repetition changes, as Python's own error, which only S3's client makes of it."""
+    """Convert a client's error that no retry can change into Python's own; any other is returned as it is.
+
+    Of the clients, only S3's converts such errors itself.
+    """
     names = ("status", "status_code", "code")  # of aiohttp, of Azure's client and of Google's
     status = next((value for name in names if isinstance(value := getattr(error, name, None), int)), 0)
     for answer in (status, *_s3_answer(error)):
         if answer in _FULL:
             return OSError(_FULL[answer], str(error))
-    if isinstance(error, OSError) and str(error).startswith("Forbidden:"):  # Google's, without its status
+    if isinstance(error, OSError) and str(error).startswith("Forbidden:"):  # Google's client gives no status
         status = 403
     return _FINAL_STATUS[status](str(error)) if status in _FINAL_STATUS else error
 
 
 def _s3_answer(error: Exception) -> tuple[int, str]:
-    """Status and code of what S3 answered, which lies in the cause of the error that `s3fs` makes of it."""
+    """Status and code of S3's answer; in errors converted by `s3fs` they are in the cause."""
     for told in (error, error.__cause__):
         if isinstance(answer := getattr(told, "response", None), Mapping):
             status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -85,7 +88,7 @@ def takes_no_more(error: Exception) -> bool:
 
 
 class Repetitions:
-    """Counts the requests of this process that were repeated, until somebody takes the count away."""
+    """Counts the repeated requests of this process; `take` resets the count."""
 
     def __init__(self) -> None:
         self._lock, self._number = threading.Lock(), 0
@@ -96,7 +99,7 @@ class Repetitions:
             self._number += 1
 
     def take(self) -> int:
-        """How many there were since this was asked last."""
+        """Return the number of repeated requests since the last call."""
         with self._lock:
             number, self._number = self._number, 0
         return number
@@ -106,7 +109,7 @@ repetitions = Repetitions()
 
 
 def retried(action: Callable[[], Result]) -> Result:
-    """`action()`, repeated with growing pauses while it fails in a way that may pass; counted."""
+    """Run `action()`, and retry it with growing pauses while its error may be temporary; count retries."""
     for attempt in range(ATTEMPTS):
         try:
             return action()

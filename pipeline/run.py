@@ -1,4 +1,4 @@
-"""One run over a dataset: list, leave out what is done, restore the rest, reconcile, record."""
+"""One run over a dataset: list the inputs, skip those that are done, restore the rest, write the record."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pipeline.stages.session import Machines  # imports Ray, which checking settings need not wait for
 
 PRUNABLE_NAMED = 50
-"""Objects that a dry run names as prunable; the rest is counted."""
+"""Most prunable objects that a dry run names; the others are only counted."""
 
 
 def restore_dataset(
@@ -55,22 +55,24 @@ def restore_dataset(
     """Restore every image of a source into a destination.
 
     Args:
-        source: a prefix, a glob or a single object, on local disk or on any fsspec address.
-        dest: where restored images, the manifest and the run's record go.
+        source: prefix, glob or single object, on local disk or at any fsspec address.
+        dest: where restored images, the manifest and the run's record are written.
         settings: of the run; by default `RunSettings()`.
         restorer_factory: makes the restorer in each actor; by default `i2r.Restorer` with the settings'
             prior.
-        on_progress: told how far the run has come, about once a second.
-        stop: set it to stop the run early; what was finished is recorded.
-        dry_run: only find out what would be done; writes nothing.
-        redo: addresses of sources to restore again whatever the manifest says of them, and no others.
-        address: of a Ray cluster; by default the one that is initialised, or one on this machine for this
-            run.
+        on_progress: called with the progress of the run, about once a second.
+        stop: set it to stop the run early; finished inputs are recorded.
+        dry_run: only count what would be done; writes nothing to the destination.
+        redo: addresses of sources to restore again whatever the manifest says of them; all other inputs
+            are skipped.
+        address: of a Ray cluster; by default the one that is initialised, or a new one on this machine for
+            this run.
 
     Raises:
         SettingsError: the source, the destination, the prior or a setting is wrong; nothing was written.
         LeaseHeldError: another run writes to the destination.
-        RunError: the run could not finish; what was finished is recorded, and the next run goes on.
+        RunError: the run could not finish; finished inputs are recorded, and the next run continues from
+            there.
     """
     settings = settings or RunSettings()
     factory = restorer_factory or PriorRestorerFactory(settings.prior, settings.method)
@@ -86,8 +88,12 @@ def restore_dataset(
 def _what_must_be_there(
     run: Run, settings: RunSettings, address: str | None
 ) -> AbstractContextManager[object]:
-    """The Ray that a run insists on, found before anything is written. One of its own, and this machine's, it
-    asks for only when there is something to restore: a quiet night needs none."""
+    """Check the Ray that a run requires, before anything is written.
+
+    A run requires one if it was given an address or a number of GPUs. With `auto` and no GPUs it only checks
+    that something answers, and connects later. A run without either starts its own Ray later, too: a run that
+    finds nothing to restore usually needs none.
+    """
     if address is None and settings.gpus is None:
         return nullcontext()
     from pipeline.stages.session import ray_session, require_listener
@@ -100,7 +106,7 @@ def _what_must_be_there(
 
 @dataclass(frozen=True)
 class CheckedRun:
-    """A run that was found sound: public addresses of where from and where to, and the settings' digest."""
+    """A run with valid arguments: public addresses of source and destination, and the settings' digest."""
 
     source: str
     dest: str
@@ -108,7 +114,7 @@ class CheckedRun:
 
 
 def check_dataset(source: str, dest: str, settings: RunSettings) -> CheckedRun:
-    """Check what a run would be told, as `restore_dataset` does before it starts; writes nothing.
+    """Check the arguments of a run, as `restore_dataset` does before it starts; writes nothing.
 
     Raises:
         SettingsError: the source, the destination, the prior or a setting is wrong.
@@ -121,7 +127,7 @@ class Run:
     """One run; see `restore_dataset` for the arguments.
 
     Raises:
-        SettingsError: something that it is told is wrong.
+        SettingsError: an argument is wrong.
     """
 
     def __init__(
@@ -167,17 +173,17 @@ class Run:
 
     @property
     def checked(self) -> CheckedRun:
-        """What this run is, for those who only wanted it checked."""
+        """Source, destination and settings' digest of this run, for `check_dataset`."""
         source = self._source.store.uri(self._source.pattern or "")
         return CheckedRun(source, self._dest.uri(), self._work.digest)
 
     def keep_waiting(self) -> bool:
-        """Tell that GPUs are awaited; whether to go on, or to end as a run does that is told to stop."""
+        """Report that the run waits for GPUs. Returns False once it must stop."""
         self._course.tell("waiting for GPUs")
         return self._course.must_stop() is None
 
     def preview(self) -> RunSummary:
-        """What the run would do. Writes nothing to the destination."""
+        """Count what the run would do. Writes nothing to the destination."""
         with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
             listing = Listing(open_store(folder), "listing")
             listing.fill(self._source, self._settings, self._masks)
@@ -188,9 +194,9 @@ class Run:
             return replace(self._summary(listing, tally, pruned=pruned), dry_run=True, prunable=prunable)
 
     def execute(self) -> RunSummary:
-        """List, restore and record."""
+        """List the source, restore the pending inputs and write the run's record."""
         with _first_write(self._dest, Lease(self._dest, self._id, self._settings.lease_seconds)) as lease:
-            self._dest.delete_folder(f"{PRIVATE}/tmp")  # what killed processes were writing
+            self._dest.delete_folder(f"{PRIVATE}/tmp")  # partial files of processes that were killed
             listing, tally, pruned = Listing(self._dest, f"{run_folder(self._id)}/listing"), Tally(), 0
             self._course.tell("listing")
             listing.fill(self._source, self._settings, self._masks, self._course.must_stop)
@@ -216,7 +222,7 @@ class Run:
             return summary
 
     def _machines_for(self, listing: Listing) -> AbstractContextManager[Machines | None]:
-        """Ray, where leaving out what is done is work for more than one machine; otherwise it can wait."""
+        """Start Ray now if finding the pending inputs is work for more than one machine; otherwise later."""
         if not self._plan.is_large(listing):
             return nullcontext()
         from pipeline.stages.session import ray_session
@@ -232,7 +238,7 @@ class Run:
         notes: Notes,
         there: Machines | None,
     ) -> str | None:
-        """Restore what is pending, on the machines that are there or on others; why it stopped early."""
+        """Restore the pending inputs, on `there` or on a new Ray. Returns why it stopped early, or None."""
         from pipeline.stages.session import ray_session
 
         self._course.tell(STARTING, pending.tally.pending)
@@ -255,7 +261,7 @@ class Run:
         return Pruning(self._dest, self._source, listing, self._settings)
 
     def _prune(self, listing: Listing, lease: Lease, writer: ManifestWriter) -> int:
-        """Remove what is left of deleted sources, each with its row after it; how much that was."""
+        """Remove restored objects of deleted sources, and write a row after each. Returns their number."""
         pruning, common, pruned = self._pruning(listing), self._work.columns(lease.epoch, attempt=1), 0
         try:
             for row in pruning.orphans():
@@ -304,7 +310,7 @@ class Run:
 
 
 def _check_writable(dest: Store) -> None:
-    """Refuse a local destination that plainly cannot be written, without writing to it."""
+    """Refuse a local destination that cannot be written, without writing to it. Raises SettingsError."""
     if not dest.is_local:
         return
     place = Path(dest.root)
@@ -319,7 +325,7 @@ def _check_writable(dest: Store) -> None:
 
 
 class _first_write:
-    """Enters a lease; a destination that takes not even that is a wrong argument."""
+    """Enters a lease, the first write of a run: if it fails, the destination is a wrong argument."""
 
     def __init__(self, dest: Store, lease: Lease) -> None:
         self._dest, self._lease = dest, lease
@@ -337,7 +343,7 @@ class _first_write:
 
 
 def _public(settings: RunSettings) -> dict[str, Any]:
-    """Settings for a record: an address among them may be signed."""
+    """Settings for a record, without the secrets of signed addresses."""
     values = settings.model_dump(mode="json")
     return {name: public_uri(value) if isinstance(value, str) else value for name, value in values.items()}
 

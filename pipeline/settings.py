@@ -1,7 +1,8 @@
-"""What a run is told to do: one validated model, from a YAML file, the environment and flags.
+"""Settings of a run: one validated model, read from a YAML file, the environment and flags.
 
-Each source goes over the one before. Nested settings are written with a dot in flags (`method.steps=20`), as
-nested maps in YAML, and with two underscores in the environment (`I2R_METHOD__STEPS=20`).
+The environment overrides the file, and flags override both. Nested settings are written with a dot in flags
+(`method.steps=20`), as nested maps in YAML, and with two underscores in the environment
+(`I2R_METHOD__STEPS=20`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pipeline.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "I2R_"
 NO_SETTINGS = {"I2R_JOB", "I2R_SUBMISSION"}
-"""Variables of that prefix that say who a process is, and not what it does: see `pipeline.records.lease`."""
+"""Variables with that prefix that are no settings but identify a process: see `pipeline.records.lease`."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -31,7 +32,7 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class Only(StrEnum):
-    """Which inputs a run is restricted to."""
+    """Inputs that a run is restricted to."""
 
     NEW = "new"
     CHANGED = "changed"
@@ -39,10 +40,10 @@ class Only(StrEnum):
 
 
 class RunSettings(BaseModel):
-    """Everything that one run over a dataset can be told.
+    """All settings of one run over a dataset.
 
     Only `prior`, `method`, `format` and `threads` change the bytes of every output, so only they are in the
-    digest. `protect` changes those that have a mask; it belongs to the versions of their sources.
+    digest. `protect` changes only outputs whose source has a mask; the mask is part of that source's version.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -116,7 +117,7 @@ class RunSettings(BaseModel):
         return wanted
 
     def digest(self, prior_sha256: str) -> str:
-        """SHA-256 of what changes an output's bytes, and of nothing else."""
+        """SHA-256 of exactly the settings that change an output's bytes."""
         content = {
             "prior_sha256": prior_sha256,
             "method": self.method.model_dump(mode="json"),
@@ -131,15 +132,15 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, Any] | None = None,
 ) -> RunSettings:
-    """Settings from a YAML file, the environment and flags, each over the one before.
+    """Read settings from a YAML file, the environment and flags; later ones override earlier ones.
 
     Args:
         file: a YAML map, or None.
-        environment: variables; those that begin with `I2R_` are settings, but for `NO_SETTINGS`.
+        environment: variables; those that begin with `I2R_` are settings, except `NO_SETTINGS`.
         flags: dotted names to values; text is read as YAML (`method.steps` to `"20"`).
 
     Raises:
-        SettingsError: one line that names the wrong setting, and the nearest known one if it is unknown.
+        SettingsError: a setting is wrong; one line names it, and for an unknown name the nearest known one.
     """
     merged = _read_yaml(file) if file else {}
     for name, text in (environment or {}).items():
@@ -171,7 +172,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 
 def _parse(text: str) -> Any:
-    """A value written as text; what is not YAML is the text itself."""
+    """Read a value as YAML; text that is not YAML is returned as it is."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
@@ -187,7 +188,7 @@ def _put(settings: dict[str, Any], path: list[str], value: Any, name: str) -> No
 
 
 def _explain(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line."""
+    """Describe the first wrong setting in one line."""
     problem = error.errors()[0]
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
@@ -202,7 +203,7 @@ def _nearest(name: str) -> str:
 
 
 def changed_settings(settings: RunSettings) -> dict[str, Any]:
-    """Dotted names and values of the settings that are not the default, as `load_settings` takes flags."""
+    """Dotted names and values of settings that differ from their default, as flags for `load_settings`."""
     default, changed = RunSettings().model_dump(mode="json"), settings.model_dump(mode="json")
     return dict(_differences(default, changed, ""))
 
@@ -218,7 +219,7 @@ def _differences(
 
 
 def setting_names(model: type[BaseModel] = RunSettings, prefix: str = "") -> Iterable[str]:
-    """Every setting's dotted name, and those of the groups that they lie in."""
+    """Dotted names of all settings and of the groups that contain them."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from setting_names(field.annotation, f"{prefix}{name}.")

@@ -1,9 +1,9 @@
-"""One address that objects lie under, on local disk or on any fsspec file system.
+"""Objects under one address, on local disk or on any fsspec file system.
 
-A write is whole or absent: on local disk through a temporary name and a rename, on object stores through one
-put; only where a disk has no hard links, a new object may be empty at first (`_name_new`). Errors come out as
-this package's own: what belongs to one object is an `ItemError`, what belongs to the whole address (no space
-left, a bucket that denies writing) is a `RunError`.
+Writes are atomic: a temporary name and a rename on local disk, one put on object stores. One exception: on a
+disk without hard links a new object may be empty at first (`_name_new`). Errors become this package's
+own: an error of one object is an `ItemError`, an error of the whole address (no space left, a bucket
+that denies writing) is a `RunError`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from pipeline.redaction import public_uri, without_secrets
 from pipeline.retries import item_error, retried, takes_no_more
 
 PRIVATE = "_i2r"
-"""Folder of a destination that holds what is ours and is no restored image."""
+"""Folder of a destination that holds everything this package writes except restored images."""
 
 _ONE_TRY = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
-"""For S3's client, which would repeat each of our repetitions itself, for minutes in all."""
+"""Options that turn off the retries of S3's client: it would retry each of ours, for minutes in all."""
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
-"""What file systems without hard links answer."""
+"""Errors of file systems without hard links."""
 
 Result = TypeVar("Result")
 
@@ -43,7 +43,7 @@ _TIMES = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", 
 
 
 def version_of(info: Mapping[str, Any]) -> str:
-    """The version of an object, from fsspec's description of it."""
+    """The version of an object, from its fsspec info: an ETag or hash, else its size and time."""
     for name in ("ETag", "etag", "md5Hash", "content_md5", "blob_id"):
         if info.get(name):
             return str(info[name]).strip('"')
@@ -60,10 +60,10 @@ def local_version(found: os.stat_result) -> tuple[int, str]:
 
 
 def open_store(address: str, **options: Any) -> Store:
-    """The store at an address: a local path or `protocol://…`.
+    """Open the store at an address: a local path or `protocol://…`.
 
     Raises:
-        SettingsError: no such protocol, or its client is not installed.
+        SettingsError: the protocol is unknown, or its client is not installed.
     """
     base, query = address, ""
     if address.lower().startswith(("http://", "https://")):
@@ -84,8 +84,9 @@ class Store:
 
     Args:
         fs: the file system.
-        root: path of the address, as the file system spells it, without a slash at its end.
-        query: of a web address, with its `?`: a signature that requests carry, and nothing else does.
+        root: path of the address in the file system's own form, without a slash at its end.
+        query: of a web address, with its `?`: may be a signature, so it is sent with requests and never
+            recorded.
     """
 
     fs: AbstractFileSystem
@@ -94,20 +95,20 @@ class Store:
 
     @property
     def is_local(self) -> bool:
-        """Whether it lies on this machine's disk."""
+        """Whether the store is on this machine's disk."""
         return "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
 
     @property
     def is_web(self) -> bool:
-        """Whether it is reached by HTTP(S), where what lies below is known from links on pages."""
+        """Whether the store is reached by HTTP(S), where objects are listed from the links on pages."""
         return self.root.startswith(("http://", "https://"))
 
     def path(self, key: str = "") -> str:
-        """The path of a key, as the file system spells it."""
+        """The path of a key in the file system's own form."""
         return (f"{self.root.rstrip('/')}/{key}" if key else self.root) + self.query
 
     def uri(self, key: str = "") -> str:
-        """The public address of a key: never with a query, a signature or a user in it."""
+        """The public address of a key: without query, signature or user."""
         return self.uri_of(self.path(key))
 
     def uri_of(self, path: str) -> str:
@@ -137,17 +138,17 @@ class Store:
             raise item_error(error, self.uri_of(path)) from error
 
     def fetch(self, key: str, file: Path) -> None:
-        """Write the bytes of an object to a file on this machine, however many they are. Raises ItemError."""
+        """Download an object of any size to a file on this machine. Raises ItemError."""
         try:
             retried(lambda: self.fs.get_file(self.path(key), str(file)))
         except Exception as error:
             raise item_error(error, self.uri(key)) from error
 
     def describe(self, path: str) -> tuple[int, str]:
-        """Size in bytes, -1 where it is not known, and version of the object at a path of this file system.
+        """Size in bytes (-1 if unknown) and version of the object at a path of this file system.
 
         Raises:
-            OSError, or what its client raises: there is none, or it cannot be asked about.
+            OSError, or an error of the store's client: there is no object, or its info cannot be read.
         """
         if self.is_local:
             return local_version(os.stat(path))
@@ -156,20 +157,20 @@ class Store:
         return size if isinstance(size, int) else -1, version_of(info)
 
     def write(self, key: str, data: bytes) -> None:
-        """Store an object, whole or not at all, over whatever was there.
+        """Store an object atomically, replacing an existing one.
 
         Raises:
             RunError: the store takes no writes: no space left, or denied.
-            ItemError: anything else, after bounded repetitions.
+            ItemError: any other error, after a bounded number of retries.
         """
         self._store(key, lambda: self._replace(key, data))
 
     def create(self, key: str, data: bytes) -> bool:
-        """Store an object only if there is none of that key; whether it was stored. Raises as `write`."""
+        """Store an object if the key is free. Returns whether it was stored. Raises as `write`."""
         return self._store(key, lambda: self._create(key, data))
 
     def exists(self, key: str) -> bool:
-        """Whether there is an object of that key. Raises ItemError where the store does not say."""
+        """Whether there is an object with that key. Raises ItemError if the store does not answer."""
 
         def look() -> bool:
             if self.is_local:
@@ -184,7 +185,7 @@ class Store:
             raise item_error(error, self.uri(key)) from error
 
     def modified(self, key: str) -> float:
-        """When an object was last written, in seconds, by the store's own clock. Raises ItemError."""
+        """When an object was last written, in seconds, on the store's clock. Raises ItemError."""
         try:
             self.fs.invalidate_cache()
             return float(retried(lambda: self.fs.modified(self.path(key))).timestamp())
@@ -192,7 +193,7 @@ class Store:
             raise item_error(error, self.uri(key)) from error
 
     def delete(self, key: str) -> None:
-        """Remove an object; one that is not there is no error."""
+        """Remove an object, if it is there."""
         try:
             retried(lambda: self.fs.rm_file(self.path(key)))
         except FileNotFoundError:
@@ -201,7 +202,7 @@ class Store:
             raise item_error(error, self.uri(key)) from error
 
     def names(self, folder: str) -> list[str]:
-        """Names of what lies directly in a folder, sorted; empty where there is none."""
+        """Names of objects and folders directly in a folder, sorted; empty if there is no such folder."""
         try:
             found = retried(lambda: self.fs.ls(self.path(folder), detail=False, refresh=True))
         except (FileNotFoundError, NotADirectoryError):
@@ -211,7 +212,7 @@ class Store:
         return sorted({name for path in found if (name := PurePosixPath(path.rstrip("/")).name)})
 
     def delete_folder(self, folder: str) -> None:
-        """Remove everything under a folder; one that is not there is no error."""
+        """Remove a folder and everything under it, if it is there."""
         try:
             retried(lambda: self.fs.rm(self.path(folder), recursive=True))
         except FileNotFoundError:
@@ -254,10 +255,10 @@ class Store:
         return True
 
     def _place(self, key: str, data: bytes, put: Callable[[str, str], None]) -> None:
-        """Write a file on the disk of `key`, and `put` it there once it is whole.
+        """Write a temporary file on the same disk as `key`, and `put` it in its place once it is complete.
 
-        Few system calls, each of which a thread may have to wait behind others for, and folders are made only
-        where they turn out to be missing.
+        It makes few system calls, since threads may wait for each other in every one of them, and it makes
+        folders only after finding that they are missing.
         """
         folder, path = f"{self.root}/{PRIVATE}/tmp", self.path(key)
         name = f"{folder}/{os.getpid()}-{secrets.token_hex(8)}"
@@ -277,11 +278,11 @@ class Store:
 
 
 def _name_new(file: str, path: str) -> None:
-    """Give a whole file its name, unless that is taken. Raises FileExistsError.
+    """Give a complete file its name, unless the name is taken. Raises FileExistsError.
 
-    Where there are no hard links (on exFAT, some SMB and FUSE mounts), an empty file takes the name, and the
-    whole one its place. A process that is killed between the two leaves the empty one: never a part. Whoever
-    reads between the two finds it empty, too.
+    Without hard links (exFAT, some SMB and FUSE mounts), an empty file is created under the name and then
+    replaced by the complete one. A reader between the two steps finds the file empty, and a process that is
+    killed there leaves it empty; it is never partial.
     """
     try:
         os.link(file, path)
@@ -297,7 +298,7 @@ def _name_new(file: str, path: str) -> None:
 
 
 def _in_folder(folder: str, action: Callable[[], Result]) -> Result:
-    """`action()`, once more with its folder made where that was missing."""
+    """Run `action()`; if the folder is missing, make it and run the action again."""
     try:
         return action()
     except FileNotFoundError:
