@@ -1,6 +1,7 @@
-"""The stages of an image's way, for `Dataset.map_batches`: fetch and decode, restore, encode and store.
+"""The stages for `Dataset.map_batches`: fetch and decode, restore, encode and store.
 
-What happens to an image stays with it: every stage takes an `Item` and hands it on, failed or not.
+An error of one image affects no other image: every stage takes `Item`s and passes all of them on, failed or
+not.
 """
 
 from __future__ import annotations
@@ -39,16 +40,19 @@ from pipeline.stages.telemetry import DeviceTelemetry, RowTelemetry
 from pipeline.storage import Store
 
 FETCHES = 8
-"""Objects that one stage fetches or stores at once: object stores answer late but many at a time."""
+"""Objects that one stage fetches or stores at once: object stores answer late, but many at a time."""
 
 BLOCK_BYTES = 32 << 20
-"""Of images that travel from stage to stage together, roughly: as many as reach it."""
+"""Approximate bytes of a block of images passed from stage to stage: a block ends once it reaches them."""
 
 ROWS = pa.schema(
     [*manifest.SCHEMA, ("fatal", pa.string()), ("intent", pa.string()), ("repeated", pa.int64())]
 )
-"""What the last stage hands on: rows, each with the note to withdraw once it is recorded, or in `fatal` why
-the run must stop; and in the first of a batch how many requests were repeated for it."""
+"""Output of the last stage: rows of the manifest with three columns more.
+
+`intent` is the note to withdraw once the row is recorded. `fatal` says why the run must stop; such a row is
+not recorded. `repeated`, in the first row of a batch, counts the requests that were repeated for the batch.
+"""
 
 Batch = dict[str, np.ndarray]
 T = TypeVar("T")
@@ -57,15 +61,16 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Job:
-    """What every stage of a run knows.
+    """What every stage of an attempt is given.
 
     Attributes:
-        source, dest: where images come from and go to.
+        source: where images are read.
+        dest: where they are written.
         settings: of the run.
-        common: columns that all its rows share.
-        extension: of the outputs where the format is set.
-        reference: better versions of the images, by the same keys, or None.
-        masks: what protects parts of them, by the same keys, or None.
+        common: columns that all rows share.
+        extension: of the outputs if the format is set, or None.
+        reference: better versions of the images, under the same keys, or None.
+        masks: masks of the images, under the same keys, or None.
     """
 
     source: Store
@@ -78,20 +83,22 @@ class Job:
 
 
 def shared(things: Sequence[T]) -> Iterator[Sequence[T]]:
-    """A batch's things in order, one share for each thread: threads that take small images one by one mostly
-    wait for each other."""
+    """Split a batch in order into one share per thread.
+
+    If threads took small images one by one, they would mostly wait for each other.
+    """
     size = math.ceil(len(things) / FETCHES)
     for start in range(0, len(things), size or 1):
         yield things[start : start + size]
 
 
 def for_each(action: Callable[[T], Result]) -> Callable[[Sequence[T]], list[Result]]:
-    """What a thread does with its share: the action, with one thing after the other."""
+    """Make a function that applies the action to each element of a share, one after the other."""
     return lambda share: [action(thing) for thing in share]
 
 
 class FetchAndDecode:
-    """From rows of the listing to items with pixels."""
+    """Stage that turns rows of the listing into items with pixels."""
 
     def __init__(self, job: Job) -> None:
         keep_freed_memory()
@@ -159,7 +166,7 @@ class FetchAndDecode:
         return item
 
     def _decode_mask(self, store: Store, key: str, picture: Picture) -> np.ndarray:
-        """What the mask of an image protects. Raises ItemError: not to protect it would be worse."""
+        """The pixels that an image's mask protects. Raises ItemError: without its mask an image must fail."""
         try:
             mask = self._decoder.decode(store.read(key), max_pixels=self._job.settings.max_pixels)
         except CodecError as error:
@@ -167,7 +174,7 @@ class FetchAndDecode:
         return protected_pixels(mask, picture.pixels.shape, store.uri(key))
 
     def _decode_reference(self, store: Store, item: Item) -> np.ndarray | None:
-        """The better version of an image; None where there is none that it can be compared with."""
+        """The better version of an image; None if there is none, or none of the same shape."""
         try:
             data = store.read(item.row["source_key"])
             pixels = self._decoder.decode(data, max_pixels=self._job.settings.max_pixels).pixels
@@ -178,12 +185,12 @@ class FetchAndDecode:
 
 
 def seed_of(content: bytes) -> int:
-    """The seed of an image, from its bytes alone: the same in every batch, on every node, on every retry."""
+    """The seed of an image, from its bytes alone: the same in every batch, node and attempt."""
     return int.from_bytes(hashlib.sha256(content).digest()[:8]) >> 1
 
 
 class RestoreItems:
-    """From items with pixels to items with restored pixels."""
+    """Stage that replaces the pixels of items by restored ones."""
 
     def __init__(self, factory: RestorerFactory) -> None:
         keep_freed_memory()
@@ -214,7 +221,7 @@ class RestoreItems:
 
 
 class EncodeAndStore:
-    """From items with restored pixels to objects, and then to rows."""
+    """Stage that stores items as objects and turns them into rows."""
 
     def __init__(self, job: Job) -> None:
         keep_freed_memory()
@@ -224,7 +231,7 @@ class EncodeAndStore:
         self._telemetry = RowTelemetry()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Store the items of a batch; rows of `ROWS`. Some are encoded while others are on their way."""
+        """Store the items of a batch, some while others are encoded, and return rows of `ROWS`."""
         items = items_of(batch)
         intent, ended = self._announce(items), []
         for share in shared(items):
@@ -238,7 +245,10 @@ class EncodeAndStore:
         return pa.Table.from_pylist(rows, schema=ROWS)
 
     def _announce(self, items: Sequence[Item]) -> str | None:
-        """Note which new objects will be stored. Those that are there already are not ours to announce."""
+        """Store a note of the new objects of a batch. Returns its name, or None without new objects.
+
+        It does not name objects that already exist: those may not be this run's.
+        """
         new = [item for item in items if not item.failed and not item.owned]
         keys = [output_key(item.row["source_key"], self._job.extension) for item in new]
         try:
@@ -295,7 +305,7 @@ class EncodeAndStore:
             }
 
     def _is_ours(self, key: str, data: bytes) -> bool:
-        """Whether an object was stored by an attempt of this very run that died before its row was there."""
+        """Whether an object was stored by this run, in a process that died before the row was recorded."""
         if self._job.dest.read(key) == data:
             return True
         if ours := any(key in keys for keys in announced(self._job.dest, self._job.common["run_id"])):

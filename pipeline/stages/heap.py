@@ -1,4 +1,4 @@
-"""Memory that the stages free stays with their process for the next image, up to a bound."""
+"""Keeps memory that a stage frees in its process for the next image, up to a bound."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import contextlib
 import ctypes
 
 KEPT_BYTES = 64 << 20
-"""Of freed memory at the end of a heap, that go back to the system no sooner than there are more of them."""
+"""Freed bytes at the end of a heap that glibc keeps: only beyond them it returns memory to the system."""
 MAPPED_BYTES = 32 << 20
-"""Of one block from which on it is memory of its own, which goes back at once: the most that glibc takes."""
+"""Size from which glibc maps a block by itself and returns it as soon as it is freed: its highest setting."""
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc so; where there is another C library nothing happens.
+    """Set both thresholds in glibc; does nothing with another C library.
 
-    By itself it gives back an image's arrays after each of them, and the next image's have to be faulted in
-    page by page: half the time that scoring a small image takes.
+    By default glibc returns an image's arrays to the system after each image, and the next image's arrays are
+    faulted in page by page: half the time that scoring a small image takes.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

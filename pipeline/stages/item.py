@@ -1,8 +1,8 @@
-"""One image on its way through the stages, and how it travels: pixels are never pickled.
+"""One image in the stages, and how it is passed between processes without pickling its pixels.
 
 Ray would pickle every item into one string and unpickle that into new arrays. Here an item is pickled without
-its buffers (PEP 574), which lie beside it in an Arrow column: a process that reads them looks into Ray's
-object store.
+its buffers (PEP 574), and the buffers are stored in an Arrow column beside it: a process that reads them gets
+views into Ray's object store.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from pipeline.errors import ErrorCode, ItemError, RunError, bounded_text
 from pipeline.records.manifest import Status
 from pipeline.redaction import without_secrets
 
-_OUT_OF_BAND = 5  # the first protocol of pickle with buffers beside it
+_OUT_OF_BAND = 5  # the first pickle protocol with out-of-band buffers
 
 
 @dataclass
 class Item:
-    """One image on its way.
+    """One image in the stages.
 
     Attributes:
         row: its row of the manifest, as far as it is known.
-        owned: an object of ours lies at its output's key.
-        data: the source's bytes.
+        owned: whether an object that we wrote is at its output's key.
+        data: bytes of the source; once encoded, of the output.
         picture: the decoded source; once it is restored, with the restored pixels.
-        before: its scores, see `pipeline.stages.scores`.
-        reference: pixels of its better version, of the same shape, where there is one.
-        protected: (H, W), the pixels that stay as they are, where it has a mask.
-        losses: what its restoration had to do without.
-        fatal: why the whole run must stop.
+        before: scores of the source, see `pipeline.stages.scores`.
+        reference: pixels of its better version, of the same shape, or None.
+        protected: (H, W), the pixels that its mask protects from changes, or None.
+        losses: names of smaller restorers that were used, for the row's `losses`.
+        fatal: why the whole run must stop, or None.
         timings: seconds per stage.
         repeated: requests to the storage that were repeated for it, or for others in its batch.
     """
@@ -58,7 +58,7 @@ class Item:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its file and of all its pixels."""
+        """Bytes of its file and all its arrays."""
         planes = [self.reference, self.protected]
         if self.picture is not None:
             planes += [self.picture.pixels, self.picture.alpha]
@@ -66,11 +66,11 @@ class Item:
 
     @property
     def failed(self) -> bool:
-        """Whether it has ended without a result."""
+        """Whether it failed, or stops the run."""
         return self.fatal is not None or self.row.get("status") == Status.FAILED
 
     def fail(self, error: BaseException) -> None:
-        """End it as a failure; what it held is let go."""
+        """Set the failure in its row, and free its bytes and pixels."""
         code, text = ErrorCode.INTERNAL, f"{type(error).__name__}: {error}"
         if isinstance(error, ItemError):
             code, text = error.code, error.message
@@ -84,7 +84,7 @@ class Item:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Measure a stage; an error in it ends the item, or the run, but not the batch."""
+        """Measure the time of a stage. An error in it fails the item or stops the run, but not the batch."""
         start = time.perf_counter()
         try:
             yield
@@ -97,7 +97,7 @@ class Item:
 
 
 def as_table(items: Iterable[Item]) -> pa.Table:
-    """Items as rows of a table: each pickled, and its buffers."""
+    """Items as rows of a table, with a column for the pickled items and one for their buffers."""
     pickled: list[bytes] = []
     buffers: list[memoryview] = []
     ends = [0]
@@ -111,7 +111,7 @@ def as_table(items: Iterable[Item]) -> pa.Table:
 
 
 def items_of(table: pa.Table) -> list[Item]:
-    """The items of a table; their arrays are views of it, and cannot be written to."""
+    """The items of a table; their arrays are read-only views of it."""
     items = []
     for pickled, buffers in zip(table["item"], table["buffers"], strict=True):
         beside = _views_of(buffers.values)
@@ -120,7 +120,7 @@ def items_of(table: pa.Table) -> list[Item]:
 
 
 def _lists_of(buffers: list[memoryview], ends: list[int]) -> pa.Array:
-    """Lists of byte strings, whose bytes are copied once and together."""
+    """An Arrow array of lists of byte strings, made with a single copy of their bytes."""
     offsets = np.cumsum([0, *(len(buffer) for buffer in buffers)], dtype=np.int64)
     laid = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(buffers))]
     strings = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(buffers), laid)
@@ -128,7 +128,7 @@ def _lists_of(buffers: list[memoryview], ends: list[int]) -> pa.Array:
 
 
 def _views_of(strings: pa.LargeBinaryArray) -> list[pa.Buffer]:
-    """The bytes of every string where they lie: a scalar of Arrow would copy them."""
+    """The bytes of every string, without a copy: Arrow's scalars would copy them."""
     if not len(strings):
         return []
     _, offsets, data = strings.buffers()

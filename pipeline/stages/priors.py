@@ -1,8 +1,8 @@
-"""A prior from anywhere to this machine's disk.
+"""Downloads a prior to this machine's disk.
 
 A prior's address is a built-in name, a local folder, any address that fsspec knows, or a hub id (`org/name`,
-which is `hf://org/name`). What is elsewhere is brought once to each machine, into a folder of its cache:
-whichever process comes first brings it, the others wait for it.
+which is `hf://org/name`). A remote prior is downloaded once per machine, into a folder of its cache: the
+first process downloads it, the others wait.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from pipeline.errors import ItemError, SettingsError
 from pipeline.storage import Store, open_store
 
 SUFFIXES = (".json", ".safetensors")
-"""What is brought of a prior: configurations and weights, nothing that would have to be executed."""
+"""Files of a prior that are downloaded: configurations and weights, no code."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 _DIGEST = "sha256"
 
 
 def local_prior(address: str) -> Path:
-    """The folder of a prior on this machine's disk, brought here first where it lies elsewhere.
+    """The folder of a prior on this machine's disk; downloads a remote prior first.
 
     Raises:
-        SettingsError: there is no prior at the address, or it cannot be brought here.
+        SettingsError: there is no prior at the address, or it cannot be downloaded.
     """
     if "://" not in address and "::" not in address:
         try:
@@ -56,7 +56,7 @@ def local_prior(address: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where this machine keeps the priors that were brought to it."""
+    """Where this machine keeps downloaded priors."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "invert2restore" / "priors"
 
@@ -66,7 +66,7 @@ def _versions(store: Store) -> dict[str, tuple[int, str]]:
 
     Raises:
         SettingsError: there is no prior.
-        ItemError: it cannot be listed.
+        ItemError: the store cannot be listed.
     """
     names = store.names("")
     wanted = {INDEX, CALIBRATION, "config.json", "scheduler_config.json"}
@@ -84,7 +84,7 @@ def _versions(store: Store) -> dict[str, tuple[int, str]]:
 
 
 def _brought(store: Store, versions: dict[str, tuple[int, str]]) -> Path:
-    """The local copy of just these versions, whole or absent."""
+    """The local copy of exactly these versions; downloads it if it is not there or damaged."""
     content = json.dumps([store.uri(), versions], sort_keys=True)
     home = cache_folder() / hashlib.sha256(content.encode()).hexdigest()[:32]
     folder = home / PurePosixPath(store.root).name
@@ -106,7 +106,7 @@ def _brought(store: Store, versions: dict[str, tuple[int, str]]) -> Path:
 
 
 def _is_whole(home: Path, folder: Path) -> bool:
-    """Whether the copy is there, and still what was brought."""
+    """Whether the copy is there, and its digest still the one that was downloaded."""
     try:
         return (home / _DIGEST).read_text() == digest_prior(folder)
     except OSError:

@@ -1,7 +1,7 @@
-"""One pass of images through the stages on Ray Data, as rows.
+"""Sends images through the stages on Ray Data once, and yields their rows.
 
-A dead actor costs the batch that it held, once more after one repetition; whatever is lost that way is
-missing from the rows, and the caller tries it again, each image alone.
+If an actor dies, its batch is tried once more. If an actor dies again, the images of the batch have no rows:
+the caller tries each of them again, alone.
 """
 
 from __future__ import annotations
@@ -30,29 +30,30 @@ from pipeline.stages.session import Machines
 from pipeline.storage import Store
 
 BATCH_ON_GPU, BATCH_ON_CPU = 32, 8
-"""Most images in a batch: where one takes seconds, a batch that is lost with its process must not cost
-minutes."""
+"""Most images in a batch: where an image takes seconds, a batch whose process dies must not cost minutes."""
 MODELS_PER_IMAGE = 8
-"""Models on CPUs for which a batch holds one image more. A batch is handed on as a whole, so that few models
-show each image when it is ready; many of them would ask for more batches a second than one driver hands out.
+"""Models on CPUs per image of a batch: a batch holds one image for every so many models.
+
+Images of a batch are passed on together. With few models, batches of one image show each image as soon as it
+is ready; many models would then need more batches a second than one driver can schedule.
 """
 
 _RETRIES = {"max_restarts": -1, "max_task_retries": 1}
-"""A dead actor is started again; its batch is repeated once only, where Ray would do so without end."""
+"""Ray restarts a dead actor, and retries its batch only once: by default it would retry without end."""
 _WAITING_TABLES = 64
-_PATIENCE = 5.0  # seconds in which a pass that is broken off may hand over what it holds
+_PATIENCE = 5.0  # seconds to wait for the reading thread when a pass ends early
 _KIND_OF_ERROR = re.compile(r"^[\w.]+(Error|Exception): ")
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What goes through the stages at once.
+    """Inputs that are sent through the stages together.
 
     Attributes:
-        parts: keys of pending inputs at the destination.
-        images: how many they hold, at least one.
+        parts: keys of the stored pending inputs at the destination.
+        images: how many inputs they hold, at least one.
         group: most images in one batch.
-        alone: no process is given a batch while it has another: what is lost has killed its process itself.
+        alone: give a process one batch at a time, so that an image without a row killed its process itself.
     """
 
     parts: Sequence[str]
@@ -62,12 +63,12 @@ class Pass:
 
     @property
     def batches(self) -> int:
-        """How many there are of them, about."""
+        """Approximate number of batches."""
         return math.ceil(self.images / self.group)
 
 
 class ReadPending:
-    """From keys of stored parts to the inputs in them."""
+    """Stage that reads the inputs in stored parts, given their keys."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -81,20 +82,20 @@ class ReadPending:
 def restored_rows(
     job: Job, work: Pass, factory: RestorerFactory, machines: Machines
 ) -> Iterator[pa.Table | None]:
-    """Send inputs through the stages: rows as they come, None when none came for a second.
+    """Send inputs through the stages. Yields rows as they come, and None after each second without any.
 
     Args:
-        job: what the stages know.
+        job: what the stages are given.
         work: the inputs.
         factory: makes the restorer in each actor.
-        machines: what there is for the models.
+        machines: CPUs and GPUs for the models.
 
     Raises:
         RunError: the pass could not go on.
     """
     with _ray_data_context():
         with warnings.catch_warnings():
-            # there is no other way yet to bound the retries
+            # Ray warns of `_RETRIES`, and there is no other way yet to bound the retries
             warnings.simplefilter("ignore", DeprecationWarning)
             dataset = _dataset(job, work, factory, machines)
         tables: queue.Queue[pa.Table | BaseException | None] = queue.Queue(_WAITING_TABLES)
@@ -124,15 +125,15 @@ def model_is_loaded() -> bool:
 
 
 def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines) -> Any:
-    """The plan of one pass. Groups of images are formed before anything is fetched, mixed sizes together."""
+    """The Ray dataset of one pass. Batches are formed before fetching, so image sizes are mixed."""
     import ray.data
 
     models, most = machines.models(work.batches)
     serving = {"min_size": 1, "max_size": machines.serving(work.images)}
     waiting = {"max_tasks_in_flight_per_actor": 1} if work.alone else {}
-    # The stages beside the model ask for no CPU: where models and tenths of stages take all of every node, as
-    # on small nodes or after one has died, the regrouping would wait for a whole one for ever.
-    # Reading is fast: one process is enough for it, and its memory, however many parts there are.
+    # Stages other than the model request no CPU. If models and fractions for stages took all CPUs of every
+    # node, as on small nodes or after a node has died, the regrouping would wait for a whole CPU forever.
+    # Reading is fast: one process is enough however many parts there are, and bounds the memory it takes.
     one_at_a_time = ray.data.TaskPoolStrategy(size=1)
     pending = ray.data.from_items([{"part": part} for part in work.parts]).map_batches(
         ReadPending(job.dest).__call__, batch_size=1, num_cpus=0, compute=one_at_a_time
@@ -173,7 +174,7 @@ def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines)
 
 
 def _pump(dataset: Any, tables: queue.Queue[pa.Table | BaseException | None], over: threading.Event) -> None:
-    """Consume a dataset into a queue; ends with None or with what went wrong."""
+    """Put the tables of a dataset into a queue, and None or an error at the end."""
     last: BaseException | None = None
     try:
         for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
@@ -191,14 +192,14 @@ def _pump(dataset: Any, tables: queue.Queue[pa.Table | BaseException | None], ov
 
 @contextlib.contextmanager
 def _ray_data_context() -> Iterator[None]:
-    """Ray Data's knobs for a pass, put back afterwards."""
+    """Set Ray Data's options for a pass, and restore them afterwards."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
     wanted = {
         "enable_progress_bars": False,
         "print_on_execution_start": False,
-        "max_errored_blocks": -1,  # a block whose process dies twice costs its own rows; they are tried again
+        "max_errored_blocks": -1,  # a block whose process dies twice loses only its own rows: see `Attempts`
         "target_max_block_size": BLOCK_BYTES,
     }
     before = {name: getattr(context, name) for name in wanted}
@@ -214,7 +215,7 @@ def _ray_data_context() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost reason of an error that came through Ray, in one line: the last one of its traceback."""
+    """The innermost cause of an error from Ray as one line: the last line of its traceback."""
     while isinstance(inner := getattr(error, "cause", None), BaseException):
         error = inner
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -223,7 +224,7 @@ def _reason(error: BaseException) -> str:
 
 
 def images_per_batch(settings: RunSettings, pending: int, machines: Machines) -> int:
-    """Images in one batch: few enough that every worker has something to do, and more than once."""
+    """Images in one batch: few enough that every worker gets about four batches or more."""
     on_cpu = min(BATCH_ON_CPU, (machines.most or machines.workers) // MODELS_PER_IMAGE)
     most = settings.batch or (BATCH_ON_GPU if machines.gpus else on_cpu)
     return max(1, min(most, pending // (4 * machines.workers)))

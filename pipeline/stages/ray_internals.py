@@ -1,7 +1,7 @@
-"""What is asked of Ray that it offers to nobody: each with the reason why no public way does.
+"""Uses of Ray's private interfaces, each with the reason why no public one will do.
 
-Ray may change any of it in any version: then one line says so, and the versions that pyproject.toml names are
-the way out.
+Ray may change them in any version. Then an error says so in one line; install a version of Ray that
+pyproject.toml allows.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def _known(what: str) -> Iterator[None]:
 
 
 def address_of_local_ray() -> str | None:
-    """Of the Ray that was started last on this machine, whether or not it still runs; None if none was.
+    """The address of the Ray started last on this machine, even if it no longer runs; None if there is none.
 
-    `ray.init("auto")` would try to reach it for minutes.
+    `ray.init("auto")` would try to reach a dead one for minutes.
     """
     with _known("find the Ray of this machine"):
         from ray._private.services import canonicalize_bootstrap_address
@@ -44,10 +44,10 @@ def address_of_local_ray() -> str | None:
 
 
 def is_alive(actor: str) -> bool:
-    """Whether an actor of this job, of a class that is named so, has its constructor behind it.
+    """Whether an actor of this job whose class has this name has finished its constructor.
 
-    What is public (`ray.util.state`) asks the dashboard, which a Ray on one machine does not have. Through a
-    client of Ray nobody can tell: then it is none.
+    The public `ray.util.state` asks the dashboard, which our Ray on one machine does not start. Through a Ray
+    client the state cannot be read: then it returns False.
     """
     import ray
 
@@ -63,15 +63,15 @@ def is_alive(actor: str) -> bool:
 
 
 def regroup(dataset: Dataset, rows: int) -> Dataset:
-    """Blocks of so many rows, made by one process that asks for no CPU.
+    """Repartition a dataset into blocks of `rows` rows, in one process that requests no CPU.
 
-    Where models and stages take all CPUs of every node, as on small nodes or after one has died, it would
-    wait for a whole one for ever; `Dataset.repartition` has no arguments for either.
+    If it requested one, it would wait forever where models take all CPUs of every node, as on small nodes or
+    after a node has died. `Dataset.repartition` has no arguments for the CPUs or the number of processes.
     """
     regrouped = dataset.repartition(target_num_rows_per_block=rows)
     with _known("plan a repartition"):
         plan = regrouped._logical_plan.dag
         plan.ray_remote_args["num_cpus"] = 0
-        _ = plan.compute.size  # or setting it would change nothing
+        _ = plan.compute.size  # fails if Ray renames it; setting alone would go unnoticed
         plan.compute.size = 1
     return regrouped

@@ -1,4 +1,4 @@
-"""The actor that hosts the model, as a class for `Dataset.map_batches`."""
+"""The actor that holds the model, as a class for `Dataset.map_batches`."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ _CPU = "cpu"
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 PIXELS_TOGETHER = 16 << 20
-"""Most pixels of the images restored at once, which fill any batch of tiles: 1.3 GB of noisy images, 1.5 of
-JPEG files, 1.9 of blurred ones."""
+"""Most pixels of the images restored at once, enough to fill any batch of tiles. They take 1.3 GB for noisy
+images, 1.5 GB for JPEG files and 1.9 GB for blurred images."""
 
 LEAST_BYTES = 20
-"""Of memory that every value of a canvas takes at least: a noisy image's take 25."""
+"""Lower bound of the memory per value of an image while it is restored: a noisy image takes 25 bytes."""
 
 
 @dataclass(frozen=True)
 class PriorIdentity:
-    """Which prior made an output: its name and the digest of its files."""
+    """Name of a prior and digest of its files, as rows record them."""
 
     name: str
     sha256: str
 
 
 class ImageRestorer(Protocol):
-    """What restores images: `i2r.Restorer`, or a stand-in for it."""
+    """Restores images: `i2r.Restorer`, or a stand-in for it."""
 
     @property
     def device(self) -> str:
-        """What it computes on, and in which precision, for the manifest: `cpu/float32`, say."""
+        """Device and precision that it computes with, for the manifest, such as `cpu/float32`."""
         ...
 
     def restore(self, degraded: Sequence[Degraded]) -> list[Restoration]:
-        """Restore images of float32; results do not depend on the neighbours in the list."""
+        """Restore images of float32; a result does not depend on the other images in the list."""
         ...
 
     def smaller(self) -> tuple[str, ImageRestorer] | None:
-        """One that needs less of the device's memory and gives other last digits, and what it is called in a
-        row; None where there is none."""
+        """A restorer that needs less device memory but whose results differ in the last digits, after the
+        name that a row gives it; None if there is none."""
         ...
 
 
@@ -64,18 +64,18 @@ class RestorerFactory(Protocol):
     """Makes the restorer, inside the actor. Picklable."""
 
     def identity(self) -> PriorIdentity:
-        """Which prior it will load; raises SettingsError if there is none or it is broken."""
+        """The prior that it will load. Raises SettingsError if there is none or it is broken."""
         ...
 
     def __call__(self) -> ImageRestorer:
-        """Load it, on the device that this process finds."""
+        """Load the prior, on the device that this process finds."""
         ...
 
 
 class PriorRestorerFactory:
     """Makes `i2r.Restorer` with a prior.
 
-    What `identity` finds goes along to the actors: none of them works with another prior.
+    The digest that `identity` finds is sent to the actors: an actor that loads another prior fails.
 
     Args:
         prior: a built-in prior's name, a local diffusers folder, an address of one, or a hub id.
@@ -87,7 +87,7 @@ class PriorRestorerFactory:
         self._sha256: str | None = None
 
     def identity(self) -> PriorIdentity:
-        """Which prior it is; the model itself is not loaded. Raises SettingsError."""
+        """Name and digest of the prior, without loading the model. Raises SettingsError."""
         from i2r import Calibration, PriorFolder
         from i2r.errors import I2RError
 
@@ -104,8 +104,8 @@ class PriorRestorerFactory:
         """The restorer, on a GPU where this process has one.
 
         Raises:
-            RunError: this machine finds another prior than the run began with, or its GPU cannot be used.
-            PriorError: it cannot be used.
+            RunError: this machine has another prior than the run began with, or its GPU cannot be used.
+            PriorError: the prior cannot be used.
         """
         from i2r import Restorer, load_prior, self_test
         from i2r.errors import SettingsError as MethodError
@@ -127,9 +127,9 @@ class PriorRestorerFactory:
 class RestoreActor:
     """Restores batches of images; the model is loaded once, when the actor starts.
 
-    For `Dataset.map_batches(RestoreActor, fn_constructor_args=(factory,), num_cpus=…, concurrency=…)`: it
-    takes a column `image`, (H, W, C) of uint8, uint16, or float in [0, 1]. It puts the restored images, of
-    the same shapes and types, in their place, and adds `status`, `error_message` and what was measured.
+    Use it as `Dataset.map_batches(RestoreActor, fn_constructor_args=(factory,), num_cpus=…, concurrency=…)`.
+    It reads a column `image`, (H, W, C) of uint8, uint16, or float in [0, 1], replaces the images by restored
+    ones of the same shapes and types, and adds columns `status`, `error_message` and the measures.
 
     Args:
         factory: makes the restorer.
@@ -156,10 +156,10 @@ class RestoreActor:
         return columns
 
     def restore(self, degraded: Sequence[Degraded]) -> list[Restored | ItemError]:
-        """Restore images of uint8, uint16, or float in [0, 1]; what goes wrong with one stands in its place.
+        """Restore images of uint8, uint16, or float in [0, 1].
 
         Returns:
-            for each image what came out, in the image's own type, or why nothing did.
+            for each image its result, in the image's own type, or the error that it failed with.
         """
         on_host = on_cpu(self.device)
         refusals = [_refusal(given.image, self._memory) if on_host else None for given in degraded]
@@ -168,7 +168,7 @@ class RestoreActor:
         return [refusal or next(left) for refusal in refusals]
 
     def _converted(self, groups: Sequence[Sequence[Degraded]]) -> Iterator[Restored | ItemError]:
-        """Restore groups; another thread makes floats of the next, and pixels of the last, meanwhile."""
+        """Restore groups; meanwhile a thread converts the next to floats and the last back to pixels."""
         ended: list[Future[list[Restored | ItemError]]] = []
         ahead = self._beside.submit(_as_floats, groups[0])
         for group, following in zip_longest(groups, groups[1:], fillvalue=()):
@@ -178,7 +178,7 @@ class RestoreActor:
         return (result for future in ended for result in future.result())
 
     def _restore(self, inputs: Sequence[Degraded]) -> list[_Result | ItemError]:
-        """All at once; where that fails, each half by itself, down to the image that is to blame."""
+        """Restore images at once; if that fails, each half by itself, down to the image that causes it."""
         if not inputs:
             return []
         try:
@@ -186,16 +186,16 @@ class RestoreActor:
         except Exception as error:
             failure = _item_error(error)
         if failure.code is ErrorCode.OUT_OF_MEMORY:
-            _release_memory()  # outside the handler, whose traceback holds the memory
+            _release_memory()  # outside the handler, whose traceback keeps references to the memory
         if len(inputs) == 1:
             return [self._restore_smaller(inputs[0], failure)]
         half = len(inputs) // 2
         return self._restore(inputs[:half]) + self._restore(inputs[half:])
 
     def _restore_smaller(self, given: Degraded, failure: ItemError) -> _Result | ItemError:
-        """One image in smaller and smaller shapes, while it is memory that it lacks.
+        """Restore one image with smaller and smaller restorers, as long as it runs out of memory.
 
-        The next image starts with the full shape again, so that its result does not depend on this one.
+        The next image starts with the full restorer again, so that its result does not depend on this one.
         """
         restorer = self._restorer
         while failure.code is ErrorCode.OUT_OF_MEMORY and (step := restorer.smaller()) is not None:
@@ -211,7 +211,7 @@ class RestoreActor:
 
 @dataclass(frozen=True)
 class Restored:
-    """A restored image in its source's type, what the method says of it, and what it had to fall back to."""
+    """A restored image in its source's type, the method's result, and names of smaller restorers used."""
 
     image: np.ndarray
     restoration: Restoration
@@ -219,7 +219,7 @@ class Restored:
 
 
 def describe(result: Restored | ItemError) -> Mapping[str, Any]:
-    """What was measured on one image, by the manifest's names."""
+    """Status, error and measures of one image, as columns of the manifest."""
     if isinstance(result, ItemError):
         return {
             "status": "failed",
@@ -247,7 +247,7 @@ _Result: TypeAlias = "tuple[Restoration, tuple[str, ...]]"
 
 
 def _groups(inputs: Sequence[Degraded]) -> Iterator[Sequence[Degraded]]:
-    """Neighbours whose canvases fit a device together, in order; an image by itself may be larger."""
+    """Split images in order into groups of at most `PIXELS_TOGETHER`; an image alone may be larger."""
     start, pixels = 0, 0
     for index, given in enumerate(inputs):
         more = given.image.shape[0] * given.image.shape[1]
@@ -265,7 +265,7 @@ def _as_floats(group: Sequence[Degraded]) -> list[Degraded]:
 def _as_pixels(
     results: Sequence[_Result | ItemError], group: Sequence[Degraded]
 ) -> list[Restored | ItemError]:
-    """Results in the types of the images that they came from."""
+    """Convert results to the types of their source images."""
     return [
         result
         if isinstance(result, ItemError)
@@ -282,18 +282,19 @@ MEASURES = (
     "typicality_after",
     "consistency_psnr",
 )
-"""What the method measures on every image."""
+"""Columns that the method measures on every image."""
 
 
 def _refusal(image: np.ndarray, memory: int) -> ItemError | None:
-    """Why an image cannot be restored in so many bytes of memory, whatever is wrong with it, or None.
+    """The error of an image that cannot be restored in `memory` bytes, whatever its degradation, or None.
 
-    The attempt would end the process. What undoing a blur takes may still be too much: it is not seen yet.
+    Trying it would kill the process. An image that passes may still need more, to undo a blur: whether it is
+    blurred is not known yet.
     """
     if LEAST_BYTES * image.size <= memory:
         return None
     height, width = image.shape[:2]
-    is_gray = bool((image == image[..., :1]).all())  # of channels that are equal one is restored
+    is_gray = bool((image == image[..., :1]).all())  # if all channels are equal, only one is restored
     needed = LEAST_BYTES * (height * width if is_gray else image.size)
     if needed <= memory:
         return None
@@ -305,10 +306,10 @@ def _refusal(image: np.ndarray, memory: int) -> ItemError | None:
 
 
 def set_threads() -> None:
-    """Let torch use the CPUs that this actor asked for: Ray's own default is one thread."""
+    """Let torch use the CPUs that this actor requested: Ray's own default is one thread."""
     import ray
 
-    torch = sys.modules.get("torch")  # a restorer without it has no use for the seconds that loading it takes
+    torch = sys.modules.get("torch")  # not imported here: that takes seconds, and a restorer may do without
     if torch is None or not ray.is_initialized() or ray.get_runtime_context().get_actor_id() is None:
         return
     cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 0)
@@ -317,7 +318,7 @@ def set_threads() -> None:
 
 
 def on_cpu(device: str) -> bool:
-    """Whether a device, as rows name it, is no GPU."""
+    """Whether a device, in the form that rows record, is a CPU."""
     return device.partition("/")[0] == _CPU
 
 

@@ -1,4 +1,4 @@
-"""Scores of an image on its way, by the manifest's names less their `_before` and `_after`."""
+"""Scores of an image, under the manifest's names without `_before` and `_after`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import numpy as np
 from pipeline.codecs.depth import to_float
 
 SCORED = 1024
-"""Most pixels along a side that are looked at without a reference."""
+"""Most pixels along a side that scores without a reference are computed from."""
 
 
 def scores(image: np.ndarray, reference: np.ndarray | None = None) -> dict[str, float]:
     """Scores of (H, W, C) pixels of any depth.
 
-    Those without a reference are those of the middle of the green channel: a fraction of the cost, and as
-    telling.
+    Scores without a reference are computed from the middle of the green channel only: a fraction of the cost,
+    and as informative.
 
     Args:
-        image: what is measured.
-        reference: a better version of it, of its shape; PSNR and SSIM are told where there is one.
+        image: the pixels to score.
+        reference: a better version of the same shape; PSNR and SSIM are computed only with one.
     """
     from i2r import metrics
 
@@ -30,7 +30,7 @@ def scores(image: np.ndarray, reference: np.ndarray | None = None) -> dict[str, 
 
 
 def _middle(image: np.ndarray) -> np.ndarray:
-    """At most `SCORED` x `SCORED` floats of one channel, whose corner lies on the grid of JPEG's blocks."""
+    """At most `SCORED` x `SCORED` floats of one channel; the corner is on the grid of JPEG's blocks."""
     top, left = ((side - min(side, SCORED)) // 16 * 8 for side in image.shape[:2])
     channel = image.shape[2] // 2
     part = image[top : top + SCORED, left : left + SCORED, channel : channel + 1]

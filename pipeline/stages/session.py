@@ -1,4 +1,4 @@
-"""A Ray to run on, and what it has: one that is there, one at an address, or a new one, started quietly."""
+"""The Ray of a run and its resources: one already initialised, one at an address, or a new one here."""
 
 from __future__ import annotations
 
@@ -21,35 +21,36 @@ from pipeline.settings import RunSettings
 from pipeline.stages import ray_internals
 
 OBJECT_STORE_BYTES = 1 << 30
-"""Of a Ray that we start: what is in flight between the stages lies in it."""
+"""Size of the object store of a Ray that we start; it holds the blocks between the stages."""
 PATIENCE_TO_CONNECT = 5.0
-"""Seconds for an address to answer."""
+"""Seconds to wait for an address to answer."""
 MEND_OF_NO_GPU = (
     "start a node that has them, or let a cluster that grows bring them (--gpu-minutes 20), "
     "or run without --gpus"
 )
 SERVING_CPUS = 2
-"""Logical CPUs for the stages beside the model, on top of the model's own: they mostly wait."""
+"""Logical CPUs for the stages other than the model, besides the model's own: they mostly wait."""
 GROWTH = 4
-"""Times the models that there are to begin with: what the stages beside them are prepared to serve."""
+"""How many times the models at the start the other stages are prepared to serve, if the cluster grows."""
 SERVED = 64
-"""Images for which one more process beside the models is worth its start."""
+"""Images per process of the other stages: fewer are not worth the start of one more."""
 _SWITCHES = {
-    "RAY_AUTH_MODE": "disabled",  # or it leaves a token in the home, and asks for it later
+    "RAY_AUTH_MODE": "disabled",  # otherwise it leaves a token in the home folder, and requires it later
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_ENABLE_AUTO_CONNECT": "0",  # or what still runs after the end of a session starts another Ray
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # otherwise code that runs after the session starts another Ray
 }
 
 
 @dataclass(frozen=True)
 class Machines:
-    """What Ray has for the models.
+    """CPUs and GPUs that Ray has for the models.
 
     Attributes:
-        workers: models at work at once, to begin with.
-        most: models at work at once when more machines have come; None for as many as they hold.
-        cpus, gpus: that each of them asks for; of a GPU that models share, a part.
+        workers: models at work at once at the start.
+        most: most models at work at once when the cluster has grown; None for as many as it holds.
+        cpus: that each model requests.
+        gpus: that each model requests; a fraction if models share a GPU.
     """
 
     workers: int
@@ -58,11 +59,11 @@ class Machines:
     gpus: float
 
     def models(self, batches: int) -> tuple[int, int]:
-        """Models to begin with, and the most, for so many batches."""
+        """Number of models at the start, and the most, for a number of batches."""
         return min(self.workers, batches), min(self.most or batches, batches)
 
     def serving(self, images: int) -> int:
-        """Most processes of each of the stages before and behind the models, for so many images."""
+        """Most processes for each of the stages before and after the model, for a number of images."""
         models = self.most or GROWTH * self.workers
         room = 4 * models if self.gpus else min(models, max(SERVING_CPUS, models // 4))
         return min(room, math.ceil(images / SERVED))
@@ -72,16 +73,19 @@ class Machines:
 def ray_session(
     settings: RunSettings, address: str | None = None, keep_waiting: Callable[[], bool] = lambda: True
 ) -> Iterator[Machines]:
-    """A Ray to run on: the one that is there, one at an address, or a new one on this machine that ends here.
+    """Use the Ray that is initialised, or connect to one at an address, or start one on this machine.
+
+    It ends the connection, or the Ray that it started, on exit.
 
     Args:
         settings: of the run.
         address: of a Ray, or None.
-        keep_waiting: asked about once a second while GPUs are to come; after a no, the session goes without.
+        keep_waiting: called about once a second while it waits for GPUs; after False it goes on without them.
 
     Raises:
-        SettingsError: there is none at the address, it does not fit, or lacks what the settings ask for.
-        RunError: it does not start.
+        SettingsError: no Ray answers at the address, its version does not fit, or it lacks the GPUs that the
+            settings require.
+        RunError: Ray does not start.
     """
     if address is not None:
         require_listener(address)
@@ -118,7 +122,7 @@ def ray_session(
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep what Ray's native code prints at its start off the terminal; errors come as exceptions anyway."""
+    """Hide what Ray's native code prints when it starts; errors are raised as exceptions anyway."""
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -133,7 +137,7 @@ def _silence() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep the signal handlers that are there: Ray puts its own in their place when it starts."""
+    """Restore the signal handlers on exit: Ray replaces them when it starts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -155,7 +159,7 @@ def require_listener(address: str) -> None:
         address = _found_here()
     host, colon, port = address.rpartition(":")
     if not colon or "://" in address:
-        return  # a protocol of Ray's own
+        return  # an address with a protocol of Ray's own
     try:
         socket.create_connection((host, int(port)), timeout=PATIENCE_TO_CONNECT).close()
     except (OSError, ValueError) as error:
@@ -165,7 +169,7 @@ def require_listener(address: str) -> None:
 
 
 def _found_here() -> str:
-    """What `auto` means: the Ray that was started last on this machine, whether or not it still runs."""
+    """The address that `auto` means: of the Ray started last on this machine, even if it no longer runs."""
     import ray
 
     if ray.is_initialized():
@@ -178,13 +182,13 @@ def _found_here() -> str:
 
 
 def _await_gpus(settings: RunSettings, keep_waiting: Callable[[], bool]) -> bool:
-    """Ask a cluster that grows for the GPUs that a run insists on; whether to insist on them now."""
+    """Request a run's GPUs from a cluster that grows, and wait. Returns False if the run must stop."""
     wanted, deadline = settings.gpus or 0, time.monotonic() + 60 * settings.gpu_minutes
     if _there("GPU") >= wanted or not settings.gpu_minutes:
         return True
     from ray.util.placement_group import placement_group, remove_placement_group
 
-    demand = placement_group([{"GPU": 1}] * wanted)  # what every autoscaler heeds; it ends with this process
+    demand = placement_group([{"GPU": 1}] * wanted)  # every autoscaler heeds it; it ends with this process
     try:
         while _there("GPU") < wanted and time.monotonic() < deadline:
             if not keep_waiting():
@@ -196,13 +200,13 @@ def _await_gpus(settings: RunSettings, keep_waiting: Callable[[], bool]) -> bool
 
 
 def _require_gpus(settings: RunSettings) -> None:
-    """Raise SettingsError if there are fewer GPUs than a run insists on."""
+    """Raise SettingsError if there are fewer GPUs than a run requires."""
     if (gpus := _there("GPU")) < (settings.gpus or 0):
         raise SettingsError(f"{gpus} GPUs are there and {settings.gpus} were asked for: {MEND_OF_NO_GPU}")
 
 
 def _there(resource: str) -> int:
-    """How many of something all nodes have together."""
+    """How much of a resource all nodes have together."""
     import ray
 
     return int(ray.cluster_resources().get(resource, 0))
@@ -214,7 +218,7 @@ def _machines(settings: RunSettings, *, may_grow: bool) -> Machines:
         room, cpus_each = gpus * settings.models_per_gpu, 1
         gpus_each = 1 / settings.models_per_gpu
     else:
-        # Some CPUs stay for the stages beside the model. Where there are none, nodes are still to come.
+        # Some CPUs are left for the other stages. A cluster without CPUs has no worker nodes yet.
         spare = SERVING_CPUS if cpus >= settings.threads + SERVING_CPUS else 1
         room = max(1, (cpus - spare) // settings.threads)
         cpus_each, gpus_each = min(settings.threads, cpus) or settings.threads, 0.0

@@ -1,8 +1,8 @@
-"""What a run tells its watchers, through Ray's own metrics: Prometheus reads them from every node.
+"""Metrics of a run, exported through Ray: Prometheus scrapes them from every node.
 
-Each process counts for itself, and a batch that is repeated after its process died is counted again: these
-tell how the work goes, the manifest tells what came of it. Ray puts `ray_` before every name, and `_total`
-behind those of counters; `cluster/monitoring` holds what is made of them.
+Each process counts for itself, and a batch that is retried after its process died is counted again. So these
+metrics show how the work proceeds; the manifest records its results. Ray puts `ray_` before every name and
+`_total` after the names of counters. Dashboards and alerts on them are in `cluster/monitoring`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class RowTelemetry:
     """Counts images as their rows are made: `i2r_images`, `i2r_pixels`, `i2r_bytes`, `i2r_stage_seconds`,
     `i2r_nfe`.
 
-    The sums that Ray tells with its histograms are made of the middles of their buckets, so counters of
-    their own hold the true ones: `i2r_busy_seconds` and `i2r_evaluations`.
+    Ray computes the sums of its histograms from the middles of the buckets, so counters hold the exact sums:
+    `i2r_busy_seconds` and `i2r_evaluations`.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class RowTelemetry:
 
 
 class DeviceTelemetry:
-    """Tells the most memory that a model's process has taken so far: of its GPU, or without one of the host.
+    """Reports the peak memory of a model's process: of its GPU, or without one of the host.
 
     Args:
         device: the device's name.
@@ -78,7 +78,7 @@ class DeviceTelemetry:
         ).set_default_tags({"device": device})
 
     def record(self) -> None:
-        """Tell it now."""
+        """Report it now."""
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             self._memory.set(torch.cuda.max_memory_reserved())
@@ -87,10 +87,10 @@ class DeviceTelemetry:
 
 
 class RunTelemetry:
-    """Tells how far a run is, from its one driver: `i2r_run_images` by state `done`, `failed` and `left`, and
-    `i2r_run_repeated_requests`.
+    """Reports the progress of a run from its driver: `i2r_run_images` by state `done`, `failed` and `left`,
+    and `i2r_run_repeated_requests`.
 
-    Exact where the counters of the stages are not: no image is counted twice. `left` is the queue.
+    Unlike the counters of the stages it counts no image twice. `left` is the length of the queue.
 
     Args:
         run_id: of the run.
@@ -106,7 +106,7 @@ class RunTelemetry:
         self._run_id = run_id
 
     def record(self, done: int, failed: int, left: int, repeated: int) -> None:
-        """Tell it; `failed` are among the `done`, `repeated` are requests."""
+        """Report it; `done` includes `failed`, `repeated` counts requests."""
         self._repeated.set(repeated, {"run": self._run_id})
         for state, number in (("done", done), ("failed", failed), ("left", left)):
             self._images.set(number, {"run": self._run_id, "state": state})
