@@ -1,4 +1,4 @@
-"""Grouping more records than memory holds, by 16-byte digests: spilled to disk, joined bucket by bucket."""
+"""Groups more records than fit in memory by 16-byte digests: spilled to disk, joined bucket by bucket."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROWS_PER_BUCKET = 131_072
-"""Records of one bucket: with their sort they take some 30 MB."""
+"""Average records of one bucket: with sorting they take some 30 MB."""
 
 DIGEST = [("hi", "<u8"), ("lo", "<u8")]
-"""Fields that every record begins with: the digest of the text it is about."""
+"""First fields of every record: the digest of its text."""
 
 
 def digests(texts: Iterable[str]) -> NDArray[np.uint64]:
@@ -23,12 +23,12 @@ def digests(texts: Iterable[str]) -> NDArray[np.uint64]:
 
 
 class Buckets:
-    """Records on disk, all of one digest in one bucket.
+    """Records on disk; records with the same digest are in the same bucket.
 
     Args:
-        folder: an empty folder of its own, on local disk.
+        folder: a folder on local disk that does not exist yet.
         dtype: of a record; begins with the fields of `DIGEST`.
-        count: buckets.
+        count: number of buckets.
     """
 
     def __init__(self, folder: Path, dtype: np.dtype[np.void], count: int) -> None:
@@ -50,7 +50,7 @@ class Buckets:
             self._append(int(number), chunk)
 
     def __iter__(self) -> Iterator[NDArray[np.void]]:
-        """The records, one bucket after the other."""
+        """Yield the records, one array for each bucket."""
         for file in self._files:
             yield np.fromfile(file, dtype=self.dtype) if file.exists() else np.empty(0, self.dtype)
 
@@ -60,12 +60,12 @@ class Buckets:
 
 
 def bucket_count(rows: int) -> int:
-    """Buckets for so many records."""
+    """Number of buckets for a number of records."""
     return max(1, -(-rows // ROWS_PER_BUCKET))
 
 
 def group_ids(*records: NDArray[np.void]) -> list[NDArray[np.int64]]:
-    """Numbers of the groups of equal digests over several arrays of records: one array of numbers for each.
+    """Number the groups of equal digests over several arrays of records: one array of numbers for each.
 
     Numbers count from 0 without gaps.
     """
@@ -80,7 +80,7 @@ def group_ids(*records: NDArray[np.void]) -> list[NDArray[np.int64]]:
 
 
 def newest(entries: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Which of the entries is the newest of its digest: the highest (epoch, attempts, finished)."""
+    """Mask of the newest entry of each digest: the one with the highest (epoch, attempts, finished)."""
     order = np.lexsort(
         (entries["finished"], entries["attempts"], entries["epoch"], entries["lo"], entries["hi"])
     )

@@ -1,5 +1,5 @@
-"""Removing what is ours and of no use any more: objects that some row mentions, but no newest row does, and
-those that a killed run stored without a row.
+"""Removes superfluous objects that we wrote: objects that only superseded rows mention, and objects that a
+killed run stored without a row.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ _OUTPUT = np.dtype([*DIGEST, ("index", "<i8"), ("current", "?")])
 
 
 def clean_dataset(dest: str, *, delete: bool, on_progress: OnProgress = silent) -> Iterator[str]:
-    """Addresses of our objects that no newest row mentions, as they are found and, if asked for, deleted.
+    """Find our objects that no newest row mentions, delete them on request, and yield their addresses.
 
-    An object whose content is not what its row says is somebody else's, and left alone. One without a row is
+    An object whose content does not match its row is somebody else's, and stays. An object without a row is
     ours if a run that was killed announced it.
 
     Args:
         dest: a destination.
-        delete: remove them, under the lease; or only tell.
-        on_progress: told how many of the objects were looked at that may be superfluous.
+        delete: delete the objects, holding the lease; otherwise only yield them.
+        on_progress: called with the number of candidates that were checked.
 
     Raises:
-        SettingsError: there is nothing of ours at the destination.
+        SettingsError: no run has written to the destination.
         LeaseHeldError: another run writes there.
     """
     store = open_dataset(dest)
@@ -98,7 +98,7 @@ def _superfluous(store: Store, on_progress: OnProgress) -> Iterator[str]:
 
 
 def is_ours(store: Store, row: Mapping[str, Any], *, absent: bool = False) -> bool:
-    """Whether an object has the content that its row says we gave it; `absent` where there is no object."""
+    """Whether an object's content matches the digest in its row; `absent` if there is no object."""
     prefix = f"{store.uri()}/"
     if not row["output_uri"].startswith(prefix):
         return False

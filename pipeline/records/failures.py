@@ -1,4 +1,4 @@
-"""What is said of failed images while a run goes on: a line each, and only so many of one kind."""
+"""Log of failed images during a run: one line each, up to a limit for each error code."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pipeline.errors import MAX_MESSAGE, bounded_text
 from pipeline.records.manifest import Status
 
 MOST_LINES = 20
-"""Lines for one error code: bad files by the million must not fill a disk, and the manifest has them all."""
+"""Lines for one error code: millions of bad files must not fill a disk, and the manifest records them all."""
 
 logger = logging.getLogger(__name__)
-logging.getLogger("pipeline").addHandler(logging.NullHandler())  # who wants to read them says so
+logging.getLogger("pipeline").addHandler(logging.NullHandler())  # no output unless a caller sets up logging
 
 
 class FailureLog:
@@ -23,7 +23,7 @@ class FailureLog:
 
     Args:
         run_id: of the run.
-        most: lines for one error code.
+        most: most lines for one error code.
     """
 
     def __init__(self, run_id: str, most: int = MOST_LINES) -> None:
@@ -31,7 +31,7 @@ class FailureLog:
         self._seen: Counter[str] = Counter()
 
     def add(self, rows: pa.Table) -> None:
-        """Log those of some rows that failed."""
+        """Log the failed rows among `rows`."""
         failed = rows.filter(pc.equal(rows["status"], Status.FAILED.value))
         for row in failed.select(["source_key", "error_code", "error_message"]).to_pylist():
             code = row["error_code"]
@@ -43,7 +43,7 @@ class FailureLog:
                 self._log(f"further images that fail with {code} are only counted", code)
 
     def close(self) -> None:
-        """Log how many there were of the kinds of which not all have a line."""
+        """Log the number of failures for each error code that exceeded its lines."""
         for code, number in sorted(self._seen.items()):
             if number > self._most:
                 self._log(f"{number} images failed with {code}", code)

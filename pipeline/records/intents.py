@@ -1,8 +1,7 @@
-"""What a run is about to store where nothing lay: written before the objects, and gone once their rows are
-there.
+"""Notes on new objects that a run is about to store: written before the objects, removed after their rows.
 
-A run that is killed between an object and its row leaves an object that no row mentions. These notes tell
-such an object of ours from somebody else's, which is never overwritten.
+A run that is killed between an object and its row leaves an object that no row mentions. The notes show that
+we wrote such an object; an object of somebody else is never overwritten.
 """
 
 from __future__ import annotations
@@ -30,21 +29,21 @@ def intents_folder(run_id: str) -> str:
 
 
 def announce(store: Store, run_id: str, keys: Sequence[str]) -> str:
-    """Note that objects of these keys, which are absent, will be stored; the note's key."""
+    """Write a note that objects will be stored at these keys, which are free. Returns the note's key."""
     note = f"{intents_folder(run_id)}/{secrets.token_hex(8)}.json"
     store.write(note, json.dumps(list(keys)).encode())
     return note
 
 
 def announced(store: Store, run_id: str | None = None) -> Iterator[list[str]]:
-    """Keys of objects that a run, or any run, announced; some of them may be stored without a row."""
+    """Keys in the notes of one run, or of all runs; some objects may be stored without a row."""
     return (keys for _, keys in _notes(store, run_id))
 
 
 def unrecorded(store: Store) -> set[str]:
-    """Keys that runs announced, whose objects are there and have no row."""
+    """Keys in notes whose objects exist but have no row."""
     keys = {key for some in announced(store) for key in some}
-    if not keys:  # as after every run that was not killed
+    if not keys:  # the usual case: only a killed run leaves notes
         return keys
     uris = {store.uri(key): key for key in keys}
     wanted = pa.array(uris, pa.string())
@@ -56,7 +55,7 @@ def unrecorded(store: Store) -> set[str]:
 
 
 def withdraw(store: Store, notes: Sequence[str]) -> None:
-    """Remove notes, whose objects have their rows."""
+    """Remove notes after the rows of their objects were recorded."""
     with ThreadPoolExecutor(DELETES) as threads:
         list(threads.map(store.delete, notes))
 
@@ -65,7 +64,7 @@ class Notes:
     """Notes on objects whose rows are not recorded yet.
 
     Args:
-        store: that they lie in.
+        store: the destination, which holds the notes.
     """
 
     def __init__(self, store: Store) -> None:
@@ -73,23 +72,23 @@ class Notes:
         self._keys: set[str] = set()
 
     def add(self, keys: Iterable[str]) -> None:
-        """Keep notes, by their keys."""
+        """Add notes, by their keys."""
         self._keys.update(keys)
 
     def withdraw(self) -> None:
-        """Remove those that were kept: their objects have their rows."""
+        """Remove the added notes from the store: the rows of their objects are recorded."""
         withdraw(self._store, sorted(self._keys))
         self._keys.clear()
 
 
 def withdraw_settled(store: Store) -> None:
-    """Remove every run's notes whose objects all have rows, or are not there."""
+    """Remove notes of all runs whose objects each have a row or do not exist."""
     waiting = unrecorded(store)
     withdraw(store, [note for note, keys in _notes(store) if waiting.isdisjoint(keys)])
 
 
 def _notes(store: Store, run_id: str | None = None) -> Iterator[tuple[str, list[str]]]:
-    """The notes of a run, or of any run, by their keys; not one that is withdrawn meanwhile."""
+    """Key and content of the notes of one run, or of all runs; skips notes that are removed meanwhile."""
     for name in [run_id] if run_id else _run_ids(store):
         folder = intents_folder(name)
         for note in store.names(folder):

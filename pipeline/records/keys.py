@@ -1,4 +1,4 @@
-"""Where an image's object lies at the destination: its source's key, refused if it could leave it."""
+"""The key of an output: its source's key, refused if it could point outside the destination."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pipeline.errors import ErrorCode, ItemError
 from pipeline.storage import PRIVATE
 
 MAX_SEGMENT = 255
-"""Bytes of one part of a key, the most that common file systems take."""
+"""Most bytes of one part of a key that common file systems accept."""
 MAX_KEY = 1024
-"""Bytes of a whole key, the most that S3 takes."""
+"""Most bytes of a whole key that S3 accepts."""
 
 
 def check_key(key: str) -> None:
-    """Refuse a key that could lie outside the destination or cannot be a name there.
+    """Refuse a key that could point outside the destination or is no valid name there.
 
     Raises:
-        ItemError: `bad_key`, saying which rule it breaks.
+        ItemError: `bad_key`; the message names the rule that the key breaks.
     """
     if reason := _fault(key):
         raise ItemError(ErrorCode.BAD_KEY, f"the key {key[:120]!r} {reason}: rename the source object")
 
 
 def output_key(key: str, extension: str | None = None) -> str:
-    """The key of a restored image: the source's own, with another extension only if the format changes.
+    """The key of a restored image: its source's key, with another extension only if the format changes.
 
     Args:
         key: the source's key.

@@ -1,9 +1,10 @@
-"""Who writes to a destination: numbered objects under `DEST/_i2r/lease/`, each created only if absent.
+"""The lease of a destination: numbered objects under `DEST/_i2r/lease/`, each created only if absent.
 
-Taking over creates the next epoch. An owner that sees a higher epoch than its own stops. Time is the store's
-own clock: an owner that has not renewed its object for longer than it promised is taken to be dead. One that
-is known to be dead is taken over at once: its process is gone from this host, or it is an earlier attempt of
-the same job (whoever starts an attempt sees to it that the one before has ended).
+A number is an epoch; a run takes the lease by creating the next epoch. A holder that sees a higher epoch than
+its own stops. Time is measured on the store's clock: a holder that has not renewed its object for longer than
+the time recorded in it counts as dead. The lease is taken at once from a holder that is known to be dead:
+its process no longer exists on this host, or it is an earlier attempt of the same job (whatever starts an
+attempt makes sure that the one before has ended).
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from pipeline.storage import PRIVATE, Store
 
 FOLDER = f"{PRIVATE}/lease"
 JOB_VARIABLE = "I2R_JOB"
-"""Names the job that this process is an attempt of: a later attempt takes over from an earlier one."""
+"""Environment variable with the job of which this process is an attempt: a later one takes the lease over."""
 SUBMISSION_VARIABLE = "I2R_SUBMISSION"
-"""Marks this very attempt: `<id of the job on its cluster>/<something random>`."""
+"""Environment variable that identifies this attempt: `<id of the job on its cluster>/<random text>`."""
 KEPT_EPOCHS = 16
 _RENEWALS = 4
-"""Signs of life within the time after which an owner counts as dead."""
+"""Renewals within the time after which a holder counts as dead."""
 
 
 class Lease:
@@ -37,7 +38,7 @@ class Lease:
     Args:
         store: the destination.
         run_id: of the run that holds it.
-        seconds: without a sign of life, after which others may take it over.
+        seconds: without a renewal, after which other runs may take the lease.
 
     Raises:
         LeaseHeldError: on entry, if another run holds it.
@@ -61,7 +62,7 @@ class Lease:
             )
         self.epoch = last + 1
         content = self._content()
-        # An answer may have been lost: what a repetition finds there is this run's own then.
+        # If the answer to the first request got lost, its retry finds this run's own object there.
         if (
             not self._store.create(_key(self.epoch), content)
             and self._store.read(_key(self.epoch)) != content
@@ -78,11 +79,11 @@ class Lease:
         self._stop.set()
         self._thread.join()
         if not self._lost.is_set():
-            with contextlib.suppress(ItemError, RunError):  # it expires by itself then
+            with contextlib.suppress(ItemError, RunError):  # then the lease expires by itself
                 self._store.write(_key(self.epoch), self._content(released=True))
 
     def check(self) -> None:
-        """Raise LeaseLostError if another run took over."""
+        """Raise LeaseLostError if another run took the lease over."""
         if self._lost.is_set():
             raise LeaseLostError(
                 f"another run took over {self._store.uri()}, as this one gave no sign of life: this one stops"
@@ -96,7 +97,7 @@ class Lease:
         return self._now() - self._store.modified(_key(epoch)) > float(holder.get("seconds", self._seconds))
 
     def _now(self) -> float:
-        """The time by the store's clock: that of an object written just now."""
+        """The time on the store's clock, from an object written just now."""
         probe = f"{FOLDER}/clock-{secrets.token_hex(8)}"
         self._store.write(probe, b"")
         try:
@@ -112,7 +113,7 @@ class Lease:
                     return
                 self._store.write(_key(self.epoch), self._content())
             except (ItemError, RunError, IndexError):
-                continue  # the store is away for now; whoever takes over meanwhile is seen once it is back
+                continue  # the store does not answer; a higher epoch is seen once it does
 
     def _content(self, *, released: bool = False) -> bytes:
         return json.dumps(
@@ -121,12 +122,12 @@ class Lease:
 
 
 def epochs(store: Store) -> list[int]:
-    """Epochs of a destination, ascending."""
+    """The epochs of a destination, ascending."""
     return sorted(int(name) for name in store.names(FOLDER) if name.isdigit())
 
 
 def read_holder(store: Store, epoch: int) -> dict[str, Any]:
-    """Who holds, or held, an epoch; empty if it does not say."""
+    """The holder of an epoch, present or past; empty if its object is not readable JSON."""
     try:
         content = json.loads(store.read(_key(epoch)))
     except ValueError:
@@ -135,7 +136,7 @@ def read_holder(store: Store, epoch: int) -> dict[str, Any]:
 
 
 def identity() -> dict[str, Any]:
-    """This process, told from every other one, on this host and elsewhere."""
+    """Values that identify this process among all processes on all hosts."""
     return {
         "host": socket.gethostname(),
         "boot": _boot(),
@@ -147,7 +148,7 @@ def identity() -> dict[str, Any]:
 
 
 def is_dead(holder: Mapping[str, Any]) -> bool:
-    """Whether a holder ran on this host and its process is gone."""
+    """Whether a holder ran on this host and its process no longer exists."""
     if holder.get("boot") != _boot() or holder.get("host") != socket.gethostname() or not _boot():
         return False
     started = _started(int(holder.get("pid", 0)))
@@ -155,7 +156,7 @@ def is_dead(holder: Mapping[str, Any]) -> bool:
 
 
 def describe(holder: Mapping[str, Any]) -> str:
-    """A holder, for a person."""
+    """A holder in words, for messages."""
     job = f"job {mark.split('/')[0]}, " if (mark := holder.get("submission")) else ""
     place = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
     return f"run {holder.get('run_id', '?')} ({job}{place})"
@@ -166,7 +167,7 @@ def _key(epoch: int) -> str:
 
 
 def _boot() -> str:
-    """This boot of this host, and its space of process numbers; empty where there is no such thing."""
+    """This host's boot id and the process's PID namespace; empty if the system has none."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -175,7 +176,7 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in ticks since the boot; None if it is gone, or ended and not yet buried."""
+    """Start time of a process in ticks since boot; None if it has ended, or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except (OSError, IndexError):

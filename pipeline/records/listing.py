@@ -1,4 +1,4 @@
-"""What a run saw: every input of its source, in Parquet parts that are stored with the run."""
+"""The listing of a run: every input of its source, in Parquet parts stored with the run."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from pipeline.storage import Store
 ROWS_PER_BATCH = 5_000
 BATCHES_PER_PART = 10
 MAX_EXTENSIONS = 200
-"""Distinct extensions of ignored objects that are told apart."""
+"""Distinct extensions by which ignored objects are counted; any more are counted as `OTHER`."""
 OTHER = "other"
 FOLDER_LINK = "(link to a folder)"
 
 SOURCE_COLUMNS = ("source_uri", "source_key", "source_size", "source_version")
-"""Columns that a row of the manifest takes over from the listing."""
+"""Columns that a row of the manifest copies from the listing."""
 
 NAMED = {Kind.TABLE, Kind.ADDRESS, Kind.SIGNED, Kind.BROKEN}
-"""Kinds of inputs that are so whatever their extension."""
+"""Kinds that are inputs whatever their extension."""
 
 SCHEMA = pa.schema(
     [
@@ -49,14 +49,15 @@ class Listing:
     """The stored listing of one run.
 
     Args:
-        store: where it is kept.
+        store: where the listing is stored.
         folder: key of its folder.
 
     Attributes:
-        store: where it is kept.
-        count: inputs.
-        parts: key and rows of each stored part.
-        ignored: other objects, by extension; links to folders, which are not followed, as such.
+        store: where the listing is stored.
+        count: number of inputs.
+        parts: key and row count of each stored part.
+        ignored: number of objects that are no inputs, by extension; links to folders, which are not
+            followed, are counted under `FOLDER_LINK`.
     """
 
     def __init__(self, store: Store, folder: str) -> None:
@@ -66,7 +67,7 @@ class Listing:
         self.ignored: Counter[str] = Counter()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The inputs, in the order in which they were listed."""
+        """Read the inputs, in the order in which they were listed."""
         for part, _ in self.parts:
             yield from read_batches(self.store, part)
 
@@ -77,9 +78,10 @@ class Listing:
         masks: Source | None = None,
         must_stop: Callable[[], object] = lambda: None,
     ) -> None:
-        """List a source, with the masks of its images where there are any; parts are stored on the way.
+        """List a source, with the masks of its images if there are any; stores parts as it goes.
 
-        ``must_stop`` is asked every so many objects; the listing ends short where it says so.
+        It calls `must_stop` every `ROWS_PER_BATCH` objects, and ends the listing early if it returns a true
+        value.
         """
         batches = self._listed(source, settings, masks, must_stop)
         for first in batches:
@@ -92,9 +94,9 @@ class Listing:
         masks: Source | None,
         must_stop: Callable[[], object],
     ) -> Iterator[pa.RecordBatch]:
-        """The inputs of a source, in batches; what is none is counted."""
+        """Yield the inputs of a source in batches, and count objects that are no inputs."""
         rows: list[Found] = []
-        # What cannot be read must not pass for deleted.
+        # With pruning, a container that cannot be read must not make its members look deleted.
         inputs = source.inputs(strict=settings.prune)
         for number, found in enumerate(with_masks(inputs, masks) if masks else inputs):
             if number % ROWS_PER_BATCH == 0 and must_stop():
@@ -114,7 +116,7 @@ class Listing:
             yield to_batch(rows)
 
     def store_part(self, batches: Iterable[pa.RecordBatch]) -> None:
-        """Append inputs, in batches of `SCHEMA`, as one part. None is held once it is compressed."""
+        """Append inputs, in batches of `SCHEMA`, as one part. A batch is freed once it is compressed."""
         part, rows = f"{self._folder}/part-{len(self.parts):06d}.parquet", 0
         stream = io.BytesIO()
         with pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer:
@@ -132,7 +134,7 @@ class Listing:
 
 
 def to_batch(rows: Sequence[Found]) -> pa.RecordBatch:
-    """Inputs as a batch of `SCHEMA`: a fifth of the memory."""
+    """Convert inputs to a batch of `SCHEMA`, which takes a fifth of their memory."""
     columns = [
         [_text(row.uri) for row in rows],
         [_text(row.key) for row in rows],
@@ -147,13 +149,13 @@ def to_batch(rows: Sequence[Found]) -> pa.RecordBatch:
 
 
 def is_input(key: str, include: Sequence[str], exclude: Sequence[str], *, named: bool = False) -> bool:
-    """Whether an object is an input: of a supported extension, or named, and not excluded.
+    """Whether an object is an input: not excluded, and with a supported extension or `named`.
 
     Args:
         key: of the object.
-        include: globs; where there are any, only what one of them names is an input.
-        exclude: globs of what is no input.
-        named: the source names this very object.
+        include: globs; if there are any, an input is an object that matches one of them.
+        exclude: globs of objects that are no inputs.
+        named: whether the source names this very object.
     """
     if any(matches(key, pattern) for pattern in exclude):
         return False
@@ -163,5 +165,5 @@ def is_input(key: str, include: Sequence[str], exclude: Sequence[str], *, named:
 
 
 def _text(name: str) -> str:
-    """A name as UTF-8: bytes that are none are spelled out with a backslash, and so refused later."""
+    """A name as UTF-8. Invalid bytes become backslash escapes, so that the key is refused later."""
     return name.encode("utf-8", "backslashreplace").decode()

@@ -1,6 +1,6 @@
 """The manifest: one row per input that a run handled, in Parquet under `DEST/_i2r/manifest/run=<run id>/`.
 
-The manifest is also the checkpoint: what its newest rows say is done is not done again.
+The manifest is also the checkpoint: an input that its newest row records as done is skipped.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pipeline.storage import PRIVATE, Store
 SCHEMA_VERSION = 1
 FOLDER = f"{PRIVATE}/manifest"
 MERGED = "rows"
-"""Name of the parts that compaction leaves; parts of a run under way are called `part`."""
+"""Name of the parts that compaction writes; parts of a run that goes on are named `part`."""
 ROWS_PER_FILE = 200_000
 ROWS_PER_BATCH = 16_384
 ROWS_PER_GROUP = 4_096
-"""Rows that a merged file compresses together, and what merging holds of them: more make no smaller files."""
+"""Rows of a row group in a merged file, and the most that merging holds: more do not make files smaller."""
 FOOTERS = 16
-"""Objects that are asked at once for how many rows they have."""
+"""Parquet footers that are read at once to count rows."""
 FANOUT = 64
-"""Parts of a run under way that are merged into one, and so on: a run of a year leaves some hundred."""
+"""Parts of one level that are merged into one part of the next: a run of a year keeps some hundred parts."""
 
 METRICS = ("psnr", "ssim", "noise_level", "sharpness", "blockiness")
 """Scores of an image, each before and after; `psnr` and `ssim` only with a reference."""
@@ -38,7 +38,7 @@ STAGES = ("fetch", "decode", "restore", "encode", "store")
 
 
 class Status(StrEnum):
-    """How an input ended. A failure stores no object, and removes none that an earlier row speaks of."""
+    """Result of an input. A failed input stores no object, and an object of an earlier row stays."""
 
     RESTORED = "restored"
     UNCHANGED = "unchanged"
@@ -89,21 +89,21 @@ SCHEMA = pa.schema(
         ("finished_at", pa.timestamp("us", tz="UTC")),
     ]
 )
-"""Columns of a row. A part that an older version wrote may lack some; they read as null."""
+"""Columns of a row. A part written by an older version may lack some; they are read as null."""
 
 
 def to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows as a table of `SCHEMA`; a name that a row lacks is null."""
+    """Convert rows to a table of `SCHEMA`; a missing column of a row is null."""
     return pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
 
 
 def seconds_by_stage(rows: pa.Table | pa.RecordBatch) -> dict[str, float]:
-    """Seconds that rows spent in each stage, summed."""
+    """Seconds that images spent in each stage, summed over rows."""
     return {name: pc.sum(pc.struct_field(rows["timings"], name)).as_py() or 0.0 for name in STAGES}
 
 
 def megapixels(rows: pa.Table | pa.RecordBatch) -> float:
-    """Megapixels of the images of rows, summed; those that were not decoded have none."""
+    """Megapixels of images, summed over rows; an image that was not decoded counts as none."""
     sides = (rows[name].cast(pa.float64()) for name in ("width", "height"))
     return (pc.sum(pc.multiply(*sides)).as_py() or 0.0) / 1e6
 
@@ -113,17 +113,17 @@ def _nothing() -> None:
 
 
 class ManifestWriter:
-    """Appends the rows of one run, in parts that are written every so many rows or seconds.
+    """Appends the rows of one run, in parts written after a number of rows or seconds.
 
-    Parts are merged on the way, `FANOUT` of a level into one of the next, up to `ROWS_PER_FILE` rows:
-    `part-a-b` takes the place of all parts from `a` to `b`, and counts from when it is there.
+    It merges parts as it goes: `FANOUT` parts of a level into one of the next, up to `ROWS_PER_FILE` rows. As
+    soon as `part-a-b` exists, it replaces all parts from `a` to `b`.
 
     Args:
         store: the destination.
-        run_id: whose rows these are.
-        rows: a part is written when so many rows wait.
-        seconds: a part is written when the oldest row has waited this long.
-        on_flush: called once a part is written.
+        run_id: of the run.
+        rows: write a part when this many rows wait.
+        seconds: write a part when the oldest row has waited this long.
+        on_flush: called after a part is written.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class ManifestWriter:
         self._on_flush = on_flush
 
     def add(self, table: pa.Table) -> None:
-        """Take rows of `SCHEMA`; writes a part if that is due."""
+        """Add rows of `SCHEMA`; writes a part if one is due."""
         if not self._waiting:
             self._oldest = time.monotonic()
         self._waiting.append(table)
@@ -153,7 +153,7 @@ class ManifestWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits. Raises RunError or ItemError, and keeps the rows then."""
+        """Write all waiting rows. Raises RunError or ItemError, and keeps the rows then."""
         if not self._waiting:
             return
         part = _Part(self._part, self._part, self._count)
@@ -165,7 +165,7 @@ class ManifestWriter:
         self._merge(0)
 
     def _merge(self, level: int) -> None:
-        """Merge a level that is full into the next one; parts as large as a file ought to be stay."""
+        """Merge a full level into a part of the next; if that exceeded `ROWS_PER_FILE`, its parts stay."""
         parts = self._levels[level]
         if len(parts) < FANOUT:
             return
@@ -176,7 +176,7 @@ class ManifestWriter:
         merged = _Part(parts[0].first, parts[-1].last, rows)
         batches = (batch for key in keys for batch in read_batches(self._store, key, rows=ROWS_PER_GROUP))
         self._store.write(merged.key(self._run_id), _merged_file(batches, rows))
-        for key in self._covered:  # not yet its own parts: somebody may just be reading them
+        for key in self._covered:  # parts of the merge before; a reader may still be at the ones merged now
             self._store.delete(key)
         self._covered = keys
         self._levels += [[]] if len(self._levels) == level + 1 else []
@@ -185,7 +185,7 @@ class ManifestWriter:
 
 
 class _Part(NamedTuple):
-    """A part of a run under way: the flushes that it holds, and their rows."""
+    """A part of a run that goes on: numbers of its first and last flush, and its row count."""
 
     first: int
     last: int
@@ -193,7 +193,7 @@ class _Part(NamedTuple):
 
     @classmethod
     def of(cls, name: str) -> _Part:
-        """The part of a name; its rows are not told there."""
+        """The part with this file name; its row count is unknown and set to 0."""
         numbers = [int(number) for number in name.removesuffix(".parquet").split("-")[1:]]
         return cls(numbers[0], numbers[-1], 0)
 
@@ -209,7 +209,7 @@ def folder_of(run_id: str) -> str:
 
 
 def to_parquet(table: pa.Table) -> bytes:
-    """A table as a Parquet file."""
+    """The bytes of a table as a Parquet file."""
     stream = io.BytesIO()
     pq.write_table(table, stream, compression="zstd")
     return stream.getvalue()
@@ -224,7 +224,7 @@ class ManifestFile:
 
 
 def manifest_files(store: Store, run_id: str | None = None) -> list[ManifestFile]:
-    """The parts of every run, or of one. A run's unmerged parts count only while it has no merged ones."""
+    """The parts of all runs, or of one. If a run's merged files are complete, its other parts are ignored."""
     found = []
     for name in [f"run={run_id}"] if run_id else store.names(FOLDER):
         parts = [part for part in store.names(f"{FOLDER}/{name}") if part.endswith(".parquet")]
@@ -237,9 +237,9 @@ def manifest_files(store: Store, run_id: str | None = None) -> list[ManifestFile
 def read_batches(
     store: Store, key: str, columns: Sequence[str] | None = None, *, rows: int = ROWS_PER_BATCH
 ) -> Iterator[pa.RecordBatch]:
-    """A Parquet object in batches of at most so many rows, with a flat memory.
+    """Read a Parquet object in batches of at most `rows` rows, in bounded memory.
 
-    By one thread: each of Arrow's keeps what it has freed, and there are as many as cores.
+    It reads in one thread: Arrow has a thread for each core, and each keeps the memory that it has freed.
     """
     with store.fs.open(store.path(key), "rb") as file, pq.ParquetFile(file) as parquet:
         known = set(parquet.schema_arrow.names)
@@ -248,9 +248,9 @@ def read_batches(
 
 
 def compact(store: Store, run_id: str) -> None:
-    """Merge a run's parts into few files; a crash in the midst leaves one or the other valid.
+    """Merge a run's parts into few files. After a crash, either the parts or the files are valid.
 
-    Merged files are named `rows-<number>-of-<total>`, and count only when all of them are there.
+    Merged files are named `rows-<number>-of-<total>`, and are ignored until all of them exist.
     """
     parts = [file.key for file in manifest_files(store, run_id)]
     if len(parts) < 2:
@@ -268,7 +268,7 @@ def compact(store: Store, run_id: str) -> None:
 
 
 def _merged_file(batches: Iterator[pa.RecordBatch], rows: int) -> bytes:
-    """A Parquet file of about `rows` rows from the front of `batches`."""
+    """The bytes of a Parquet file with about `rows` rows, taken from the front of `batches`."""
     stream = io.BytesIO()
     with pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer:
         written = 0
@@ -287,24 +287,24 @@ def _merged_file(batches: Iterator[pa.RecordBatch], rows: int) -> bytes:
 
 
 def _of_schema(batches: Sequence[pa.RecordBatch]) -> pa.Table:
-    """Batches as one table of `SCHEMA`."""
+    """Combine batches into one table of `SCHEMA`."""
     return pa.Table.from_batches(batches).cast(SCHEMA)
 
 
 def total_rows(store: Store, keys: Sequence[str]) -> int:
-    """Rows of Parquet objects, many footers at once."""
+    """Number of rows in Parquet objects; reads many footers at once."""
     with ThreadPoolExecutor(FOOTERS) as threads:
         return sum(threads.map(lambda key: row_count(store, key), keys))
 
 
 def row_count(store: Store, key: str) -> int:
-    """Rows of a Parquet object, from its footer."""
+    """Number of rows in a Parquet object, from its footer."""
     with store.fs.open(store.path(key), "rb") as file:
         return int(pq.read_metadata(file).num_rows)
 
 
 def _uncovered(parts: Sequence[str]) -> list[str]:
-    """The parts that no wider one has taken the place of."""
+    """The parts that no merged part has replaced."""
     spans = sorted(
         ((_Part.of(name), name) for name in parts), key=lambda span: (span[0].first, -span[0].last)
     )
@@ -317,7 +317,7 @@ def _uncovered(parts: Sequence[str]) -> list[str]:
 
 
 def _complete(merged: Sequence[str]) -> list[str]:
-    """The merged files that are complete, by the total in their names; none if there is no such set."""
+    """The merged files if all are there, by the total in their names; otherwise none."""
     for total in {name.removesuffix(".parquet").rsplit("-", 1)[1] for name in merged}:
         together = [name for name in merged if name.endswith(f"-of-{total}.parquet")]
         if len(together) == int(total):

@@ -1,7 +1,7 @@
-"""What a run still has to do: the inputs of its listing that no newest row of the manifest says are done.
+"""Finds the pending inputs of a run: an anti-join of its listing with the newest rows of the manifest.
 
-Resume after a crash, tonight's new files and "only the failed ones again" are this one anti-join with another
-predicate. It runs before a byte of an image is fetched, and its memory does not grow with the archive.
+Resuming after a crash, restoring only new files and retrying only failed ones are the same anti-join with
+different predicates. It runs before any image is fetched, in memory that does not grow with the archive.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from pipeline.settings import Only, RunSettings
 from pipeline.storage import Store
 
 NEW, CHANGED, OUTDATED, FAILED, DONE, HANDLED = range(6)
-"""What the manifest knows of an input: nothing; another version; other settings; a failure; that it is done;
-that this very run has a row of it."""
+"""Kinds of an input, by its newest row in the manifest: no row; another version; other settings; a failure;
+done; a row of this very run."""
 
 LARGE = 2_000_000
-"""Rows of listing and manifest together, above which their parts are read and digested on the cluster."""
+"""Rows of listing and manifest together above which the cluster reads their parts and computes digests."""
 
 _KIND = 0x07
-_OWNED = 0x08  # an object of ours lies at its output's key
-_COLLIDES = 0x10  # another input has the same output key, and more right to it
-_REPEATED = 0x20  # an earlier input of the listing is the same object
+_OWNED = 0x08  # an object that we wrote is at its output's key
+_COLLIDES = 0x10  # another input has the same output key, and precedence
+_REPEATED = 0x20  # an earlier input of the listing has the same address
 _SAMPLED = 0x40
-_LAST_FAILED = 0x80  # the newest row is a failure, of whatever version and settings
+_LAST_FAILED = 0x80  # the newest row is a failure, whatever its version and settings
 
 _ENTRY = np.dtype(
     [
@@ -71,13 +71,13 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """What counts as done, and which inputs are wanted.
+    """The predicate of the anti-join: which inputs count as done, and which are wanted.
 
     Attributes:
-        settings_sha256: of the outputs that are wanted.
-        epoch: of this run, whose own rows are final whatever they say; None before it has one.
+        settings_sha256: digest of the settings that outputs should have.
+        epoch: of this run, whose own rows are final whatever their status; None before it has one.
         only, retry_failed, sample: as in `RunSettings`.
-        redo: addresses of sources that are wanted whatever the manifest says, and no others.
+        redo: addresses of sources that are wanted whatever the manifest says, and no others; or None.
     """
 
     settings_sha256: str
@@ -95,11 +95,11 @@ class Wanted:
         epoch: int | None = None,
         redo: frozenset[str] | None = None,
     ) -> Wanted:
-        """What a run's settings want."""
+        """The predicate of a run's settings."""
         return cls(settings_sha256, epoch, settings.only, settings.retry_failed, settings.sample, redo)
 
     def kinds(self) -> set[int]:
-        """Kinds of inputs to handle."""
+        """Kinds of inputs that are pending."""
         if self.redo is not None:
             return {OUTDATED}
         match self.only:
@@ -117,11 +117,11 @@ class Tally:
     """Counts of an anti-join, over every input of the listing.
 
     Attributes:
-        pending: to be handled by this run.
-        carried: done by an earlier run.
-        carried_failed: of those, recorded as failed.
-        deferred: not done, and not wanted now.
-        repeated: have the address of an earlier input of the listing, which stands for them.
+        pending: inputs that this run handles.
+        carried: inputs that an earlier run has done.
+        carried_failed: those of `carried` that are recorded as failed.
+        deferred: inputs that are not done, and not wanted now.
+        repeated: inputs with the same address as an earlier input of the listing, left out for it.
     """
 
     pending: int = 0
@@ -140,18 +140,18 @@ def pending_batches(
     tally: Tally,
     extension: str | None,
 ) -> Iterator[pa.RecordBatch]:
-    """The inputs that are still to be done: rows of the listing, with two columns more.
+    """Yield the pending inputs: rows of the listing, with two more columns.
 
-    `owned`: an object of ours lies at the output's key. `collides`: another input, of this listing or of an
-    earlier one, has the same output key; the one whose object lies there keeps it.
+    `owned`: an object that we wrote is at the output's key. `collides`: another input, of this listing or of
+    an earlier one, has the same output key; the input whose object is there keeps the key.
 
     Args:
         store: the destination.
-        listing: what the run saw.
+        listing: of the run.
         manifest: parts to join with.
         wanted: the predicate.
-        tally: counted up while the batches are consumed.
-        extension: of the outputs, where the format is set.
+        tally: updated while the batches are consumed.
+        extension: of the outputs if the format is set, or None.
     """
     with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
         flags = _Join(Path(folder), store, listing, manifest, wanted, extension).flags()
@@ -188,12 +188,12 @@ def _with_flags(batch: pa.RecordBatch, flags: NDArray[np.uint8], chosen: NDArray
 
 
 def is_large(store: Store, listing: Listing, manifest: Sequence[ManifestFile]) -> bool:
-    """Whether an anti-join is worth a cluster."""
+    """Whether an anti-join is large enough to run on a cluster."""
     return listing.count + total_rows(store, [file.key for file in manifest]) > LARGE
 
 
 class _Join:
-    """One anti-join, spilled to a folder of its own."""
+    """One anti-join, with its intermediate records in a folder of its own."""
 
     def __init__(
         self,
@@ -213,7 +213,7 @@ class _Join:
         self._outputs = Buckets(folder / "outputs", _OUTPUT, count)
         self._inputs = Buckets(folder / "inputs", _INPUT, count)
         self._places = Buckets(folder / "places", _PLACE, count)
-        self._current = Buckets(folder / "current", _OUTPUT, count)  # that newest rows mention
+        self._current = Buckets(folder / "current", _OUTPUT, count)  # outputs of newest rows only
         self._flags = np.memmap(folder / "flags", dtype=np.uint8, mode="w+", shape=max(listing.count, 1))
 
     def flags(self) -> NDArray[np.uint8]:
@@ -228,7 +228,7 @@ class _Join:
         return self._flags
 
     def _spill_intents(self) -> None:
-        """What a run announced is as good as mentioned: if it is there, it is ours."""
+        """Add outputs that runs announced to those that rows mention: if they exist, we wrote them."""
         for keys in announced(self._store):
             outputs = np.zeros(len(keys), _OUTPUT)
             _put_digests(outputs, [self._store.uri(key) for key in keys])
@@ -302,14 +302,14 @@ class _Join:
         order = np.lexsort((places["index"], places["source"], ~lies_there, place_groups))
         later = order[1:][place_groups[order][1:] == place_groups[order][:-1]]
         marks[later] |= _COLLIDES
-        # Also of one that is not listed now: what was made from it is not written over.
+        # An output of a source that is not listed now is not overwritten either.
         its_own = np.isin(_mix(place_groups, places["source"]), _mix(current_groups, current["source"]))
         marks[np.isin(place_groups, current_groups) & ~its_own] |= _COLLIDES
         self._flags[places["index"]] |= marks
 
 
 def _manifest_records(store: Store, key: str) -> Iterator[tuple[NDArray[np.void], NDArray[np.void]]]:
-    """What the join needs of a part of the manifest: its rows, and the outputs that they mention."""
+    """Records for the join from a part of the manifest: its rows, and the outputs that they mention."""
     for batch in read_batches(store, key, _COLUMNS):
         entries = np.zeros(batch.num_rows, _ENTRY)
         _put_digests(entries, batch["source_uri"].to_pylist())
@@ -329,9 +329,9 @@ def _manifest_records(store: Store, key: str) -> Iterator[tuple[NDArray[np.void]
 def _listing_records(
     store: Store, part: str, start: int, prefix: str, extension: str | None
 ) -> Iterator[tuple[NDArray[np.void], NDArray[np.void]]]:
-    """What the join needs of a part of the listing whose first row has the number `start`: inputs, places.
+    """Records for the join from a part of the listing: its inputs, and the addresses of their outputs.
 
-    `prefix` is the address of the destination, where outputs lie.
+    `start` is the number of its first row, `prefix` the address of the destination.
     """
     for batch in read_batches(store, part, ("source_uri", "source_key", "source_version")):
         inputs = np.zeros(batch.num_rows, _INPUT)
@@ -350,11 +350,11 @@ def _output(key: str, extension: str | None) -> str:
     try:
         return output_key(key, extension)
     except ItemError:
-        return f"\0{key}"  # has no output: equal to no other
+        return f"\0{key}"  # it has no output; this equals no other key
 
 
 def _repeats(groups: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which records are not the first of their group, in the order of `index`."""
+    """Mask of the records that are not the first of their group in the order of `index`."""
     order = np.lexsort((index, groups))
     mask = np.zeros(len(groups), dtype=bool)
     mask[order[1:]] = groups[order][1:] == groups[order][:-1]
@@ -362,7 +362,7 @@ def _repeats(groups: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.
 
 
 def _mix(groups: NDArray[np.int64], sources: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """One number for each pair."""
+    """Combine each pair into one number."""
     return groups.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ sources
 
 

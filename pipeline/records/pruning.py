@@ -1,7 +1,7 @@
-"""Removing restored objects whose source was deleted, and saying so in the manifest.
+"""Removes restored objects whose source was deleted, and records it in the manifest.
 
-An object is pruned only if it is ours (its content is what the newest row of its source says), if its source
-lies where this run looked, is no longer there, and would be an input of this run if it were.
+An object is pruned only if we wrote it (its content matches the newest row of its source) and its source is
+within the SOURCE of this run, no longer exists, and would be an input of this run if it did.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from pipeline.sources.walk import Source
 from pipeline.storage import Store
 
 READS = 16
-"""Objects that are asked about at once."""
+"""Objects that are checked at once."""
 
 _SEEN = np.dtype([*DIGEST])
 _ROW = np.dtype([*DIGEST, ("index", "<i8")])
 
 
 def check_prunable(source: Source) -> None:
-    """Refuse a source that cannot tell what was deleted. Raises SettingsError."""
+    """Refuse a source from which deleted objects cannot be found. Raises SettingsError."""
     if source.single and Path(source.pattern or "").suffix.lower() in LISTS:
         raise SettingsError(
             "--prune needs a SOURCE that is a prefix or a glob: a list does not say what was deleted"
@@ -45,12 +45,12 @@ def check_prunable(source: Source) -> None:
 
 @dataclass(frozen=True)
 class Pruning:
-    """What is left at a destination of sources that are gone.
+    """Finds and removes restored objects whose sources were deleted.
 
     Args:
         store: the destination.
-        source: where the run looked.
-        listing: what it saw.
+        source: of the run.
+        listing: of the run.
         settings: of the run, for its filters.
     """
 
@@ -60,10 +60,12 @@ class Pruning:
     settings: RunSettings
 
     def orphans(self) -> Iterator[dict[str, Any]]:
-        """Newest rows, whole, of deleted sources whose object is ours, or gone already; flat in memory.
+        """Yield newest rows of deleted sources whose object is ours or no longer exists, in bounded memory.
+
+        The rows have all columns.
 
         Raises:
-            RunError: the source lists nothing at all, which looks like a disk that is not mounted.
+            RunError: the listing is empty, as with a disk that is not mounted.
         """
         files = manifest_files(self.store)
         if not self.listing.count and files:
@@ -83,7 +85,7 @@ class Pruning:
         self.store.delete(str(row["output_uri"]).removeprefix(f"{self.store.uri()}/"))
 
     def _unseen(self, files: list[ManifestFile], folder: Path) -> Iterator[dict[str, Any]]:
-        """Newest rows with an object whose source was not listed though it lies where the run looked."""
+        """Yield newest rows with an object whose source is within the run's SOURCE but not in its listing."""
         newest = newest_mask(self.store, files, folder)
         count = bucket_count(len(newest) + self.listing.count)
         seen, kept = Buckets(folder / "seen", _SEEN, count), Buckets(folder / "kept", _ROW, count)
@@ -121,7 +123,7 @@ class Pruning:
 
 
 def tombstone(common: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of a pruned source. It has no version, so that a source which comes back is restored again."""
+    """The row of a pruned source. It has no version: if the source comes back, it is restored again."""
     return dict(common) | {
         "source_uri": row["source_uri"],
         "source_key": row["source_key"],

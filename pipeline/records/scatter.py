@@ -1,4 +1,4 @@
-"""One function over many parts: here, or on every machine of the cluster when there is much to do."""
+"""Runs one function over many parts, in this process or on all machines of the cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 CPUS_PER_TASK = 0.5
-"""A task mostly waits for the store."""
+"""CPUs that a task requests: it mostly waits for the store."""
 RETRIES = 3
 
 Result = TypeVar("Result")
@@ -16,12 +16,12 @@ Result = TypeVar("Result")
 def scattered(
     function: Callable[..., Iterator[Result]], calls: Iterable[tuple[Any, ...]], *, on_cluster: bool
 ) -> Iterator[Result]:
-    """What a generator function yields for each tuple of arguments, in any order.
+    """Yield what a generator function yields for each tuple of arguments, in any order.
 
     Args:
-        function: on a cluster, what one call yields must fit into memory together.
+        function: a generator function; on a cluster, all results of one call must fit into memory together.
         calls: arguments of each call.
-        on_cluster: send the calls to the Ray that is initialised, a bounded number of them at a time.
+        on_cluster: send the calls to the Ray that is initialised, a bounded number at a time.
     """
     if not on_cluster:
         for arguments in calls:
@@ -43,7 +43,7 @@ def scattered(
 
 
 def ray_is_here() -> bool:
-    """Whether this process is connected to a Ray; does not load it."""
+    """Whether this process is connected to a Ray; does not import Ray."""
     ray = sys.modules.get("ray")
     return ray is not None and bool(ray.is_initialized())
 

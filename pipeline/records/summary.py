@@ -1,4 +1,4 @@
-"""What a run came to, for the person who started it and for its record at the destination."""
+"""Progress and summary of a run, and its record at the destination."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.storage import PRIVATE, Store
 
 RUNS = f"{PRIVATE}/runs"
 STARTING, LOADING, FIRST_IMAGE = "starting Ray", "loading the model", "restoring the first image"
-"""What a run does before it has a row: the wait for the first picture is the longest."""
+"""Stages of a run before its first row, shown because the wait for the first image is the longest."""
 RESTORING = "restoring"
 DONE, STOPPED = "done", "stopped"
 """Stages of a run that has ended."""
@@ -36,7 +36,7 @@ _DISTRIBUTIONS = (
 
 
 class ExitStatus(IntEnum):
-    """What the command line ends with."""
+    """Exit status of the command line."""
 
     DONE = 0
     BROKEN = 1
@@ -48,18 +48,18 @@ class ExitStatus(IntEnum):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
-        done: inputs that have a row by now.
+        done: inputs that have a row.
         total: inputs that this run handles.
-        failed: of the done ones.
+        failed: those of `done` that failed.
         seconds: since the first image could start.
-        stage: what it is doing.
+        stage: the current stage.
         run_id: of the run.
-        counts: of the done ones by status.
-        stage_seconds: that the done ones spent in each stage of their way, summed.
-        megapixels: of the done ones together; what could not be decoded has none.
+        counts: `done` by status.
+        stage_seconds: seconds that `done` inputs spent in each stage, summed.
+        megapixels: of `done` inputs, summed; an image that could not be decoded counts as none.
     """
 
     done: int = 0
@@ -74,7 +74,7 @@ class Progress:
 
     @property
     def is_over(self) -> bool:
-        """Whether the run has ended, with or without some of its inputs."""
+        """Whether the run has ended, complete or stopped."""
         return self.stage in (DONE, STOPPED)
 
     @property
@@ -89,13 +89,13 @@ class Progress:
 
     @property
     def slowest_stage(self) -> str | None:
-        """Where images spend most of their time, None while nothing is known."""
+        """The stage in which images spend most time, None while no times are known."""
         known = {name: seconds for name, seconds in self.stage_seconds.items() if seconds > 0}
         return max(known, key=known.__getitem__, default=None)
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimate of the time to the end, None while nothing is known."""
+        """Estimated seconds to the end, None while the rate is unknown."""
         return (self.total - self.done) / self.rate if self.rate else None
 
 
@@ -103,27 +103,30 @@ OnProgress = Callable[[Progress], None]
 
 
 def silent(_: Progress) -> None:
-    """Tell nobody."""
+    """Ignore the progress."""
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run came to.
+    """Summary of a run.
 
     Attributes:
-        run_id: its name, which sorts by time.
+        run_id: id of the run; ids sort by time.
         dest: public address of the destination.
-        counts: over every input of its listing: one per status, `carried` for those an earlier run had done,
-            `left` for those that are still to be done, `ignored`, and `repeated` for those that have the
-            address of another one, which stands for them.
-        carried_failed: of the carried ones, those that had failed.
-        ignored: objects that are no inputs, by extension.
-        pruned: restored objects whose source was deleted, and which were removed for it.
-        prunable: addresses of the first of those that a dry run would remove.
+        counts: of the inputs of its listing: one count per status, `carried` for inputs that an earlier run
+            had done, `left` for inputs still to do, `repeated` for inputs left out because an earlier input
+            has the same address; and `ignored` for objects that are no inputs.
+        carried_failed: those of `carried` that had failed.
+        ignored: number of objects that are no inputs, by extension.
+        pruned: restored objects that were removed because their source was deleted; in a dry run, those that
+            would be.
+        prunable: addresses of the first objects that a dry run would remove.
         seconds: from start to end.
-        repeated_requests: to the storage, of all its processes; without what its client repeats by itself.
+        repeated_requests: requests to the storage that any process of the run repeated, without those that
+            the storage's client repeats by itself.
         stopped: why it ended early on purpose, or None.
-        dry_run: whether this is only what would be done; `left` are the inputs that would be handled.
+        dry_run: whether nothing was done; `left` counts all inputs that are not done, also those that this
+            run would defer.
     """
 
     run_id: str
@@ -142,12 +145,12 @@ class RunSummary:
 
     @property
     def failed(self) -> int:
-        """Inputs without a restored image, from this run or an earlier one."""
+        """Number of failed inputs, of this run and earlier ones."""
         return self.counts.get(Status.FAILED, 0) + self.carried_failed
 
     @property
     def exit_status(self) -> ExitStatus:
-        """What the command line ends with."""
+        """Exit status of the command line."""
         if self.stopped:
             return ExitStatus.STOPPED
         return ExitStatus.SOME_FAILED if self.failed and not self.dry_run else ExitStatus.DONE
@@ -158,9 +161,10 @@ class RunSummary:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides the bytes of outputs, and of Ray, on the machine that a run is started on.
+    """Versions of Ray and the packages that decide the bytes of outputs, on the machine that starts the run.
 
-    What is not installed is left out, as this package is where its code came with a job; nothing is imported.
+    Packages that are not installed are left out, such as this one where its code was sent along with a job.
+    Nothing is imported.
     """
     found = {"python": platform.python_version()}
     for name in _DISTRIBUTIONS:
@@ -170,17 +174,17 @@ def versions() -> dict[str, str]:
 
 
 def run_folder(run_id: str) -> str:
-    """Key of the folder with what a run keeps."""
+    """Key of the folder with a run's listing, pending inputs and notes."""
     return f"{RUNS}/{run_id}"
 
 
 def record_key(run_id: str) -> str:
-    """Key of the record of a run."""
+    """Key of a run's record."""
     return f"{RUNS}/{run_id}.json"
 
 
 def read_record(store: Store, run_id: str) -> dict[str, Any] | None:
-    """The record of a run, None while it has not ended. Raises ItemError."""
+    """Read the record of a run, None while it has not ended. Raises ItemError."""
     try:
         record: dict[str, Any] = json.loads(store.read(record_key(run_id)))
     except ItemError as error:
@@ -191,6 +195,6 @@ def read_record(store: Store, run_id: str) -> dict[str, Any] | None:
 
 
 def read_records(store: Store) -> list[dict[str, Any]]:
-    """The records of all runs that ended, oldest first."""
+    """Read the records of all finished runs, oldest first."""
     names = [name for name in store.names(RUNS) if name.endswith(".json")]
     return [json.loads(store.read(f"{RUNS}/{name}")) for name in names]

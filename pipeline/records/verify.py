@@ -1,4 +1,4 @@
-"""What lies at a destination: the newest row of every source, and whether its object is as the row says."""
+"""Status of a destination: the newest row of every source, and whether its object matches the row."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ENTRY = np.dtype([*DIGEST, ("epoch", "<i8"), ("attempts", "<i4"), ("finished", 
 
 @dataclass(frozen=True, order=True)
 class Group:
-    """Inputs that share settings, prior and status."""
+    """Settings, prior and status that rows are counted by."""
 
     settings_sha256: str
     prior: str
@@ -45,12 +45,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Generation:
-    """All that was done with one prior and settings, whether or not something newer took its place.
+    """All rows made with one prior and settings, including rows that newer ones have replaced.
 
     Attributes:
-        settings_sha256, prior: which they were.
-        inputs: whose newest row is of this generation.
-        superseded: rows that newer ones took the place of.
+        settings_sha256, prior: of the rows.
+        inputs: sources whose newest row is of this generation.
+        superseded: rows of this generation that newer rows have replaced.
         last: when its latest row was finished.
     """
 
@@ -63,16 +63,16 @@ class Generation:
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """What lies at a destination.
+    """Status of a destination.
 
     Attributes:
         dest: its public address.
         inputs: sources that have a row.
-        groups: how many newest rows there are of each settings, prior and status.
-        generations: by when they were last worked on, oldest first.
-        errors: newest rows that failed, by code.
-        runs: records of the runs that ended, oldest first.
-        holder: who writes there now, or None.
+        groups: number of newest rows for each settings, prior and status.
+        generations: in the order of their latest rows, oldest first.
+        errors: number of newest rows that failed, by code.
+        runs: records of finished runs, oldest first.
+        holder: of the lease now, in words, or None.
     """
 
     dest: str
@@ -86,13 +86,13 @@ class DatasetStatus:
 
 @dataclass(frozen=True)
 class Fault:
-    """An object that is not as its row says.
+    """An object that does not match its row.
 
     Attributes:
         uri: of the object.
-        problem: `missing`, `changed`, `lies elsewhere`, or the code of the error in reading it.
-        source_uri: what it was made from.
-        run_id: the run whose row it is.
+        problem: `missing`, `changed`, `lies elsewhere`, or the code of the error when reading it.
+        source_uri: of the source that it was made from.
+        run_id: of the run that wrote the row.
     """
 
     uri: str
@@ -103,13 +103,13 @@ class Fault:
 
 @dataclass
 class Verification:
-    """What was checked, and what was found wrong.
+    """Result of checking a destination.
 
     Attributes:
-        checked: objects that were read.
-        failed: sources whose newest row is a failure. It speaks of no object: one that was restored from the
-            source before it broke stays, as the last good one, until it is cleaned.
-        faults: what is wrong.
+        checked: number of objects that were read.
+        failed: number of sources whose newest row is a failure. Such a row has no object; an object that was
+            restored before the source broke stays, as the last good one, until it is cleaned.
+        faults: the objects that do not match their rows.
     """
 
     checked: int = 0
@@ -118,7 +118,7 @@ class Verification:
 
 
 def open_dataset(dest: str) -> Store:
-    """The store of a destination that has been written to. Raises SettingsError if there is none."""
+    """Open a destination. Raises SettingsError if no run has written to it."""
     store = open_store(dest)
     if not manifest_files(store) and not epochs(store):
         raise SettingsError(f"{store.uri()} holds no restored images: check the address")
@@ -126,7 +126,7 @@ def open_dataset(dest: str) -> Store:
 
 
 def newest_rows(store: Store, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """The newest row of every source, in batches with some of the columns; flat in memory."""
+    """Yield the newest row of every source, in batches with some of the columns, in bounded memory."""
     files = manifest_files(store)
     with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
         yield from chosen_rows(store, files, newest_mask(store, files, Path(folder)), columns)
@@ -135,13 +135,13 @@ def newest_rows(store: Store, columns: Sequence[str]) -> Iterator[pa.RecordBatch
 def chosen_rows(
     store: Store, files: Sequence[ManifestFile], mask: NDArray[np.bool_], columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """Those of all rows of the files that a mask chooses, in batches with some of the columns."""
+    """Yield the rows of the files that a mask selects, in batches with some of the columns."""
     for start, batch in numbered_batches(store, files, columns):
         yield batch.filter(pa.array(np.asarray(mask[start : start + batch.num_rows])))
 
 
 def newest_mask(store: Store, files: Sequence[ManifestFile], folder: Path) -> NDArray[np.bool_]:
-    """For every row of the files, whether it is the newest of its source; on disk, in a folder of its own."""
+    """Mask of the rows of the files that are the newest of their source; kept on disk in `folder`."""
     total = total_rows(store, [file.key for file in files])
     buckets = Buckets(folder / "rows", _ENTRY, bucket_count(total))
     mask = np.memmap(folder / "newest", dtype=np.bool_, mode="w+", shape=max(total, 1))
@@ -162,7 +162,7 @@ def newest_mask(store: Store, files: Sequence[ManifestFile], folder: Path) -> ND
 def numbered_batches(
     store: Store, files: Sequence[ManifestFile], columns: Sequence[str]
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Batches of all rows of the files, each with the number of its first row."""
+    """Yield all rows of the files in batches, each with the number of its first row."""
     start = 0
     for file in files:
         for batch in read_batches(store, file.key, columns):
@@ -171,7 +171,7 @@ def numbered_batches(
 
 
 def read_status(dest: str) -> DatasetStatus:
-    """What lies at a destination. Raises SettingsError if nothing does."""
+    """Read the status of a destination. Raises SettingsError if no run has written to it."""
     store = open_dataset(dest)
     groups: Counter[Group] = Counter()
     errors: Counter[str] = Counter()
@@ -218,8 +218,8 @@ def verify_dataset(
 
     Args:
         dest: a destination.
-        sources: addresses; only what was made from these is checked.
-        on_progress: told how many of them were checked, and, as `failed`, how many of those are faulty.
+        sources: addresses; only objects made from these are checked. None for all.
+        on_progress: called with the number of checked objects, and of faulty ones as `failed`.
     """
     store = open_dataset(dest)
     found, files = Verification(), manifest_files(store)

@@ -1,4 +1,4 @@
-"""How far a run is, by what it has recorded at its destination."""
+"""Progress of a run, from what it has recorded at its destination."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _COLUMNS = ("status", "timings", "finished_at", "width", "height")
 
 
 class RunWatch:
-    """Tells again and again how far a run is; what was read once is not read again.
+    """Reads the progress of a run repeatedly, each part of the manifest once.
 
     Args:
         store: the destination.
-        submission: mark of the submission that the run belongs to.
+        submission: value of `I2R_SUBMISSION` in the run's process.
     """
 
     def __init__(self, store: Store, submission: str) -> None:
@@ -51,7 +51,7 @@ class RunWatch:
         self._forget()
 
     def look(self) -> Progress | None:
-        """How far it is by now; None while there is no such run.
+        """The current progress; None while there is no such run.
 
         Raises:
             ItemError: the destination cannot be read.
@@ -76,17 +76,17 @@ class RunWatch:
         )
 
     def was_cut_off(self) -> bool:
-        """Whether the run neither ended nor let go of the destination: its process died."""
+        """Whether the run has neither a record nor released its lease: then its process died."""
         if not self._find() or read_record(self._store, self._run_id):
             return False
         return not read_holder(self._store, self._epoch).get("released")
 
     def record(self) -> dict[str, Any] | None:
-        """The run's record, which it writes last; None before that."""
+        """The run's record, which it writes at its end; None before that."""
         return read_record(self._store, self._run_id) if self._find() else None
 
     def _find(self) -> bool:
-        """Find out which run it is; whether there is one."""
+        """Find the run of the submission. Returns whether there is one."""
         if self._run_id:
             return True
         for epoch in reversed(epochs(self._store)):
@@ -94,7 +94,7 @@ class RunWatch:
             if holder.get("submission") == self._submission:
                 self._run_id, self._epoch = str(holder["run_id"]), epoch
                 return True
-        for record in reversed(read_records(self._store)):  # of the leases, only the last ones are kept
+        for record in reversed(read_records(self._store)):  # only the last leases are kept
             if record["details"].get("submission") == self._submission:
                 self._run_id = str(record["run_id"])
                 return True
@@ -116,7 +116,7 @@ class RunWatch:
         self._first, self._last = float("inf"), 0.0
 
     def _read(self, files: Sequence[ManifestFile]) -> None:
-        """Add what is new; begin anew once the parts were merged."""
+        """Add rows of new parts; start again from zero when parts were merged."""
         if not self._known <= {file.key for file in files}:
             self._forget()
         for file in files:
@@ -141,7 +141,7 @@ class RunWatch:
 
 
 def progress_of(record: Mapping[str, Any]) -> Progress:
-    """What a run that ended had come to, from its record."""
+    """The final progress of a run, from its record."""
     counts = {name: number for name, number in record["counts"].items() if name in set(Status)}
     done = sum(counts.values())
     return Progress(
