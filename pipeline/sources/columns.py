@@ -1,4 +1,4 @@
-"""Which column of a list or a table holds addresses, or encoded images."""
+"""Finds the column of a list or table that holds addresses or encoded images."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ ADDRESSES = (
     "image_file",
     "key",
 )
-"""Names of columns, the first of which counts; capitals and what is between words make no difference."""
+"""Column names in order of precedence; capitals and separators between words make no difference."""
 
 
 def csv_column(rows: Iterable[bytes]) -> tuple[int, int]:
-    """The number of the column of addresses in a CSV file, and the offset of its first row.
+    """The number of the address column in a CSV file, and the offset of the first row with an address.
 
-    The first row may be a header; if there is an address in it, it is not.
+    The first row is a header unless it has an address in it.
 
     Args:
         rows: the file's lines from its beginning.
 
     Raises:
-        SettingsError: its header has no name that is known.
+        SettingsError: no column of the header has a known name.
     """
     offset, names = 0, list[str]()
     for row in rows:
@@ -62,13 +62,13 @@ def csv_column(rows: Iterable[bytes]) -> tuple[int, int]:
 
 
 def csv_values(line: str) -> list[str]:
-    """The values of a line, none of a blank one and of a comment."""
+    """The values of a line; none for a blank line or a comment."""
     text = line.removeprefix("\ufeff").strip()
     return [] if not text or text.startswith("#") else [value.strip() for value in next(csv.reader([text]))]
 
 
 def address_column(schema: pa.Schema) -> str | None:
-    """The column of addresses in a table without encoded images."""
+    """The address column of a table; None if there is none, or if the table has encoded images."""
     if any(_holds_bytes(field.type) for field in schema):
         return None
     texts = [
@@ -81,7 +81,7 @@ def address_column(schema: pa.Schema) -> str | None:
 
 
 def image_column(schema: pa.Schema) -> str:
-    """The column with encoded images: binary, or a struct with a field `bytes`. Raises SettingsError."""
+    """The column of encoded images: binary, or a struct with `bytes` and `path`. Raises SettingsError."""
     fitting = [field.name for field in schema if _holds_bytes(field.type)]
     if not fitting:
         raise _unknown("the table has no column of encoded images or addresses", schema.names)
@@ -96,7 +96,7 @@ def _unknown(what: str, names: Sequence[str]) -> SettingsError:
 
 
 def _known(names: Sequence[str], known: Sequence[str]) -> int | None:
-    """The number of the column that has the first of the known names that there is."""
+    """The number of the column whose name comes first in the known names; None if there is none."""
     plain = [_plain(name) for name in names]
     return next((plain.index(_plain(name)) for name in known if _plain(name) in plain), None)
 

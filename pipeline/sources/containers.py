@@ -1,7 +1,8 @@
-"""Objects that hold many images: tar and WebDataset shards, zip archives, Parquet tables, lists of addresses.
+"""Containers, objects with many images: tar and WebDataset shards, zip archives, Parquet tables, lists of
+addresses.
 
-Each kind says what is in a container without holding it all in memory, and where;
-`pipeline.sources.fetcher` gets one image's bytes. A compressed tar is unpacked once to be listed.
+This module lists the members of a container and their offsets, in bounded memory. `pipeline.sources.fetcher`
+reads the bytes of a member. Listing a compressed tar unpacks it once.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pipeline.sources.columns import address_column, csv_column, csv_values, ima
 from pipeline.storage import Store, open_store
 
 HEADS = 32
-"""Objects of a list that are asked about at once."""
+"""Objects of a list whose size and version are requested at once."""
 ROWS = 1024
 
 
@@ -43,9 +44,9 @@ class Kind(StrEnum):
     ADDRESS = "address"
     SIGNED = "signed"
     BROKEN = "broken"
-    """A container that cannot be read: an input that fails, in place of what would be in it."""
+    """A container that cannot be read: one input that fails, in place of its members."""
     LINK = "link"
-    """A link to a folder, which is no input. It is not followed: it may lead in a circle, or to one twice."""
+    """A link to a folder, which is no input. It is not followed: it may form a loop, or list files twice."""
 
 
 EXTENSIONS = {".tar": Kind.TAR, ".tgz": Kind.TAR_GZ, ".zip": Kind.ZIP, ".parquet": Kind.TABLE}
@@ -57,13 +58,14 @@ class Found(NamedTuple):
 
     Attributes:
         key: relative to the source.
-        path: of the object that it is, as its file system spells it.
-        size: in bytes, -1 where it is not known.
+        path: of its object or container, in the file system's own form.
+        size: in bytes, -1 if unknown.
         version: changes when the input changes.
         uri: its public address.
         kind: where its bytes are.
-        container: key of the object that they lie in, or that names it; empty for an object of its own.
-        offset: of its bytes, its header, its row or its line within the container.
+        container: key of the container that holds it or the list that names it; empty for a plain object.
+        offset: of its bytes (tar) or header (zip) within the container, its row number (table) or its
+            line's offset (list).
     """
 
     key: str
@@ -77,7 +79,7 @@ class Found(NamedTuple):
 
 
 def container_kind(key: str) -> Kind | None:
-    """The kind of container that an object is by its extension, or None."""
+    """The kind of container that an object's extension stands for, or None."""
     if key.lower().endswith(".tar.gz"):
         return Kind.TAR_GZ
     suffix = PurePosixPath(key).suffix.lower()
@@ -97,15 +99,16 @@ UNREADABLE = (
 
 
 def members(store: Store, container: Found, *, strict: bool = True) -> Iterator[Found]:
-    """What lies in a container.
+    """Yield the members of a container.
 
     Args:
         store: of the source.
         container: an object whose `container_kind` is not None.
-        strict: one that cannot be read is an error; or it is an input itself, which fails later.
+        strict: whether a container that cannot be read is an error; otherwise it is yielded as an input that
+            fails later.
 
     Raises:
-        RunError: it cannot be read, or not as what its extension says it is.
+        RunError: the container cannot be read, or is not what its extension says.
     """
     kind = container_kind(container.key)
     walks = {Kind.TAR: _tar, Kind.TAR_GZ: _tar_gz, Kind.ZIP: _zip, Kind.TABLE: _table}
@@ -124,7 +127,10 @@ def members(store: Store, container: Found, *, strict: bool = True) -> Iterator[
 
 
 def _told_apart(found: Iterator[Found], container: Found) -> Iterator[Found]:
-    """Members of one name: the second and later ones have their offset before it. Lists name objects."""
+    """Give members unique keys: the offset is put before a name that occurred earlier in the container.
+
+    Addresses of a list are left as they are.
+    """
     seen: set[int] = set()
     for member in found:
         if member.kind not in (Kind.ADDRESS, Kind.SIGNED):
@@ -163,7 +169,7 @@ def _tar_gz(store: Store, container: Found) -> Iterator[Found]:
 def _tar_members(container: Found, file: Any, kind: Kind) -> Iterator[Found]:
     with tarfile.open(fileobj=file, mode="r:") as archive:
         while (info := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # or it remembers every header
+            archive.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps every header
             if info.isreg():
                 yield _member(container, info.name, info.size, info.offset_data, kind)
 
@@ -190,14 +196,14 @@ def _table(store: Store, container: Found) -> Iterator[Found]:
 
 
 def _column(table: pq.ParquetFile, name: str) -> Iterator[str | None]:
-    """The values of a column of text, also of one within a struct."""
+    """Yield the values of a text column, which may be a field of a struct."""
     for batch in table.iter_batches(batch_size=ROWS, columns=[name]):
         column = batch.column(0)
         yield from (column.field(0) if pa.types.is_struct(column.type) else column).to_pylist()
 
 
 def _text_list(store: Store, container: Found) -> Iterator[Found]:
-    """Addresses, one a line, or in a column of a CSV file; lines that begin with `#` are left out."""
+    """Yield the inputs of a list: one address a line, or in a column of a CSV file; skips lines with `#`."""
     with store.fs.open(container.path, "rb") as file:
         column = None
         if is_csv(container.key):
@@ -207,12 +213,12 @@ def _text_list(store: Store, container: Found) -> Iterator[Found]:
 
 
 def is_csv(key: str) -> bool:
-    """Whether a list has columns."""
+    """Whether a list is a CSV file."""
     return key.lower().endswith(".csv")
 
 
 def _lines(file: IO[bytes], column: int | None) -> Iterator[tuple[int, str]]:
-    """Offset and address of every line."""
+    """Yield offset and address of every line that has an address."""
     offset = file.tell()
     for line in file:
         if address := address_in(line.decode(), column):
@@ -229,7 +235,7 @@ def address_in(line: str, column: int | None) -> str | None:
 
 
 def _addresses(store: Store, container: Found, lines: Iterator[tuple[int, str]]) -> Iterator[Found]:
-    """Ask about every address, many at once; one that is not there is an input too, and fails later."""
+    """Yield an input for every address, many requests at once; one without an object fails when fetched."""
     with ThreadPoolExecutor(HEADS) as threads:
         while some := list(islice(lines, 32 * HEADS)):
             yield from threads.map(lambda line: _ask(store, container, *line), some)
@@ -245,16 +251,16 @@ def _ask(store: Store, container: Found, offset: int, address: str) -> Found:
         uri = place.uri()
         size, version = place.describe(place.path())
     except SettingsError as error:
-        if isinstance(error.__cause__, ImportError):  # no image is to blame
+        if isinstance(error.__cause__, ImportError):  # a missing client is no fault of the image
             raise
-    except Exception:  # whatever it is, fetching it will say so
+    except Exception:  # fetching the input will raise it again
         pass
     key = uri.partition("://")[2].strip("/") if "://" in address else address.strip("/")
     return Found(key, uri, size, version, uri, kind, container.key, offset)
 
 
 def _without_detours(address: str) -> str:
-    """A path as `find .` spells it is that without `./`; `..` stays, for links may lead it anywhere."""
+    """A path without the `./` of `find .` and empty parts; `..` stays, since links may change it."""
     if "://" in address:
         return address
     parts = [part for part in address.split("/") if part not in ("", ".")]
@@ -262,7 +268,7 @@ def _without_detours(address: str) -> str:
 
 
 def address_store(store: Store, container: str, address: str) -> Store:
-    """The store whose root is an address of a list; a relative one is relative to the list's folder."""
+    """The store whose root is an address in a list; a relative address is relative to the list's folder."""
     if "://" in address:
         return open_store(address)
     folder = f"{store.root}/{container}".rpartition("/")[0]

@@ -1,7 +1,7 @@
-"""The bytes of one input, wherever it lies: an object, a member of a container, an address of a list.
+"""Reads the bytes of one input: an object, a member of a container, or an address of a list.
 
-From a plain tar, a zip archive and a table only those are read. A compressed tar (`.tar.gz`, `.tgz`) has no
-way in but its beginning: every fetcher that is asked for a member unpacks it once more, onto local disk.
+From a tar or zip archive it reads only the member, from a table only its row group. A compressed tar
+(`.tar.gz`, `.tgz`) can only be read from its beginning: every fetcher unpacks it again, onto local disk.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from pipeline.sources.containers import UNREADABLE, Kind, address_in, address_st
 from pipeline.storage import Store, open_store
 
 OPEN_CONTAINERS = 4
-"""Containers that a fetcher keeps open."""
+"""Most containers that a fetcher keeps open."""
 MAX_LINE = 16384
-"""Bytes of a line of a list with a signed address."""
+"""Most bytes of a line with a signed address in a list."""
 UNPACKED = 1 << 20
-"""Bytes of a compressed tar that are unpacked in one go."""
+"""Bytes of a compressed tar that are unpacked at a time."""
 
 
 class Fetcher:
-    """Gets the bytes of inputs. Threads may share one; make one where it is used.
+    """Reads the bytes of inputs. Threads may share a fetcher; it cannot be pickled.
 
     Args:
         source: the store that keys are relative to.
-        limit: bytes that one image may have when it is unpacked.
+        limit: most bytes of one image, unpacked.
     """
 
     def __init__(self, source: Store, limit: int) -> None:
@@ -49,7 +49,7 @@ class Fetcher:
         self._lock = threading.Lock()
 
     def fetch(self, row: Mapping[str, Any]) -> bytes:
-        """The bytes of an input, by its row of the listing. Raises ItemError."""
+        """The bytes of an input, given its row of the listing. Raises ItemError."""
         kind, offset, size = Kind(row["kind"]), int(row["offset"]), int(row["source_size"])
         if size > self._limit:
             raise ItemError(ErrorCode.TOO_LARGE, f"{size} bytes exceed the limit of {self._limit}")
@@ -59,7 +59,8 @@ class Fetcher:
             case Kind.TAR:
                 return self._source.read_path(self._source.path(row["container"]), offset, offset + size)
             case Kind.BROKEN:
-                self._source.read_path(self._source.path(row["container"]), 0, 1)  # or it says why not
+                # raises if the object itself cannot be read
+                self._source.read_path(self._source.path(row["container"]), 0, 1)
                 what = "is not what its extension says, or has no column that is known"
                 raise ItemError(ErrorCode.UNREADABLE, f"{row['source_uri']} {what}")
         try:
@@ -90,7 +91,7 @@ class Fetcher:
         return self._open[container]
 
     def _read_signed(self, container: str, offset: int) -> bytes:
-        """Read by an address whose signature only the list knows."""
+        """Read an object by its signed address, which only the list holds."""
         path = self._source.path(container)
         if container_kind(container) is Kind.TABLE:
             with self._lock:
@@ -105,19 +106,19 @@ class Fetcher:
 
 
 class _Opened(Protocol):
-    """A container that is open."""
+    """An open container."""
 
     def read(self, offset: int, size: int) -> bytes:
-        """The bytes at a place that the listing names, where it knows them, of their size."""
+        """The bytes of a member, given the offset and size in the listing; a size of -1 is unknown."""
         ...
 
     def close(self) -> None:
-        """Let it go."""
+        """Close the container."""
         ...
 
 
 class _OpenTarGz:
-    """A compressed tar, unpacked onto local disk as far as it was asked for."""
+    """A compressed tar, unpacked onto local disk up to the last member that was read."""
 
     def __init__(self, source: Store, container: str, _limit: int) -> None:
         self._packed = source.fs.open(source.path(container), "rb")
@@ -127,7 +128,7 @@ class _OpenTarGz:
         weakref.finalize(self, self._unpacked.close)
 
     def read(self, offset: int, size: int) -> bytes:
-        """The member whose content is at an offset."""
+        """The member whose content begins at an offset."""
         self._unpacked.seek(self._end)
         while self._end < offset + size:
             chunk = self._stream.read(UNPACKED)
@@ -138,13 +139,13 @@ class _OpenTarGz:
         return self._unpacked.read(size)
 
     def close(self) -> None:
-        """Let it go, and the disk that it took."""
+        """Close the container, and free its disk space."""
         for file in (self._unpacked, self._stream, self._packed):
             file.close()
 
 
 class _OpenZip:
-    """A zip archive, open."""
+    """An open zip archive."""
 
     def __init__(self, source: Store, container: str, limit: int) -> None:
         self._archive = zipfile.ZipFile(source.fs.open(source.path(container), "rb"))
@@ -152,7 +153,7 @@ class _OpenZip:
         self._limit = limit
 
     def read(self, offset: int, size: int) -> bytes:
-        """The member whose header is at an offset."""
+        """The member whose header begins at an offset."""
         info = self._infos[offset]
         if info.flag_bits & 1:
             raise ItemError(ErrorCode.UNSUPPORTED, f"{info.filename} is encrypted")
@@ -163,12 +164,12 @@ class _OpenZip:
         return data
 
     def close(self) -> None:
-        """Let it go."""
+        """Close the container."""
         self._archive.close()
 
 
 class _OpenTable:
-    """A Parquet table, open; keeps the row group that was read last."""
+    """An open Parquet table; keeps the row group that was read last."""
 
     def __init__(self, source: Store, container: str, _limit: int) -> None:
         self._table = pq.ParquetFile(source.fs.open(source.path(container), "rb"))
@@ -179,7 +180,7 @@ class _OpenTable:
         self._group, self._values = -1, pa.chunked_array([], pa.binary())
 
     def read(self, offset: int, size: int) -> bytes:
-        """The image, or the address, in the row that is numbered `offset`."""
+        """The image or address in row number `offset`."""
         row = offset
         group = bisect_right(self._starts, row) - 1
         if group != self._group:
@@ -192,7 +193,7 @@ class _OpenTable:
         return value.encode() if isinstance(value, str) else bytes(value)
 
     def close(self) -> None:
-        """Let it go."""
+        """Close the container."""
         self._table.close()
 
 

@@ -1,7 +1,7 @@
 """Masks that protect parts of images: found when a source is listed, read with the images.
 
-What is white in a mask stays as it is in the image of the same key. Which mask an image has belongs to the
-image's version: one that is added, changed or removed makes that image a changed one, and no other.
+Pixels that are white in a mask stay unchanged in the image with the same key. The mask is part of the image's
+version: adding, changing or removing a mask makes only its image a changed one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MARK = "+mask:"
 
 
 def open_masks(address: str) -> Source:
-    """Where masks lie. Raises SettingsError if there is no folder or prefix at the address."""
+    """Open the source of masks. Raises SettingsError if there is no folder or prefix at the address."""
     source = open_source(address)
     if source.pattern is not None:
         raise SettingsError(
@@ -32,9 +32,9 @@ def open_masks(address: str) -> Source:
 
 
 def with_masks(inputs: Iterable[Found], masks: Source) -> Iterator[Found]:
-    """The inputs, those that have a mask under another version.
+    """Yield the inputs; if an input has a mask, the mask is added to its version.
 
-    Of every mask 16 bytes are held. Raises RunError if they cannot be listed.
+    It holds 16 bytes for each mask. Raises RunError if the masks cannot be listed.
     """
     keys, versions = array("Q"), array("Q")
     for mask in masks.objects():
@@ -56,15 +56,15 @@ def has_mask(version: str) -> bool:
 
 
 def protected_pixels(mask: Picture, shape: tuple[int, ...], uri: str) -> NDArray[np.bool_]:
-    """The pixels (H, W) that a mask protects: those that are nearer to white than to black.
+    """The pixels (H, W) that a mask protects: those nearer to white than to black.
 
     Args:
-        mask: decoded.
+        mask: the decoded mask.
         shape: of its image, (H, W, C).
-        uri: of the mask, for the message.
+        uri: of the mask, for the error message.
 
     Raises:
-        ItemError: the mask is not of the image's size.
+        ItemError: mask and image differ in size.
     """
     height, width = mask.pixels.shape[:2]
     if (height, width) != shape[:2]:

@@ -1,6 +1,6 @@
-"""A page of the keys under a prefix of an object store, asked of its client itself.
+"""Lists the keys under a prefix of an object store page by page, through the store's client.
 
-What fsspec's own listing remembers of every key would fill the memory, and on Google's and Azure's stores it
+fsspec's own listing caches every key, which would fill the memory, and on Google's and Azure's stores it
 leaves out keys with empty parts, such as `a//b.png`.
 """
 
@@ -16,11 +16,11 @@ from fsspec.asyn import sync
 
 @dataclass(frozen=True)
 class Page:
-    """Some of what lies under a prefix.
+    """One page of the keys under a prefix.
 
     Attributes:
-        objects: key within the bucket, size, and what tells the version.
-        prefixes: of what lies deeper, each with its slash.
+        objects: key within the bucket, size, and info (for the version) of each object.
+        prefixes: folders below the prefix, each with its slash.
         token: of the next page, or None.
     """
 
@@ -30,12 +30,12 @@ class Page:
 
 
 ListPage = Callable[[AbstractFileSystem, str, str, Any, bool, int], Page]
-"""Of a file system, a bucket, a prefix and the token of the page: keys up to the next slash, or, where the
-flag is set, however deep; so many at most."""
+"""Lists a page. Arguments: file system, bucket, prefix, token of the page, whether to list keys at any
+depth (otherwise up to the next slash), and the most keys."""
 
 
 def page_lister(fs: AbstractFileSystem) -> ListPage | None:
-    """How a file system's keys are listed page by page, None where it knows no pages."""
+    """The function that lists a file system page by page, None if there is none for it."""
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
     return next((lister for name, lister in _LISTERS.items() if name in protocols), None)
 
@@ -91,7 +91,7 @@ def _list_azure(fs: AbstractFileSystem, bucket: str, prefix: str, token: Any, fl
 
 
 def _is_folder(metadata: Mapping[str, str]) -> bool:
-    """Whether an object of Azure's stands for a folder, by a mark of its own or of Hadoop's."""
+    """Whether an object on Azure stands for a folder, by Azure's or Hadoop's metadata."""
     marks = {name.lower(): value for name, value in metadata.items()}
     return "true" in (marks.get("hdi_isfolder"), marks.get("is_directory"))
 

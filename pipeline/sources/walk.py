@@ -1,4 +1,4 @@
-"""What a SOURCE address can mean, and how the objects under it are found without holding them all."""
+"""Opens a SOURCE address, and lists the objects under it in bounded memory."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from pipeline.sources.pages import ListPage, page_lister
 from pipeline.storage import Store, local_version, open_store, version_of
 
 PAGE = 1000
-"""Keys that one request to an object store lists."""
+"""Most keys that one request to an object store lists."""
 WALKERS = 8
-"""Folders, or pages, that are listed at once."""
+"""Folders or pages that are listed at once."""
 MOST_FOLDERS = 100
-"""Folders on the first page of many, above which what lies in them is listed in one go."""
+"""Folders on the first of several pages above which a prefix is listed with everything below it, not by
+folder."""
 _QUERY = re.compile("[?#]")
 
 
@@ -37,8 +38,8 @@ class Source:
 
     Attributes:
         address: as it was given.
-        store: what keys are relative to.
-        pattern: a glob of keys, or None for everything; without a wildcard, the key of a single object.
+        store: the store that keys are relative to.
+        pattern: a glob of keys, or None for all keys; without a wildcard, the key of a single object.
     """
 
     address: str
@@ -47,16 +48,16 @@ class Source:
 
     @property
     def extent(self) -> Store:
-        """What an output must not lie in: the prefix that is listed, or the single object."""
+        """The prefix that is listed, or the single object: outputs must be outside of it."""
         return replace(self.store, root=f"{self.store.root}/{self.pattern}") if self.single else self.store
 
     @property
     def single(self) -> bool:
-        """Whether it is one object, which may hold many images."""
+        """Whether the source is one object, which may be a container."""
         return self.pattern is not None and not has_magic(self.pattern)
 
     def names(self, key: str) -> bool:
-        """Whether an object of this key, or a member of a container, would be listed."""
+        """Whether an input with this key, an object or a member of a container, would be listed."""
         parts = key.split("/")
         places = ["/".join(parts[: number + 1]) for number in range(len(parts) - 1)]
         containers = [place for place in places if container_kind(place) is not None]
@@ -65,13 +66,13 @@ class Source:
         return any(matches_whole(place, self.pattern) for place in containers or [key])
 
     def inputs(self, *, strict: bool = False) -> Iterator[Found]:
-        """Every object, and, in place of a container that the address names, what is in it.
+        """Yield every object, and the members of containers that the address names.
 
-        A prefix does not name the containers under it: a zip archive among photographs is left alone. Of many
-        containers, one that cannot be read is an input that fails; `strict` makes an error of it.
+        A prefix does not name the containers under it: a zip archive among photographs is not opened. If a
+        glob names containers, one that cannot be read is an input that fails; with `strict` it is an error.
 
         Raises:
-            RunError: it cannot be listed.
+            RunError: the source cannot be listed.
         """
         for found in self.objects():
             if self.pattern is not None and found.kind is not Kind.LINK and container_kind(found.key):
@@ -80,7 +81,7 @@ class Source:
                 yield found
 
     def objects(self) -> Iterator[Found]:
-        """Every object, as the file system lists them. Raises RunError if it cannot be listed."""
+        """Yield every object that the file system lists. Raises RunError if the source cannot be listed."""
         try:
             if self.single and self.pattern is not None:
                 path = self.store.path(self.pattern)
@@ -95,16 +96,16 @@ class Source:
             raise RunError(f"{self.store.uri()} may not be listed with these credentials") from error
         except PipelineError:
             raise
-        except Exception as error:  # each client has its own
+        except Exception as error:  # each client raises errors of its own
             reason = bounded_text(without_secrets(str(error)))
             raise RunError(f"{self.store.uri()} cannot be listed: {reason}") from error
 
 
 def open_source(address: str) -> Source:
-    """Find out what an address means.
+    """Open a SOURCE address, and find out whether it is a prefix, a glob or a single object.
 
     Raises:
-        SettingsError: there is nothing at it, or it cannot be read.
+        SettingsError: nothing is at the address, or it cannot be read.
     """
     store = open_store(address)
     if has_magic(store.root) and (store.is_web or not store.fs.exists(store.root)):
@@ -120,7 +121,7 @@ def open_source(address: str) -> Source:
 
 
 def _require(store: Store, address: str) -> str:
-    """The kind of what lies at a store's root: `file` or `directory`."""
+    """Whether a store's root is a `file` or a `directory`. Raises SettingsError."""
     try:
         if store.is_local and not os.access(store.root, os.R_OK) and os.path.exists(store.root):
             raise PermissionError
@@ -139,7 +140,7 @@ def _require(store: Store, address: str) -> str:
 
 
 def _kind_of_page(store: Store) -> str:
-    """A page of links is a folder; whatever else the web serves is a file."""
+    """`directory` for an HTML page, `file` for anything else."""
     for path in (store.path(), f"{store.root}/{store.query}"):
         with contextlib.suppress(FileNotFoundError):
             page = str(store.fs.info(path).get("mimetype", "")).startswith("text/html")
@@ -148,7 +149,7 @@ def _kind_of_page(store: Store) -> str:
 
 
 def matches(key: str, pattern: str) -> bool:
-    """Whether a key matches a glob: as a whole, or, where the pattern has no `/`, in its last part."""
+    """Whether a key matches a glob; a pattern without `/` is compared with the last part of the key."""
     return matches_whole(key if "/" in pattern or pattern == "**" else key.rsplit("/", 1)[-1], pattern)
 
 
@@ -168,7 +169,7 @@ def _match_parts(parts: list[str], patterns: list[str]) -> bool:
 
 
 def walk(store: Store) -> Iterator[Found]:
-    """Every object under a store, however many, in no order: some folders, or pages of them, at a time."""
+    """Yield every object under a store in no particular order, listing some folders or pages at a time."""
     if store.is_local:
         return _spread(_Place(store.root), partial(_list_local, store))
     if (list_page := page_lister(store.fs)) is not None:
@@ -178,12 +179,12 @@ def walk(store: Store) -> Iterator[Found]:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where listing goes on.
+    """A page of a folder that is still to be listed.
 
     Attributes:
-        path: of a folder; on object stores with every slash at its end, for there may be empty parts.
-        more: what tells the next page of it, None for the first.
-        flat: it is listed with everything below it.
+        path: of the folder; on object stores with all slashes at its end, since parts of keys may be empty.
+        more: a token or the remaining entries of the next page, None for the first page.
+        flat: whether the folder is listed with everything below it.
     """
 
     path: str
@@ -195,10 +196,10 @@ _Page = tuple[list[Found], list[_Place]]
 
 
 def _spread(first: _Place, list_page: Callable[[_Place], _Page]) -> Iterator[Found]:
-    """List many places at once, a page each, the latest first: what waits are the folders of a few pages.
+    """List many places at once, a page each, the latest first, so that only the folders of a few pages wait.
 
-    While there are too few places to keep everybody busy, they are split into their folders; a place that is
-    listed in one go takes fewer requests.
+    As long as there are too few places for all threads, a place is listed folder by folder. Otherwise it is
+    listed with everything below it, which takes fewer requests.
     """
     with ThreadPoolExecutor(WALKERS) as threads:
         waiting, running = [first], set[Future[_Page]]()
@@ -216,7 +217,7 @@ def _spread(first: _Place, list_page: Callable[[_Place], _Page]) -> Iterator[Fou
 
 
 def _list_local(store: Store, place: _Place) -> _Page:
-    """A folder's entries; what is deleted while it is listed is not there."""
+    """List a page of a local folder; entries deleted meanwhile are left out."""
     start = len(store.root.rstrip("/")) + 1
     try:
         entries = os.scandir(place.path) if place.more is None else place.more
@@ -237,7 +238,7 @@ def _list_local(store: Store, place: _Place) -> _Page:
 
 
 def _local_file(store: Store, entry: os.DirEntry[str], key: str) -> Found | None:
-    """A file, or a link: one that leads nowhere is an input too, and fails later."""
+    """A file or a link as an input; a broken link is an input too, and fails when it is fetched."""
     size, version, kind = -1, "", Kind.OBJECT
     try:
         known = entry.stat()
@@ -256,7 +257,7 @@ def _local_file(store: Store, entry: os.DirEntry[str], key: str) -> Found | None
 
 
 def _list_pages(store: Store, list_page: ListPage, place: _Place) -> _Page:
-    """A page of keys."""
+    """List a page of keys of an object store."""
     bucket, _, prefix = place.path.partition("/")
     start = len(store.root) + 1
     page = retried(partial(list_page, store.fs, bucket, prefix, place.more, place.flat, PAGE))
@@ -272,7 +273,7 @@ def _list_pages(store: Store, list_page: ListPage, place: _Place) -> _Page:
 
 
 def _list_folder(store: Store, place: _Place) -> _Page:
-    """A folder, as fsspec lists it."""
+    """List a folder through fsspec."""
     found: list[Found] = []
     folders: list[_Place] = []
     start = len(store.root.rstrip("/")) + 1
@@ -287,7 +288,7 @@ def _list_folder(store: Store, place: _Place) -> _Page:
 
 
 def _list_web(store: Store, place: _Place) -> _Page:
-    """The links of a page downwards; sizes and versions are asked for, some at once."""
+    """List the links of a web page that lead below it, then request sizes and versions, some at a time."""
     if place.more is None:
         links = {str(link) for link in retried(partial(store.fs.ls, f"{place.path}/", detail=False))}
         below = [link for link in links if link.startswith(f"{place.path}/") and not _QUERY.search(link)]
@@ -299,7 +300,7 @@ def _list_web(store: Store, place: _Place) -> _Page:
 
 
 def _ask_web(store: Store, key: str) -> Found:
-    """A link as an input; if it leads nowhere, fetching it will say so."""
+    """A link as an input; a broken link fails when it is fetched."""
     try:
         size, version = store.describe(store.path(key))
     except Exception:
