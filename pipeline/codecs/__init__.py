@@ -1,5 +1,5 @@
-"""One module per container format, and what they share.
+"""Codecs: one module per image file format, and the modules that they share.
 
-Every format module has the shape of `picture.Format`: `read` and `write` between bytes and a `Picture`,
-`is_truncated` to tell a cut file from a damaged one, and `KEEPS`, what the container can hold.
+Every format module implements `picture.Format`: `read` and `write` convert between bytes and a `Picture`,
+`is_truncated` distinguishes a truncated file from a damaged one, and `KEEPS` lists what the format can hold.
 """

@@ -45,8 +45,8 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
         "AVIF",
         quality=QUALITY,
         subsampling="4:0:0" if gray else "4:4:4",
-        max_threads=1,  # the same bytes on a machine with other cores
-        exif=exif and ifd.without_orientation(exif),  # Pillow would write the block anew to move it
+        max_threads=1,  # the same bytes whatever the number of cores
+        exif=exif and ifd.without_orientation(exif),  # Pillow would rewrite the block to remove it
         xmp=picture.metadata.xmp,
         icc_profile=picture.metadata.icc,
     ), () if full is picture.pixels else (Loss.GRAY,)
@@ -56,6 +56,6 @@ is_truncated = boxes.is_truncated
 
 
 def _is_deep(data: bytes) -> bool:
-    """Whether the first image's AV1 configuration gives more than eight bits, which Pillow reduces."""
+    """Whether the first image has more than eight bits by its AV1 configuration; Pillow reduces them."""
     body = boxes.find(data, b"meta", b"iprp", b"ipco", b"av1C")
     return body is not None and body[0] + 2 < len(data) and bool(data[body[0] + 2] & _HIGH_BIT_DEPTH)

@@ -78,7 +78,7 @@ def is_truncated(data: bytes) -> bool:
 
 
 def _profile(data: bytes, size: int) -> bytes | None:
-    """The colour profile that a header of version 5 embeds."""
+    """The colour profile embedded by a header of version 5, or None."""
     if size < _V5 or struct.unpack_from("<I", data, 14 + 56)[0] != _EMBEDDED:
         return None
     start, length = struct.unpack_from("<II", data, 14 + 112)

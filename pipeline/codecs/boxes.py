@@ -11,7 +11,7 @@ PADDING = b"\0\0\0\0"
 
 
 def walk(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
-    """(type, start, end) of the body of each box; the end may lie beyond the data, and is then the last."""
+    """Yield (type, start, end) of the body of each box; the end of the last may be beyond the data."""
     at, end = start, len(data) if end is None else end
     while at + 8 <= end:
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -27,12 +27,12 @@ def walk(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[
 
 
 def has_others(data: bytes) -> bool:
-    """Whether an AVIF or HEIF file has boxes beside its picture's: videos, signed histories, makers' own."""
+    """Whether an AVIF or HEIF file has boxes other than its picture's: videos, signed histories, others."""
     return any(kind not in _OF_A_PICTURE and kind != PADDING for kind, _, _ in walk(data))
 
 
 def has_auxiliary_images(data: bytes) -> bool:
-    """Whether an AVIF or HEIF file has images beside its own and its alpha: gain maps, depths, mattes."""
+    """Whether an AVIF or HEIF file has images besides its own and its alpha: gain maps, depths, mattes."""
     found = find(data, b"meta", b"iprp", b"ipco")
     return found is not None and any(
         kind == b"auxC" and not data[start + 4 : end].split(b"\0")[0].endswith(_ALPHAS)
@@ -41,12 +41,12 @@ def has_auxiliary_images(data: bytes) -> bool:
 
 
 def find(data: bytes, *path: bytes) -> tuple[int, int] | None:
-    """The body of the first box along `path`, a box inside a box and so on."""
+    """(start, end) of the body of the first box along `path`, each box inside the one before; or None."""
     start, end = 0, len(data)
     for name in path:
         for kind, low, high in walk(data, start, end):
             if kind == name:
-                # `meta` is a full box: four bytes of version and flags stand before its children.
+                # `meta` is a full box: four bytes of version and flags come before its children.
                 start, end = low + (4 if kind == b"meta" else 0), min(high, end)
                 break
         else:
@@ -55,12 +55,12 @@ def find(data: bytes, *path: bytes) -> tuple[int, int] | None:
 
 
 def pack(kind: bytes, body: bytes) -> bytes:
-    """One box."""
+    """The bytes of one box."""
     return struct.pack(">I4s", 8 + len(body), kind) + body
 
 
 def is_truncated(data: bytes) -> bool:
-    """Whether the last box ends beyond the data, or breaks off inside its header."""
+    """Whether the last box ends beyond the data, or the data end inside its header."""
     reached = 0
     for _, _, end in walk(data):
         reached = end

@@ -1,10 +1,10 @@
-"""Bytes of an image file to pixels and back, so that the restored file says what the source said.
+"""Decodes image files to pixels, and encodes restored pixels with the source's format and metadata.
 
     picture = decode(data, max_pixels=100_000_000)
     encoded = encode(picture, restored)             # (H, W, C) float32 in [0, 1]
 
-The container is told by its first bytes; it stays the same unless `format` names another. Headers are checked
-before pixels are decoded. What a round trip cannot keep is named in `losses`.
+The format is found from the first bytes; it stays the same unless `format` names another. Headers are checked
+before pixels are decoded. `losses` names everything that a round trip cannot keep.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _FORMATS: dict[str, Format] = {
 if find_spec("pillow_heif") is not None:
     _FORMATS["HEIF"] = heif
 
-_BYTES_PER_PIXEL = 24  # of the decoder's own frames, Pillow's image and our copy, at worst
+_BYTES_PER_PIXEL = 24  # at worst: the decoder's own frames, Pillow's image and our copy
 
 SUPPORTED_EXTENSIONS: Mapping[str, str] = MappingProxyType(
     {extension: name for name, module in _FORMATS.items() for extension in module.EXTENSIONS}
 )
-"""File extension, in lower case and with its dot, to format: an object with one of these is an input."""
+"""File extension, in lower case and with its dot, to format: objects with these extensions are inputs."""
 
 
 def decode(data: bytes, *, max_pixels: int) -> Picture:
@@ -53,7 +53,7 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
 
     Args:
         data: the whole file.
-        max_pixels: width times height that is refused above, before pixels are decoded.
+        max_pixels: limit of width times height; a larger image is refused before pixels are decoded.
 
     Raises:
         CodecError: `unreadable`, `truncated`, `too_large`, `unsupported` or `out_of_memory`.
@@ -74,9 +74,9 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
         raise
     except MemoryError as error:
         raise _out_of_memory(name) from error
-    except Image.DecompressionBombError as error:  # Pillow's own limit, where the sandbox has not lifted it
+    except Image.DecompressionBombError as error:  # Pillow's own limit, unless the sandbox has lifted it
         raise CodecError(ErrorCode.TOO_LARGE, str(error)) from error
-    except Exception as error:  # hostile bytes provoke any exception in a decoder; each is one image's
+    except Exception as error:  # hostile bytes can raise any exception in a decoder; it fails this image only
         if format_.is_truncated(data):
             message = f"the {name} file breaks off after {len(data)} bytes"
             raise CodecError(ErrorCode.TRUNCATED, message) from error
@@ -87,12 +87,12 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
 
 
 def encode(picture: Picture, image: np.ndarray, *, format: str | None = None) -> Encoded:
-    """Encode a restored image as the file that `picture` was decoded from; the same bytes on every call.
+    """Encode a restored image in the format of its source, with the source's metadata; deterministic.
 
     Args:
-        picture: what `decode` gave.
+        picture: the result of `decode`.
         image: (H, W, C) of the shape of `picture.pixels`, and of its type or float in [0, 1].
-        format: a value of `SUPPORTED_EXTENSIONS`, to change the container.
+        format: a value of `SUPPORTED_EXTENSIONS`, to change the format.
 
     Raises:
         CodecError: `unsupported` for a format that cannot be written, `numerical` for values not finite.
@@ -108,7 +108,7 @@ def encode(picture: Picture, image: np.ndarray, *, format: str | None = None) ->
     format_ = _FORMATS[name]
     kept = format_.KEEPS
     if name != picture.format:
-        # How one container was compressed says nothing of another.
+        # Compression flags of one format do not apply to another.
         picture = replace(picture, lossless=True, bare=False)
     losses = list(picture.losses)
     alpha = picture.alpha
@@ -141,35 +141,35 @@ def _out_of_memory(name: str) -> CodecError:
 
 
 def _memory_is_short(pixels: int) -> bool:
-    """Whether this process may allocate less than decoding so many pixels can take.
+    """Whether this process may allocate less memory than decoding `pixels` pixels can take.
 
-    Some decoders, those of WebP and AVIF for two, call every failure the file's.
+    Some decoders, such as those of WebP and AVIF, report a failed allocation as damage of the file.
     """
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     return limit != resource.RLIM_INFINITY and limit - address_space() < _BYTES_PER_PIXEL * pixels
 
 
 def _upright(picture: Picture) -> Picture:
-    """Apply the orientation that EXIF gives, and reset it there and in XMP."""
+    """Apply the EXIF orientation to the pixels, and reset it in EXIF and XMP."""
     exif, packet = picture.metadata.exif, picture.metadata.xmp
     if exif is None:
         return picture
     turn = ifd.orientation(exif)
-    if packet is not None and turn != 1:  # what XMP alone says turns nothing, and stays
+    if packet is not None and turn != 1:  # an orientation that only XMP has is not applied, and stays
         packet = xmp.upright(packet)
     exif, thumbnail = ifd.upright(exif, swapped=turn > 4)
     return replace(
         picture,
         pixels=_oriented(picture.pixels, turn),
         alpha=None if picture.alpha is None else _oriented(picture.alpha, turn),
-        tables=picture.tables if turn == 1 else None,  # turned blocks begin in other corners
+        tables=picture.tables if turn == 1 else None,  # after a turn JPEG's blocks lie on another grid
         metadata=replace(picture.metadata, exif=exif, xmp=packet),
         losses=(*picture.losses, *((Loss.THUMBNAIL,) if thumbnail else ())),
     )
 
 
 def _oriented(samples: np.ndarray, turn: int) -> np.ndarray:
-    """(H, W, …) samples as EXIF orientation `turn` means them: 5 to 8 swap the axes before any flip."""
+    """Apply EXIF orientation `turn` to (H, W, …) samples: 5 to 8 swap the axes before any flip."""
     if turn > 4:
         samples = samples.swapaxes(0, 1)
     if turn in (3, 4, 7, 8):

@@ -1,4 +1,4 @@
-"""Inks to sRGB and back, through the profile that the file embeds."""
+"""Converts inks to sRGB and back, through the file's embedded profile."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _SPACES = {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}
 
 
 def fits(icc: bytes, channels: int) -> bool:
-    """Whether a profile describes colours of that many channels."""
+    """Whether a profile describes colours of this number of channels."""
     return icc[16:20] == _SPACES[channels]
 
 
 def inks_to_srgb(inks: np.ndarray, icc: bytes | None) -> np.ndarray:
-    """(H, W, 4) uint8 CMYK to (H, W, 3) uint8 sRGB.
+    """Convert (H, W, 4) uint8 CMYK to (H, W, 3) uint8 sRGB.
 
     Raises:
-        CodecError: `unsupported` where no usable profile says what the inks look like.
+        CodecError: `unsupported` without a usable profile of the inks.
     """
     if icc is None:
         unsupported(
@@ -32,7 +32,7 @@ def inks_to_srgb(inks: np.ndarray, icc: bytes | None) -> np.ndarray:
 
 
 def srgb_to_inks(colours: np.ndarray, icc: bytes) -> np.ndarray:
-    """(H, W, 3) uint8 sRGB to (H, W, 4) uint8 CMYK."""
+    """Convert (H, W, 3) uint8 sRGB to (H, W, 4) uint8 CMYK."""
     return _convert(colours, "RGB", "CMYK", icc)
 
 
@@ -42,14 +42,14 @@ def _convert(samples: np.ndarray, source: str, target: str, icc: bytes) -> np.nd
         source, (width, height), np.ascontiguousarray(samples).tobytes(), "raw", source, 0, 1
     )
     converted = ImageCms.applyTransform(image, _transform(source, target, icc))
-    if converted is None:  # only an in-place transform gives nothing
+    if converted is None:  # only an in-place transform returns None
         raise AssertionError("the colour transform gave no image")
     return np.asarray(converted)
 
 
 @lru_cache(maxsize=8)
 def _transform(source: str, target: str, icc: bytes) -> ImageCms.ImageCmsTransform:
-    """Relative colorimetric with black point compensation: what is in both gamuts survives the round trip."""
+    """A relative colorimetric transform with black point compensation: it keeps colours in both gamuts."""
     if not fits(icc, 4):
         unsupported("CMYK with a colour profile that is not one of CMYK: embed the right one")
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))

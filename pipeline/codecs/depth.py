@@ -1,4 +1,4 @@
-"""Pixels of any depth as floats in [0, 1], and back."""
+"""Converts pixels of any depth to floats in [0, 1], and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def to_float(image: np.ndarray) -> NDArray[np.float32]:
-    """Pixels of any depth as float32 in [0, 1]."""
+    """Convert pixels of any depth to float32 in [0, 1]."""
     if np.issubdtype(image.dtype, np.integer):
         floats = image.astype(np.float32)
         floats /= np.float32(np.iinfo(image.dtype).max)
@@ -18,7 +18,7 @@ def to_float(image: np.ndarray) -> NDArray[np.float32]:
 
 
 def from_float(image: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """Float pixels in [0, 1] at another depth, rounded."""
+    """Convert float pixels in [0, 1] to another depth; integers are rounded."""
     if not np.issubdtype(dtype, np.integer):
         return image.astype(dtype, copy=False)
     limit = np.float32(np.iinfo(dtype).max)

@@ -1,4 +1,4 @@
-"""HEIF, where its plugin is installed: `pip install pillow-heif`; loaded at the first file that needs it."""
+"""HEIF, if its plugin is installed (`pip install pillow-heif`); it is imported with the first HEIF file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
     pixels, alpha = raster.split(np.asarray(image), has_alpha=image.mode.endswith("A"))
     exif = (info.get("exif") or b"").removeprefix(b"Exif\0\0") or None
     if exif is not None:
-        # The decoder has turned the pixels by the file's own properties, which EXIF only repeats.
+        # The decoder has turned the pixels by the file's properties; the orientation in EXIF repeats them.
         swapped = ifd.dimensions(exif) == image.size[::-1]
         exif, thumbnail = ifd.upright(exif, swapped=swapped)
         losses += (Loss.THUMBNAIL,) if thumbnail else ()
@@ -59,7 +59,7 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
         quality=QUALITY,
         chroma="444",
         exif=metadata.exif and b"Exif\0\0" + metadata.exif,
-        xmp=metadata.xmp and xmp.upright(metadata.xmp),  # the encoder would have readers turn the pixels
+        xmp=metadata.xmp and xmp.upright(metadata.xmp),  # else the encoder makes readers turn the pixels
         icc_profile=metadata.icc,
     )
     return stream.getvalue(), ()

@@ -1,6 +1,6 @@
-"""TIFF directories as raw values: what TIFF files and EXIF blocks are made of.
+"""TIFF directories, which TIFF files and EXIF blocks consist of, as raw values.
 
-Values stay the bytes that the file holds, in its byte order, so that nothing is reinterpreted on the way.
+Values stay the bytes of the file in its byte order, so that nothing is reinterpreted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PIXEL_X, _PIXEL_Y = 0xA002, 0xA003
 
 @dataclass(frozen=True)
 class Entry:
-    """One value of a directory: its TIFF type, how many, and the bytes in the file's order."""
+    """One value of a directory: its TIFF type, its count, and its bytes in the file's order."""
 
     kind: int
     count: int
@@ -60,7 +60,7 @@ class Layout:
 
     @classmethod
     def of(cls, data: bytes) -> Layout:
-        """Read the header; raises `ValueError` where it is none."""
+        """Read the header. Raises `ValueError` if it is not one of TIFF."""
         order = {b"II": "<", b"MM": ">"}.get(data[:2])
         if order is None or len(data) < 8:
             raise ValueError("not a TIFF structure")
@@ -71,8 +71,8 @@ class Layout:
         raise ValueError(f"unknown TIFF version {version}")
 
     def entries(self, data: bytes, offset: int) -> tuple[list[tuple[int, int, int, int]], int]:
-        """The directory at `offset` as (tag, type, count, where its value lies), and where its link to the
-        next directory lies; raises `struct.error` beyond the end."""
+        """The directory at `offset` as (tag, type, count, offset of the value), and the offset of its link to
+        the next directory. Raises `struct.error` if it ends beyond the data."""
         width, head, pointer = (20, 8, "Q") if self.big else (12, 2, "I")
         count = _unpack(self.order, "Q" if self.big else "H", data, offset)
         first, link = offset + head, offset + head + count * width
@@ -108,18 +108,18 @@ class Layout:
         return found
 
     def numbers(self, entry: Entry) -> tuple[int, ...]:
-        """The integers of an entry; raises `ValueError` for another type."""
+        """The integers of an entry. Raises `ValueError` if it has another type."""
         if entry.kind not in _NUMBERS:
             raise ValueError(f"TIFF type {entry.kind} is not an integer")
         return struct.unpack(f"{self.order}{entry.count}{_NUMBERS[entry.kind]}", entry.value)
 
     def entry(self, kind: int, *values: int) -> Entry:
-        """An entry of the integers `values` in this byte order."""
+        """Make an entry of integers in this byte order."""
         return Entry(kind, len(values), struct.pack(f"{self.order}{len(values)}{_NUMBERS[kind]}", *values))
 
 
 def serialise(directory: Directory, order: str, offset: int) -> bytes:
-    """`directory` as the bytes that stand at `offset` (even), its values and nested directories after it."""
+    """The bytes of a directory placed at `offset` (even), followed by its values and nested directories."""
     table = struct.pack(order + "H", len(directory))
     tail = bytearray()
     after = offset + 2 + 12 * len(directory) + 4
@@ -138,12 +138,12 @@ def serialise(directory: Directory, order: str, offset: int) -> bytes:
 
 
 def header(order: str, first: int = 8) -> bytes:
-    """The eight bytes before everything else."""
+    """The eight bytes at the start of a TIFF structure."""
     return (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, first)
 
 
 def orientation(exif: bytes) -> int:
-    """The orientation, 1 to 8, that an EXIF block gives; 1 where it gives none that is valid."""
+    """The orientation in an EXIF block, 1 to 8; 1 if it has no valid one."""
     try:
         layout = Layout.of(exif)
         for tag, kind, count, at in layout.entries(exif, layout.first)[0]:
@@ -156,7 +156,7 @@ def orientation(exif: bytes) -> int:
 
 
 def dimensions(exif: bytes) -> tuple[int, int] | None:
-    """(width, height) in pixels, where an EXIF block gives them."""
+    """(width, height) in pixels from an EXIF block, or None."""
     try:
         layout = Layout.of(exif)
         nested = layout.directory(exif, layout.first).get(EXIF_IFD)
@@ -169,11 +169,11 @@ def dimensions(exif: bytes) -> tuple[int, int] | None:
 
 
 def upright(exif: bytes, *, swapped: bool) -> tuple[bytes, bool]:
-    """An EXIF block for an image whose orientation has been applied.
+    """Adapt an EXIF block to an image whose orientation was applied to its pixels.
 
-    Patched in place, since makers' notes hold offsets that moving would break: the orientation becomes 1, the
-    pixel dimensions change places if `swapped`, and the link to the thumbnail, which still shows the degraded
-    image, is cut.
+    The orientation becomes 1, the pixel dimensions are swapped if `swapped`, and the link to the thumbnail,
+    which still shows the degraded image, is removed. All is patched in place: maker notes hold offsets that
+    would be wrong after a move.
 
     Returns:
         The block, and whether it had a thumbnail.
@@ -192,12 +192,12 @@ def upright(exif: bytes, *, swapped: bool) -> tuple[bytes, bool]:
         thumbnail = layout.following(exif, link) != 0
         struct.pack_into(layout.order + "I", block, link, 0)
     except (struct.error, ValueError):
-        return exif, False  # damaged EXIF is carried as it is: no reader takes an orientation from it
+        return exif, False  # damaged EXIF is kept as it is: no reader takes an orientation from it
     return bytes(block), thumbnail
 
 
 def without_orientation(exif: bytes) -> bytes:
-    """An EXIF block without the entry for its orientation; all but the entries behind it stays in place."""
+    """An EXIF block without its orientation entry; only the entries after it are moved."""
     try:
         layout = Layout.of(exif)
         if layout.big:
@@ -206,7 +206,7 @@ def without_orientation(exif: bytes) -> bytes:
         count = len(entries)
         index = [tag for tag, *_ in entries].index(ORIENTATION)
     except (struct.error, ValueError):
-        return exif  # damaged, or there is none
+        return exif  # damaged, or without an orientation
     table = layout.first + 2
     moved = exif[table + 12 * (index + 1) : link + 4] + bytes(12)
     return b"".join(

@@ -1,6 +1,6 @@
-"""JPEG: written at the higher of its own quality and 95 and without chroma subsampling.
+"""JPEG: written at quality 95, or the source's own if that is higher, and without chroma subsampling.
 
-Its own quantisation tables would put back the very artefacts that a restoration took out.
+The source's quantisation tables would bring back the artefacts that restoration removed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KEEPS = frozenset({Loss.CMYK, Loss.EXIF, Loss.XMP, Loss.IPTC, Loss.ICC, Loss.DPI
 
 MIN_QUALITY = 95
 
-_SEGMENT = 65533  # bytes that one marker segment holds beside its length
+_SEGMENT = 65533  # most bytes in one marker segment, without its length
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"
@@ -33,10 +33,10 @@ _UNDERSTOOD = {
     0xED: (_PHOTOSHOP_PREFIX,),
     0xEE: (b"Adobe",),
 }
-"""Application segments, by marker and beginning, that are written again or named by a word of their own."""
+"""Application segments, by marker and first bytes, that are written again or have a loss of their own."""
 _IPTC_RESOURCE = 0x0404
 _CARRIED_RESOURCES = {_IPTC_RESOURCE, 0x0425, 0x03ED, 0x0409, 0x040C}
-"""IPTC, and what follows from other parts of the file: its digest, the resolution, thumbnails."""
+"""IPTC, and resources derived from other parts of the file: its digest, the resolution, thumbnails."""
 
 _LUMINANCE = np.array(
     [
@@ -50,7 +50,7 @@ _LUMINANCE = np.array(
         [72, 92, 95, 98, 112, 100, 103, 99],
     ]
 ).ravel()
-"""The luminance table of ITU-T T.81, annex K, which encoders scale by their quality."""
+"""The luminance table of ITU-T T.81, annex K, which encoders scale by quality."""
 
 
 def read(data: bytes, limit: SizeLimit) -> Picture:
@@ -105,7 +105,7 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
 
 
 def _tables(opened: JpegImageFile) -> JpegTables | None:
-    """What the file tells of its compression, if that is of a usual kind."""
+    """The file's quantisation tables; None if its compression is of an unusual kind."""
     try:
         return JpegTables.of_file(opened)
     except (FormError, LookupError):
@@ -149,10 +149,10 @@ def is_truncated(data: bytes) -> bool:
 
 
 def estimate_quality(tables: dict[int, list[int]]) -> int | None:
-    """The quality, 1 to 100, at which the usual encoders would make these quantisation tables.
+    """The quality, 1 to 100, at which common encoders would make these quantisation tables.
 
-    They scale the standard's table by s percent, s = 200 - 2 q from q = 50 upwards and 5000 / q below; the
-    median over the entries survives their rounding and clipping.
+    They scale the standard's table by s percent, s = 200 - 2 q from q = 50 upwards and 5000 / q below. The
+    median over the entries is robust to their rounding and clipping.
     """
     if len(tables.get(0, ())) != 64:
         return None
@@ -165,7 +165,7 @@ def estimate_quality(tables: dict[int, list[int]]) -> int | None:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, start, end) of each segment's body up to the first scan, as far as the data go."""
+    """Yield (marker, start, end) of each segment's body up to the first scan or the end of the data."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -180,7 +180,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _has_preview(body: bytes) -> bool:
-    """Whether a JFIF segment holds a thumbnail, of a size that is not empty, or continues one."""
+    """Whether a JFIF segment holds a thumbnail that is not empty, or is a JFXX extension."""
     return body.startswith(b"JFXX\0") or (body.startswith(b"JFIF") and 0 not in body[12:14])
 
 

@@ -1,7 +1,7 @@
-"""JPEG 2000: up to 16 bits, reversible files stay reversible, and bare code streams (`.j2k`) bare.
+"""JPEG 2000: up to 16 bits; reversible files stay reversible, and bare code streams (`.j2k`) stay bare.
 
-The code stream comes from a library; the boxes around it are ours, since they hold EXIF, XMP, IPTC and the
-colour profile, which no library writes.
+A library writes the code stream. This module writes the boxes around it, which hold EXIF, XMP, IPTC and the
+colour profile, since no library does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EXTENSIONS = (".jp2", ".j2k", ".j2c", ".jpc")
 KEEPS = frozenset({Loss.ALPHA, Loss.BIT_DEPTH, Loss.EXIF, Loss.XMP, Loss.IPTC, Loss.ICC})
 
 LOSSY_PSNR = 50
-"""dB at which files that were not reversible are written."""
+"""PSNR in dB at which files that were not reversible are written."""
 
 _SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _START, _SIZE, _CODING, _TILE_PART, _END = b"\xff\x4f", 0xFF51, 0xFF52, 0xFF90, b"\xff\xd9"
@@ -35,7 +35,7 @@ _UNDERSTOOD = {b"jP  ", b"ftyp", b"rreq", b"jp2h", b"jp2c", b"free"}
 
 @dataclass(frozen=True)
 class _Header:
-    """What the code stream's main header says."""
+    """Values of the code stream's main header."""
 
     width: int
     height: int
@@ -89,7 +89,7 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
         reversible=picture.lossless,
         codecformat="j2k",
         mct=colours == 3,
-        # Each level halves the image; the last one still has to be a pixel wide.
+        # Each level halves the image; the last must still be a pixel wide.
         resolutions=min(6, min(width, height).bit_length()),
         numthreads=1,
     )
@@ -133,7 +133,7 @@ def _code_stream(data: bytes) -> bytes:
 
 
 def _header(stream: bytes) -> _Header:
-    """Read the main header's markers up to the first tile."""
+    """Read the markers of the main header, up to the first tile."""
     found: dict[int, int] = {}
     at = 2
     while at + 4 <= len(stream) and (marker := struct.unpack_from(">H", stream, at)[0]) != _TILE_PART:
@@ -167,7 +167,7 @@ def _read_16_bits(stream: bytes, header: _Header) -> tuple[str, np.ndarray, np.n
 
 
 def _colour(data: bytes) -> tuple[int | None, bytes | None]:
-    """(enumerated colour space, embedded profile)."""
+    """(enumerated colour space, embedded profile), either of them None."""
     body = boxes.find(data, b"jp2h", b"colr")
     if body is None:
         return None, None
@@ -178,7 +178,7 @@ def _colour(data: bytes) -> tuple[int | None, bytes | None]:
 
 
 def _has_others(data: bytes) -> bool:
-    """Whether there are boxes that are not written again: XML, rights, places, signed histories."""
+    """Whether there are boxes that are not written to the output: XML, rights, places, signed histories."""
     if data.startswith(_START):
         return False
     return any(

@@ -1,4 +1,4 @@
-"""The decoded image, what it says about itself, and what each format module offers."""
+"""The decoded image, its metadata, and the interface of format modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.errors import CodecError, ErrorCode
 
 
 class Loss(StrEnum):
-    """What a round trip could not keep: the closed set of words in the manifest's column `losses`."""
+    """Losses of a round trip: the closed set of words in the manifest's column `losses`."""
 
     ALPHA = "alpha"
     """Transparency was flattened onto white."""
@@ -25,14 +25,14 @@ class Loss(StrEnum):
     PALETTE = "palette"
     """Indexed colours became full colours."""
     SEPARATION = "separation"
-    """Ink values were computed anew from the embedded profile."""
+    """Ink values were recomputed through the embedded profile."""
     CMYK = "cmyk"
-    """Inks became sRGB, since the format asked for has no inks."""
+    """Inks became sRGB, since the output format has no inks."""
     GRAY = "gray"
     """One channel became three equal ones."""
     EXTRA_CHANNELS = "extra_channels"
     SECONDARY_IMAGES = "secondary_images"
-    """Previews, masks, gain maps beside the main image."""
+    """Images other than the main one: previews, masks, gain maps."""
     PHOTOSHOP = "photoshop"
     """Photoshop's own resources, such as paths."""
     THUMBNAIL = "thumbnail"
@@ -44,21 +44,21 @@ class Loss(StrEnum):
     DPI = "dpi"
     COMMENT = "comment"
     CHUNKS = "chunks"
-    """Text and colour chunks of a PNG, and others of its own."""
+    """Text and colour chunks of a PNG, and other chunks that only PNG has."""
     OTHER_METADATA = "other_metadata"
-    """Segments, chunks or boxes that we have no word for, such as signed histories (C2PA) or makers' own."""
+    """Other segments, chunks or boxes, such as signed histories (C2PA) or a manufacturer's own."""
 
 
 MAX_DPI = 65_536
-"""Resolutions from here on are nonsense: a JPEG has 16 bits for them."""
+"""Resolutions from here on are discarded: a JPEG has 16 bits for them."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says beside its pixels; a field is `None` where it says nothing."""
+    """Metadata of a file; a field is `None` if the file does not have it."""
 
     exif: bytes | None = None
-    """A TIFF structure: no `Exif` prefix."""
+    """A TIFF structure, without the `Exif` prefix."""
     xmp: bytes | None = None
     iptc: bytes | None = None
     """IIM records."""
@@ -66,14 +66,14 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     comment: bytes | None = None
     chunks: tuple[tuple[bytes, bytes], ...] | None = None
-    """PNG chunks (type, body) that other formats have no word for: text, gamma, chromaticities, time."""
+    """PNG chunks (type, body) that other formats do not have: text, gamma, chromaticities, time."""
 
     def __post_init__(self) -> None:
         if self.dpi is not None and not all(0 < value < MAX_DPI for value in self.dpi):
-            object.__setattr__(self, "dpi", None)  # nonsense, which some containers could not even hold
+            object.__setattr__(self, "dpi", None)  # invalid, and too large for some formats
 
     def keep(self, kept: Collection[Loss]) -> tuple[Metadata, tuple[Loss, ...]]:
-        """The part whose field names are in `kept`, and the names of what that leaves out."""
+        """The metadata whose field names are in `kept`, and the names of the fields left out."""
         gone = [
             f.name for f in fields(self) if Loss(f.name) not in kept and getattr(self, f.name) is not None
         ]
@@ -82,27 +82,27 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded image, plain and picklable: what `decode` gives and `encode` needs."""
+    """A decoded image, picklable: the result of `decode` and an argument of `encode`."""
 
     pixels: np.ndarray
     """(H, W, C), uint8 or uint16 over their full range, C 1 (gray) or 3 (RGB), upright.
-    Between a format module and `codec`, C is 4 for inks and the orientation is still the file's."""
+    Between a format module and `codec`, C may be 4 (inks) and the orientation is not applied yet."""
     alpha: np.ndarray | None
-    """(H, W) of the same type, not premultiplied; `None` where the file has none."""
+    """(H, W) of the same type, not premultiplied; `None` if the file has none."""
     format: str
-    """The container: a value of `codec.SUPPORTED_EXTENSIONS`."""
+    """The file format: a value of `codec.SUPPORTED_EXTENSIONS`."""
     mode: str
-    """How the container held it: `L`, `RGB`, `RGBA`, `P`, `CMYK`, `I;16`, `RGB;16`, …"""
+    """Pixel mode in the file: `L`, `RGB`, `RGBA`, `P`, `CMYK`, `I;16`, `RGB;16`, …"""
     metadata: Metadata = field(default_factory=Metadata)
     losses: tuple[str, ...] = ()
     quality: int | None = None
-    """A JPEG's own quality, 1 to 100, estimated from its quantisation tables."""
+    """A JPEG's quality, 1 to 100, estimated from its quantisation tables."""
     tables: JpegTables | None = None
-    """A JPEG's quantisation tables, where its pixels still lie as they were compressed."""
+    """A JPEG's quantisation tables, if its pixels are still on the grid of its compression."""
     lossless: bool = True
-    """Whether the file was stored without loss, where its format knows both ways."""
+    """Whether the file was compressed without loss, for formats that know both."""
     bare: bool = False
-    """Whether a JPEG 2000 is its code stream alone, which has no place for metadata."""
+    """Whether a JPEG 2000 file is a bare code stream, which cannot hold metadata."""
 
     @property
     def width(self) -> int:
@@ -115,7 +115,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Encoded:
-    """An encoded file: its bytes, its format's usual extension with the dot, and what it could not keep."""
+    """An encoded file: its bytes, its format's usual extension with the dot, and its losses."""
 
     data: bytes
     extension: str
@@ -123,7 +123,7 @@ class Encoded:
 
 
 class Format(Protocol):
-    """What a format module offers."""
+    """Interface of a format module."""
 
     @property
     def EXTENSIONS(self) -> tuple[str, ...]:
@@ -131,32 +131,36 @@ class Format(Protocol):
 
     @property
     def KEEPS(self) -> frozenset[Loss]:
-        """The losses that do not befall this format."""
+        """What the format can hold, by the names of the losses that it avoids."""
 
     def read(self, data: bytes, limit: SizeLimit) -> Picture:
-        """Decode; anything may be raised for damaged data, `CodecError` where the reason is known."""
+        """Decode. Raises `CodecError` if the reason is known, and may raise anything for damaged data."""
 
     def write(self, picture: Picture) -> tuple[bytes, tuple[str, ...]]:
-        """Encode `picture`, which holds only what `KEEPS` allows; losses that only the data reveal."""
+        """Encode `picture`, which holds only what `KEEPS` allows.
+
+        Returns:
+            the bytes, and losses that only the data reveal.
+        """
 
     def is_truncated(self, data: bytes) -> bool:
-        """Whether the container promises more bytes than there are."""
+        """Whether the file ends before its headers say."""
 
 
 class SizeLimit:
-    """Refuses what its header says is empty or too large, before any pixel is decoded.
+    """Refuses an empty or too large image by its header, before any pixel is decoded.
 
     Args:
-        max_pixels: width times height that is refused above.
+        max_pixels: most pixels, width times height.
     """
 
     def __init__(self, max_pixels: int) -> None:
         self.max_pixels = max_pixels
         self.passed = 0
-        """Pixels of the largest size that was let through."""
+        """Pixels of the largest size that passed."""
 
     def check(self, width: int, height: int) -> None:
-        """Raises `CodecError`, `unreadable` or `too_large`, or lets the size pass."""
+        """Raise `CodecError` (`unreadable` or `too_large`) unless the size is allowed."""
         if width <= 0 or height <= 0:
             raise CodecError(ErrorCode.UNREADABLE, f"the header gives a size of {width}x{height} pixels")
         if width * height > self.max_pixels:
@@ -168,5 +172,5 @@ class SizeLimit:
 
 
 def unsupported(what: str) -> NoReturn:
-    """Refuse a well-formed file; `what` says which of its features has no way through."""
+    """Raise `CodecError` for a well-formed file; `what` names the feature that is not supported."""
     raise CodecError(ErrorCode.UNSUPPORTED, what)

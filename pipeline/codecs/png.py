@@ -1,4 +1,4 @@
-"""PNG, chunk by chunk: pixels through a decoder, everything else as the bytes that the file holds."""
+"""PNG, chunk by chunk: pixels go through a decoder, other chunks are kept as bytes of the file."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _KEPT = _BEFORE_PALETTE | {b"tEXt", b"zTXt", b"iTXt", b"tIME", b"sCAL", b"pCAL",
 _LAYOUT = {
     b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"sBIT", b"hIST", b"iDOT",
 }  # fmt: skip
-"""Chunks that say how this file lays its pixels out, in a palette or bits that the result has not."""
+"""Chunks about the layout of this file's pixels, such as its palette, which do not apply to the output."""
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _RAW_PROFILE = b"Raw profile type "
 _METRES_PER_INCH = 0.0254
-_MAX_INFLATED = 64 << 20  # bytes of one compressed profile or text: more is a bomb
+_MAX_INFLATED = 64 << 20  # most bytes of one decompressed profile or text: more is a bomb
 
 
 def read(data: bytes, limit: SizeLimit) -> Picture:
@@ -58,7 +58,7 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
         data = imagecodecs.png_encode(raster.join(picture.pixels, picture.alpha))
     else:
         data = raster.save(picture.pixels, picture.alpha, "PNG")
-    start = len(_SIGNATURE) + 25  # behind IHDR, which is first and of fixed size
+    start = len(_SIGNATURE) + 25  # after IHDR, which is first and of fixed size
     return b"".join([data[:start], *_metadata_chunks(picture.metadata), data[start:]]), ()
 
 
@@ -67,17 +67,17 @@ def is_truncated(data: bytes) -> bool:
 
 
 def _read_16_bits(data: bytes, colour: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pillow would give eight bits here, without a word."""
+    """Decode 16 bits through imagecodecs: Pillow would silently reduce them to eight."""
     import imagecodecs
 
     samples = np.asarray(imagecodecs.png_decode(data))
     channels = 1 if samples.ndim == 2 else samples.shape[2]
-    # A single transparent colour (tRNS) arrives as an alpha channel already.
+    # imagecodecs has already turned a transparent colour (tRNS) into an alpha channel.
     return raster.split(samples, has_alpha=channels in (2, 4))
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(type, body) of each whole chunk; bodies of pixel data are left out as empty."""
+    """Yield (type, body) of each complete chunk; the body of pixel data is given as empty."""
     at = len(_SIGNATURE)
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -92,7 +92,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _inflate(body: bytes) -> bytes:
-    """Decompress; raises `ValueError` for a bomb and `zlib.error` for damage."""
+    """Decompress. Raises `ValueError` for a bomb and `zlib.error` for damage."""
     stream = zlib.decompressobj()
     plain = stream.decompress(body, _MAX_INFLATED)
     if stream.unconsumed_tail:
@@ -101,7 +101,10 @@ def _inflate(body: bytes) -> bytes:
 
 
 def _read_metadata(data: bytes, *, indexed: bool) -> tuple[Metadata, bool]:
-    """What the chunks say, and whether that is all of it; `indexed` where a number in them is no colour."""
+    """The metadata of the chunks, and whether it is complete.
+
+    With `indexed`, a background colour (bKGD) is a palette index or a gray of few bits, and is dropped.
+    """
     whole = True
     found: dict[str, bytes] = {}
     dpi: tuple[float, float] | None = None
@@ -117,7 +120,7 @@ def _read_metadata(data: bytes, *, indexed: bool) -> tuple[Metadata, bool]:
                 if unit == 1:
                     dpi = (across * _METRES_PER_INCH, down * _METRES_PER_INCH)
                 else:
-                    kept.append((kind, body))  # the shape of a pixel
+                    kept.append((kind, body))  # without a unit it gives the aspect ratio of a pixel
             elif kind == b"iTXt" and body.startswith(_XMP_KEYWORD + b"\0"):
                 found["xmp"] = _international_text(body)
             elif kind in (b"tEXt", b"zTXt") and body.startswith(_RAW_PROFILE):
@@ -133,7 +136,7 @@ def _read_metadata(data: bytes, *, indexed: bool) -> tuple[Metadata, bool]:
             elif kind not in _LAYOUT:
                 whole = False
         except (ValueError, IndexError, struct.error, zlib.error):
-            whole = False  # damaged text is no reason to refuse the pixels
+            whole = False  # the pixels are good even if a text chunk is damaged
     metadata = Metadata(
         exif=found.get("exif"),
         xmp=found.get("xmp"),
@@ -146,7 +149,7 @@ def _read_metadata(data: bytes, *, indexed: bool) -> tuple[Metadata, bool]:
 
 
 def _is_safe_to_copy(kind: bytes) -> bool:
-    """Whether the case of a chunk's letters says that it holds for other pixels, whatever it is."""
+    """Whether an unknown chunk may be kept with other pixels, by the case of the letters of its type."""
     return kind[:1].islower() and kind[3:].islower()
 
 
@@ -159,7 +162,7 @@ def _international_text(body: bytes) -> bytes:
 
 
 def _raw_profile(kind: bytes, body: bytes) -> bytes:
-    """A profile as ImageMagick and ExifTool store it: name, length, then hexadecimal lines."""
+    """Read a profile as ImageMagick and ExifTool store it: name, length, then hexadecimal lines."""
     text = body[body.index(b"\0") + 1 :]
     if kind == b"zTXt":
         text = _inflate(text[1:])
@@ -173,7 +176,7 @@ def _sort_profile(name: str, profile: bytes) -> tuple[str, bytes]:
         at = profile.find(b"8BIM\x04\x04")
         if at < 0:
             return "iptc", profile
-        start = at + 6 + (profile[at + 6] + 2 & ~1)  # behind the resource's name, padded to even
+        start = at + 6 + (profile[at + 6] + 2 & ~1)  # after the resource's name, padded to even
         length = struct.unpack_from(">I", profile, start)[0]
         return "iptc", profile[start + 4 : start + 4 + length]
     if name == "xmp" or profile.startswith(b"http://ns.adobe.com/xap/1.0/\0"):

@@ -53,7 +53,7 @@ def is_truncated(data: bytes) -> bool:
     try:
         kind, width, height, maximum, start = _header(data)
     except CodecError:
-        return len(data) < 64  # a header that breaks off; a longer one is no header
+        return len(data) < 64  # a truncated header; a longer one is no header
     if kind < 4:
         return len(data[start:].split(None, width * height * (3 if kind == 3 else 1))) < (
             1 if kind == 1 else width * height * (3 if kind == 3 else 1)
@@ -63,7 +63,7 @@ def is_truncated(data: bytes) -> bool:
 
 
 def _header(data: bytes) -> tuple[int, int, int, int, int]:
-    """(kind 1 to 6, width, height, largest value, where the samples start)."""
+    """(kind 1 to 6, width, height, largest value, offset of the samples)."""
     size = _SIZE.match(data)
     if size is None:
         raise CodecError(ErrorCode.UNREADABLE, "the header of this PNM file gives no size")
@@ -79,7 +79,7 @@ def _header(data: bytes) -> tuple[int, int, int, int, int]:
 
 
 def _samples(data: bytes, start: int, count: int, *, raw: bool, maximum: int) -> np.ndarray:
-    """`count` 16-bit values, scaled from 0 … `maximum` to the full range."""
+    """Read `count` 16-bit values, scaled from 0 … `maximum` to the full range."""
     if raw:
         values = np.frombuffer(data, ">u2", count, start).astype(np.uint32)
     else:

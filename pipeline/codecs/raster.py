@@ -1,4 +1,4 @@
-"""Between Pillow's images and arrays: modes become one or three channels beside an alpha."""
+"""Converts between Pillow's images and arrays: every mode becomes one, three or four channels, and alpha."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def bands(opened: ImageFile, limit: SizeLimit) -> Bands:
     """Decode an image that Pillow has opened; C is 4 for CMYK.
 
     Raises:
-        CodecError: `too_large`, or `unsupported` for a mode without a way back.
+        CodecError: `too_large`, or `unsupported` for a mode that could not be written again.
     """
     limit.check(opened.width, opened.height)
     opened.load()
@@ -46,7 +46,7 @@ def bands(opened: ImageFile, limit: SizeLimit) -> Bands:
 
 
 def split(samples: np.ndarray, *, has_alpha: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """(H, W[, C]) samples to (H, W, C) pixels and (H, W) alpha, the last channel where there is one."""
+    """Split (H, W[, C]) samples into (H, W, C) pixels and (H, W) alpha, their last channel, or None."""
     samples = samples.reshape(*samples.shape[:2], -1)
     if not has_alpha:
         return samples, None
@@ -54,13 +54,13 @@ def split(samples: np.ndarray, *, has_alpha: bool) -> tuple[np.ndarray, np.ndarr
 
 
 def join(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """The inverse of `split`: (H, W) for one channel, (H, W, C) otherwise, contiguous."""
+    """Invert `split`: (H, W) for one channel, (H, W, C) otherwise, contiguous."""
     samples = pixels if alpha is None else np.concatenate([pixels, alpha[..., None]], axis=2)
     return np.ascontiguousarray(samples[..., 0] if samples.shape[2] == 1 else samples)
 
 
 def save(pixels: np.ndarray, alpha: np.ndarray | None, format: str, **options: Any) -> bytes:
-    """Encode through Pillow: gray, gray with alpha, RGB, RGBA or, four channels without alpha, CMYK."""
+    """Encode through Pillow: gray, gray with alpha, RGB, RGBA, or CMYK for four channels without alpha."""
     samples = join(pixels, alpha)
     if alpha is not None and pixels.shape[2] == 1:
         mode = "LA"
@@ -77,7 +77,7 @@ def save(pixels: np.ndarray, alpha: np.ndarray | None, format: str, **options: A
 
 
 def _full_colour(image: Image.Image) -> Image.Image:
-    """An indexed image in the fewest channels that hold its palette."""
+    """Convert an indexed image to the fewest channels that hold its palette."""
     has_alpha = image.mode == "PA" or "transparency" in image.info
     full = image.convert("RGBA" if has_alpha else "RGB")
     red, green, blue = (full.getchannel(band) for band in "RGB")

@@ -1,11 +1,11 @@
-"""Decoding in a child process: a crash, a hang and a memory bomb are one image's error each.
+"""Decodes in a child process: a crash, a hang or a memory bomb fails only one image.
 
     with Decoder(memory_bytes=2 << 30, seconds=60) as decoder:
         picture = decoder.decode(data, max_pixels=100_000_000)
 
-The child runs what hostile bytes make it run, so nothing that it sends is trusted: a reply is a short JSON
-header, checked field by field, and raw buffers of the sizes it names. It has nothing of its parent's
-environment (no credentials), writes no files, and ends when its parent does.
+Hostile bytes may take over the child, so nothing that it sends is trusted: a reply is a short JSON header,
+checked field by field, and raw buffers of the sizes in it. The child gets none of its parent's credentials
+from the environment, cannot write files, and ends when its parent does.
 
     request   = length of the file, max_pixels: two unsigned 64-bit numbers; the file
     reply     = length of the header: an unsigned 32-bit number; the header; pixels; alpha; metadata
@@ -39,11 +39,11 @@ from pipeline.codecs.memory import address_space
 from pipeline.errors import CodecError, ErrorCode, RunError
 
 DECODE = "pipeline.codecs.codec:decode"
-"""What the child runs: module and function, with the signature of `pipeline.codecs.codec.decode`."""
+"""Function that the child runs, `module:function`, with the signature of `pipeline.codecs.codec.decode`."""
 
 START_SECONDS = 60
 GRACE_SECONDS = 5
-"""What the child gives itself beyond its parent's deadline, before it ends itself as an orphan."""
+"""Seconds after the parent's deadline at which the child ends itself, since its parent may have died."""
 
 _REQUEST = struct.Struct(">QQ")
 _LENGTH = struct.Struct(">I")
@@ -59,12 +59,12 @@ T = TypeVar("T")
 
 
 class Decoder:
-    """Decodes in a child process of its own, which starts at once and again after each death.
+    """Decodes in a child process, which starts at once and is restarted after each death.
 
-    Threads may share one; they take turns. It is not to be pickled: make one where it is used.
+    Threads may share a decoder; they take turns. It cannot be pickled: make one where it is used.
 
     Args:
-        memory_bytes: what decoding one image may take beside the child's own need (enforced on Linux).
+        memory_bytes: most memory for decoding one image, besides the child's own (enforced on Linux).
         seconds: wall-clock limit per image.
         decode: `module:function` that the child runs instead of `pipeline.codecs.codec.decode`.
     """
@@ -82,14 +82,14 @@ class Decoder:
 
     @property
     def pid(self) -> int:
-        """The process id of the present child."""
+        """The process id of the current child."""
         return self._process.pid
 
     def decode(self, data: bytes, *, max_pixels: int) -> Picture:
         """Decode one image, as `pipeline.codecs.codec.decode` does.
 
         Raises:
-            CodecError: its codes, and `timeout`, `out_of_memory` or `worker_died` for the child's fate.
+            CodecError: with its codes, or `timeout`, `out_of_memory` or `worker_died` for the child itself.
             RunError: the child does not start.
         """
         if len(data) > self._memory_bytes:
@@ -104,7 +104,7 @@ class Decoder:
                 return self._ask(data, max_pixels)
             except CodecError as error:
                 if error.code is ErrorCode.OUT_OF_MEMORY:
-                    self._restart()  # what the failed allocation left half done is not trusted
+                    self._restart()  # a failed allocation may leave the child in a bad state
                 raise
             except TimeoutError:
                 self._restart()
@@ -114,12 +114,12 @@ class Decoder:
                 status = self._restart(patience=GRACE_SECONDS)
                 message = f"decoding ended its process ({_cause(status)})"
                 raise CodecError(ErrorCode.WORKER_DIED, message) from None
-            except Exception as error:  # whatever a header that is not ours leads to
+            except Exception as error:  # a forged or corrupt header can raise anything
                 self._restart()
                 message = "the decoding process sent an answer that makes no sense"
                 raise CodecError(ErrorCode.WORKER_DIED, message) from error
             except BaseException:
-                self._restart()  # interrupted between question and answer: the next question needs its own
+                self._restart()  # interrupted before the reply was read: the next request must not get it
                 raise
 
     def close(self) -> None:
@@ -168,7 +168,11 @@ class Decoder:
             raise RunError(f"the decoding process does not start ({_cause(status)}): its log says why")
 
     def _restart(self, *, patience: float = 0) -> int | None:
-        """Bury the child, start another, and tell how the first one ended within `patience` seconds."""
+        """End the child and start another.
+
+        Returns:
+            the exit status of the first one, if it ended by itself within `patience` seconds, or None.
+        """
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience)
         status: int | None = self._process.poll()
@@ -218,7 +222,7 @@ class _Stream:
 
 
 def _parse(header: dict[str, Any], stream: _Stream, max_pixels: int) -> Picture:
-    """The picture that a reply holds; `CodecError` for a reply that is one, `ValueError` for nonsense."""
+    """The picture in a reply. Raises the `CodecError` in a reply, or `ValueError` for an invalid one."""
     if "code" in header:
         raise CodecError(ErrorCode(header["code"]), str(header["message"]))
     height, width, channels = (_checked(header[name], int) for name in ("height", "width", "channels"))
@@ -272,7 +276,7 @@ def _flat(array: np.ndarray) -> memoryview:
 
 
 def _environment() -> dict[str, str]:
-    """What a decoder needs to know of its surroundings: where libraries lie, and to stay single."""
+    """The child's environment: paths of libraries, the locale, and limits to one thread."""
     kept = ("LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT")
     single = dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MALLOC_ARENA_MAX"), "1"
@@ -293,11 +297,11 @@ def _cause(status: int | None) -> str:
     return f"{name}, perhaps the machine ran out of memory" if name == "SIGKILL" else name
 
 
-# The child's side.
+# The child's side
 
 
 def serve() -> None:
-    """Answer requests on standard input until it ends: the child's whole life."""
+    """Answer requests on standard input until it is closed: the main loop of the child."""
     memory_bytes, seconds, (module, function) = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3].split(":")
     decode: Callable[..., Picture] = getattr(importlib.import_module(module), function)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the parent's to handle
@@ -320,7 +324,7 @@ def serve() -> None:
             buffers = _refusal(error.code, error.message)
         except MemoryError:
             buffers = _refusal(ErrorCode.OUT_OF_MEMORY, "decoding takes more memory than allowed")
-        except Exception as error:  # whatever it is, it is this image's and the next one may be fine
+        except Exception as error:  # it fails this image only; the next one may be fine
             buffers = _refusal(ErrorCode.INTERNAL, f"{type(error).__name__}: {error}")
         for buffer in buffers:
             connection.sendall(buffer)
@@ -364,7 +368,7 @@ def _refusal(code: ErrorCode, message: str) -> list[bytes | memoryview]:
 
 
 def _load_decoders() -> None:
-    """Load what is otherwise loaded at first need and count as an image's memory; lift others' limits."""
+    """Import decoders, so that their memory does not count as the first image's; lift Pillow's limits."""
     import imagecodecs
     from PIL import AvifImagePlugin, Image
 
@@ -375,7 +379,7 @@ def _load_decoders() -> None:
 
 
 def _limit_memory(spare: int) -> None:
-    """Allow this process `spare` bytes of address space beyond what it has; on Linux only."""
+    """Limit this process to `spare` bytes of address space beyond its present use; on Linux only."""
     if used := address_space():
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (used + spare, hard))

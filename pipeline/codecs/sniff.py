@@ -1,4 +1,4 @@
-"""Which container a file is, told by its first bytes and never by its name."""
+"""Finds the format of an image file from its first bytes, never from its name."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _FOREIGN = (
     (b"\x8aMNG", "MNG animation"),
     (b"\xd7\xcd\xc6\x9a", "WMF drawing"),
 )
-"""What people keep beside images, refused by its name."""
+"""Formats that are common among images but not restored; the error names them."""
 
 _TEXT = frozenset(string.printable.encode())
 
@@ -48,7 +48,8 @@ def identify(data: bytes) -> str:
     """The format of an image file.
 
     Raises:
-        CodecError: `unreadable` for what is no image, `unsupported` for one that is not restored.
+        CodecError: `unreadable` if it is no image, `unsupported` if its format is not restored, `truncated`
+            if it is shorter than a header.
     """
     if not data:
         raise CodecError(ErrorCode.UNREADABLE, "the file is empty")
@@ -78,7 +79,7 @@ def identify(data: bytes) -> str:
 
 
 def _media_format(data: bytes) -> str:
-    """AVIF, HEIF or something else, by the brands of the file type box."""
+    """AVIF or HEIF, by the brands of the file type box. Raises CodecError for other brands."""
     length = int.from_bytes(data[:4], "big")
     brands = {data[8:12]} | {data[at : at + 4] for at in range(16, min(length, len(data), 256), 4)}
     if brands & _AVIF_BRANDS:

@@ -1,7 +1,7 @@
 """TIFF: one image, 8 or 16 bits, with the tags that describe it.
 
-Pillow decodes 8 bits; 16 bits go through imagecodecs' libtiff, since Pillow would make them 8 without a word.
-Written with Deflate and horizontal prediction, which every reader knows.
+Pillow decodes 8 bits; imagecodecs' libtiff decodes 16 bits, which Pillow would silently reduce. Files are
+written with Deflate and horizontal prediction, which every reader supports.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _STRUCTURAL = {
     0x015A, 0x015B, 0x0200, 0x0201, 0x0202, 0x0203, 0x0205, 0x0206, 0x0207, 0x0208, 0x0209, 0x0211, 0x0212,
     0x0213, 0x0214, ifd.XMP, ifd.IPTC, ifd.PHOTOSHOP, ifd.ICC,
 }  # fmt: skip
-"""Tags that say how this file lays the picture out, or that `Metadata` has a field for. All others describe
-the picture (name, maker, date, artist, rights, place) and are carried as they are."""
+"""Tags about the layout of this file, and tags that `Metadata` has a field for. All other tags describe the
+picture (name, maker, date, artist, rights, place) and are kept as they are."""
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _SEPARATED = 0, 1, 2, 5
 _CHANNELS = {_RGB: 3, _SEPARATED: 4, 6: 3, 8: 3}
@@ -86,12 +86,12 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
                 unsupported(f"TIFF of an unusual kind of pixel ({error})")
             raise
         mode = opened.mode
-        # Pillow would turn by what XMP alone says, which it does in no other format.
+        # Pillow would apply an orientation that only XMP has, in TIFF alone.
         opened.info.pop("xmp", None)
         pixels, alpha, more = raster.bands(opened, limit)
         losses += more
         turn = 1 if metadata.exif is None else ifd.orientation(metadata.exif)
-        # Pillow has turned a TIFF, and no other format, by itself.
+        # Pillow has applied the orientation already, in TIFF alone.
         if metadata.exif is not None and turn != 1:
             metadata = replace(
                 metadata,
@@ -131,7 +131,7 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
         for tag, density in zip((_X_RESOLUTION, _Y_RESOLUTION), metadata.dpi, strict=True):
             tags[tag] = Entry(5, 1, struct.pack(layout.order + "II", round(density * 1000), 1000))
         tags[_RESOLUTION_UNIT] = layout.entry(SHORT, 2)
-    # Offsets do not change the directory's length, so that a first pass with zeros tells where strips begin.
+    # Offsets do not change the directory's length: a first pass with zeros gives the start of the strips.
     tags[_STRIP_OFFSETS] = layout.entry(ifd.LONG, *[0] * len(strips))
     start = 8 + len(ifd.serialise(tags, layout.order, 8))
     offsets = start + np.cumsum([0, *map(len, strips[:-1])])
@@ -163,7 +163,7 @@ def _number(layout: Layout, tags: Directory, tag: int, default: int = 0) -> int:
 
 
 def _secondary_images(data: bytes, layout: Layout) -> tuple[str, ...]:
-    """The loss of reduced versions and masks; refuses further pages."""
+    """The loss of reduced versions and masks. Raises CodecError if there are more pages."""
     seen = {layout.first}
     entries, link = layout.entries(data, layout.first)
     while offset := layout.following(data, link):
@@ -179,7 +179,7 @@ def _secondary_images(data: bytes, layout: Layout) -> tuple[str, ...]:
 
 
 def _read_16_bits(data: bytes, layout: Layout, tags: Directory) -> tuple[str, np.ndarray, np.ndarray | None]:
-    """(mode, pixels, alpha)."""
+    """Decode 16 bits. Returns (mode, pixels, alpha)."""
     import imagecodecs
 
     photometric = _number(layout, tags, _PHOTOMETRIC)
@@ -209,7 +209,7 @@ def _read_16_bits(data: bytes, layout: Layout, tags: Directory) -> tuple[str, np
 
 
 def _divided(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours that were stored multiplied by their alpha, as they are without it; 0 where alpha is 0."""
+    """Undo the premultiplication of colours by alpha; 0 where alpha is 0."""
     weight = alpha[..., None].astype(np.float64)
     plain = np.divide(pixels * 65535.0, weight, out=np.zeros(pixels.shape), where=weight > 0)
     return np.rint(np.minimum(plain, 65535)).astype(np.uint16)
@@ -242,7 +242,7 @@ def _dpi(layout: Layout, tags: Directory) -> tuple[float, float] | None:
 
 
 def _descriptive(exif: bytes | None) -> tuple[Layout, Directory]:
-    """The tags of an EXIF block that belong into a file of its own, and the byte order they are in."""
+    """The tags of an EXIF block that describe the picture, and the layout that they are in."""
     empty = Layout("<", False, 8)
     if exif is None:
         return empty, {}
@@ -250,12 +250,12 @@ def _descriptive(exif: bytes | None) -> tuple[Layout, Directory]:
         layout = Layout.of(exif)
         tags = layout.directory(exif, layout.first)
     except (struct.error, ValueError):
-        return empty, {}  # damaged EXIF has no tags to take over
+        return empty, {}  # damaged EXIF has no tags to copy
     return layout, {tag: value for tag, value in tags.items() if tag not in _STRUCTURAL}
 
 
 def _strip(samples: np.ndarray, order: str) -> bytes:
-    """Rows as differences to the pixel on the left, in the file's byte order, deflated."""
+    """Compress rows as differences to the pixel on the left, in the file's byte order, with Deflate."""
     residual = samples.copy()
     residual[:, 1:] -= samples[:, :-1]
     return zlib.compress(residual.astype(f"{order}u{residual.itemsize}").tobytes(), 6)

@@ -23,7 +23,7 @@ _UNDERSTOOD = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"
 def read(data: bytes, limit: SizeLimit) -> Picture:
     lossless, others = False, False
     for kind, body in _chunks(data):
-        # Sizes are read here because opening the file allocates a canvas of the size that the header claims.
+        # Sizes are checked here because opening the file allocates a canvas of the size in the header.
         if kind == b"VP8X":
             limit.check(1 + _three_bytes(body, 4), 1 + _three_bytes(body, 7))
             if body[0] & 0x02:
@@ -66,8 +66,8 @@ def write(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
         picture.alpha,
         "WEBP",
         lossless=picture.lossless,
-        quality=80 if picture.lossless else QUALITY,  # without loss it is the effort
-        exact=True,  # colours under full transparency are the archive's, not ours to clear
+        quality=80 if picture.lossless else QUALITY,  # for lossless files it sets the effort
+        exact=True,  # keep colours under full transparency: they are the archive's
         method=4,
         exif=picture.metadata.exif and b"Exif\0\0" + picture.metadata.exif,
         xmp=picture.metadata.xmp,
@@ -80,7 +80,7 @@ def is_truncated(data: bytes) -> bool:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(type, first ten bytes of the body) of each chunk."""
+    """Yield (type, first ten bytes of the body) of each chunk."""
     at = 12
     while at + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, at)
@@ -89,7 +89,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _is_gray(pixels: np.ndarray, tolerance: int) -> bool:
-    """Whether all channels are equal, which is how WebP says gray; lossy files round each for itself."""
+    """Whether all channels are equal, as WebP stores gray; lossy files round each channel separately."""
     red, green, blue = (pixels[..., channel] for channel in range(3))
     highest = np.maximum(np.maximum(red, green), blue)
     lowest = np.minimum(np.minimum(red, green), blue)

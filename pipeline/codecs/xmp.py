@@ -1,4 +1,4 @@
-"""XMP packets as the bytes that the file holds, in UTF-8."""
+"""XMP packets as raw bytes of the file, in UTF-8."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ _ORIENTATION = re.compile(rb"""(tiff:Orientation\s*(?:=\s*["']|>)\s*)[2-8](?=\s*
 
 
 def upright(packet: bytes) -> bytes:
-    """A packet for an image whose orientation has been applied: 1, as attribute or element, in place."""
+    """Set the orientation in a packet to 1, as attribute or element, after it was applied to the pixels."""
     return _ORIENTATION.sub(rb"\g<1>1", packet)
