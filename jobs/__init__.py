@@ -1,1 +1,1 @@
-"""What a person starts: the command line and the demo."""
+"""The command line, cluster jobs, schedules and the demo."""

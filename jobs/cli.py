@@ -20,7 +20,7 @@ from jobs.commands.schedule import schedule
 from jobs.views.logs import configure_logs
 
 READING = "reading the manifest"
-"""What a command does until it knows how many objects it goes over."""
+"""Stage of a command until it knows the number of objects to check."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 

@@ -1,4 +1,4 @@
-"""`i2r demo`: damage the sample photographs in six ways, restore them, and show what came of each."""
+"""`i2r demo`: degrades the sample photographs in six ways, restores them, and shows the results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DAMAGE: Mapping[str, str] = {
     "mountains": "rain",
     "portrait": "dead-pixels",
 }
-"""Which clean sample is degraded how, by the degradation's name in `DEGRADATIONS`."""
+"""Clean sample to the name of its degradation in `DEGRADATIONS`."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Specimen:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a specimen: how it ended, and what was measured, in words."""
+    """Result of a specimen: its status, and measurements before and after as text."""
 
     specimen: Specimen
     status: str
@@ -58,7 +58,7 @@ class Result:
 
 
 def run_demo(destination: Path | None = None) -> int:
-    """Restore the samples into a fresh folder, and print a table of what came of each.
+    """Restore the samples into a new folder, and print a table of the results.
 
     Args:
         destination: a folder that does not exist yet; by default `demo-output/<date and time>`.
@@ -112,7 +112,7 @@ def prepare(folder: Path) -> list[Specimen]:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows that one run left in its destination `folder`; none if it ended before the first."""
+    """The rows that one run wrote to its destination `folder`; none if it ended before the first."""
     return [
         row
         for part in sorted((folder / FOLDER).glob("*/*.parquet"))
@@ -121,7 +121,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def judge(specimen: Specimen, row: Mapping[str, Any], folder: Path) -> Result:
-    """Measure what a run left of a specimen in its destination `folder`; `row` is its row of the manifest."""
+    """Measure the output of a specimen in the destination `folder`; `row` is its row of the manifest."""
     seconds = sum(value for value in row["timings"].values() if value)
     restored = folder / specimen.degraded.name
     if row["status"] == "failed":
@@ -141,7 +141,7 @@ def measure(image: Path, original: Path | None) -> str:
 
 
 def as_table(results: Sequence[Result]) -> Table:
-    """The table that the demo ends with."""
+    """The table that the demo prints at its end."""
     table = Table(
         "image", "status", "before", "after", "sec", box=box.SIMPLE, pad_edge=False, collapse_padding=True
     )
@@ -153,7 +153,7 @@ def as_table(results: Sequence[Result]) -> Table:
 
 
 def draw_sheet(results: Sequence[Result]) -> Image.Image:
-    """Degraded, restored and original side by side, with what was measured under them."""
+    """Degraded, restored and original side by side, with the measurements under them."""
     strips = []
     for result in results:
         degraded = _panel(result.specimen.degraded, result.before)
@@ -166,7 +166,7 @@ def draw_sheet(results: Sequence[Result]) -> Image.Image:
 
 
 def read_image(path: Path) -> FloatImage:
-    """A photograph of 8 bits as (H, W, 3) in [0, 1]."""
+    """Read a photograph of 8 bits as (H, W, 3) in [0, 1]."""
     with Image.open(path) as picture:
         return np.asarray(picture.convert("RGB"), dtype=np.float32) / np.float32(255)
 

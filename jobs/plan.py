@@ -1,4 +1,4 @@
-"""`i2r plan`: what the whole of a source would take, from a sample of it that is really restored."""
+"""`i2r plan`: estimates time and cost of restoring a whole source, by restoring a sample of it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ PRICES = Path(__file__).parent / "prices.yaml"
 CONFIDENCE = 0.95
 RESAMPLES = 4000
 COMPUTING = ("decode", "restore", "encode")
-"""Stages that keep a core or a GPU busy; fetching and storing mostly wait, beside them."""
+"""Stages that keep a core or a GPU busy; fetching and storing mostly wait, and overlap with them."""
 
 
 class NodeKind(BaseModel):
-    """A kind of node that can be had for money; see `prices.yaml`."""
+    """A kind of node, with its price and speed; see `prices.yaml`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,7 +42,7 @@ class NodeKind(BaseModel):
 
 
 class Prices(BaseModel):
-    """What nodes cost."""
+    """Prices of nodes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,7 +52,7 @@ class Prices(BaseModel):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, and the bounds that hold it with `CONFIDENCE`."""
+    """A value, and bounds that contain it with `CONFIDENCE`."""
 
     value: float
     low: float
@@ -64,15 +64,15 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A source, and what a sample of it took.
+    """Size of a source, and measurements of a sample of it.
 
     Attributes:
-        images, bytes: of the whole.
+        images, bytes: of the whole source.
         sampled: images that were measured.
         device: `cpu` or `gpu`.
         seconds: of one model for one image.
-        seconds_per_megapixel: the same for a million pixels; NaN where no image could be decoded.
-        statuses: how the sampled images ended.
+        seconds_per_megapixel: of one model for a million pixels; NaN if no image could be decoded.
+        statuses: number of sampled images by status.
     """
 
     images: int
@@ -86,13 +86,13 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Offer:
-    """What the whole takes on a kind of node.
+    """Time and cost of the whole source on a kind of node.
 
     Attributes:
         name: of the kind.
         node_hours: on one node; more nodes share them.
         cost: in the currency of the prices.
-        nodes: that meet the deadline, by the upper bound of the time; None where there is no deadline.
+        nodes: number that meets the deadline, by the upper bound of the time; None without a deadline.
     """
 
     name: str
@@ -102,7 +102,7 @@ class Offer:
 
 
 def read_prices(file: Path) -> Prices:
-    """Prices from a YAML file. Raises SettingsError."""
+    """Read prices from a YAML file. Raises SettingsError."""
     try:
         return Prices.model_validate(yaml.safe_load(file.read_text()))
     except OSError as error:
@@ -124,18 +124,18 @@ def measure(
     address: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Measurement:
-    """Restore about `count` images of a source, drawn from all of it, to learn what they take.
+    """Restore about `count` images of a source, sampled from all of it, and measure the time that they take.
 
     Args:
         source: as for `restore_dataset`.
         settings: of the run that is planned.
         count: images to restore.
-        scratch: where their results lie until this is over; by default a folder on this machine.
+        scratch: prefix for their results, which are deleted at the end; by default a folder on this machine.
         address: of a Ray cluster to measure on.
-        on_progress: told how far it is.
+        on_progress: called with the progress of the sample's run.
 
     Raises:
-        SettingsError: something is wrong with the arguments, or the source holds nothing to measure.
+        SettingsError: an argument is wrong, or the source has too few images to measure.
         RunError: the sample could not be restored.
     """
     narrowed = {"limit", "sample", "only", "retry_failed", "max_hours"} & settings.model_fields_set
@@ -164,14 +164,14 @@ def measure(
 
 
 def mean_of(seconds: NDArray[np.float64]) -> Estimate:
-    """The mean of what was measured, bootstrapped: it need not be distributed like anything known."""
+    """The mean and its bounds, by bootstrapping, which assumes no distribution."""
     draws = np.random.default_rng(0).choice(seconds, (RESAMPLES, len(seconds)))
     low, high = np.quantile(draws.mean(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(float(seconds.mean()), float(low), float(high))
 
 
 def offers(measured: Measurement, prices: Prices, deadline_hours: float | None) -> Sequence[Offer]:
-    """What the whole takes on each kind of node with a device like the measured one; cheapest first."""
+    """Time and cost on each kind of node with the device that was measured; cheapest first."""
     hours = measured.seconds * (measured.images / 3600)
     found = []
     for name, kind in prices.nodes.items():
@@ -184,7 +184,7 @@ def offers(measured: Measurement, prices: Prices, deadline_hours: float | None) 
 
 
 def _whole(source: str, settings: RunSettings) -> tuple[int, int]:
-    """Images and bytes of a source."""
+    """Number of images in a source, and their bytes."""
     with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
         listing = Listing(open_store(folder), "listing")
         listing.fill(open_source(source), settings)
@@ -194,7 +194,7 @@ def _whole(source: str, settings: RunSettings) -> tuple[int, int]:
 
 @contextmanager
 def _scratch(address: str | None) -> Iterator[Store]:
-    """A destination that is gone afterwards."""
+    """A temporary destination."""
     if address is None:
         with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
             yield open_store(folder)

@@ -1,6 +1,6 @@
-"""Telling somebody how a run ended: its summary, posted as JSON to an address that the environment holds.
+"""Posts the summary of a run as JSON to a webhook, whose address is in an environment variable.
 
-`--webhook-env NAME` names a variable with the address; `NAME_TOKEN`, if there is one, goes along as a bearer
+`--webhook-env NAME` names a variable with the address; `NAME_TOKEN`, if there is one, is sent as a bearer
 token. Neither is logged, stored or passed as an argument: the address of a webhook is itself a secret.
 """
 
@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 
 
 def check_name(name: str) -> str:
-    """The name of a variable, if it can be one. Raises SettingsError."""
+    """Check and return the name of a variable. Raises SettingsError."""
     from pipeline.settings import ENVIRONMENT_PREFIX
 
     if not _NAME.fullmatch(name):
-        # The text itself is not repeated: it may be the address, given by mistake.
+        # The message does not repeat the text: it may be the address, given by mistake.
         raise SettingsError(
             "--webhook-env takes the name of a variable that holds the address, not the address"
         )
@@ -47,14 +47,14 @@ def check_name(name: str) -> str:
 
 
 class Webhook:
-    """An address that takes JSON.
+    """A webhook that accepts JSON.
 
     Args:
-        name: of the variable that holds the address.
+        name: of the variable with the address.
         environment: of this process.
 
     Raises:
-        SettingsError: it holds none.
+        SettingsError: the variable holds no address.
     """
 
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
@@ -69,7 +69,7 @@ class Webhook:
             raise SettingsError(f"--webhook-env {name}: the variable holds no http or https address")
 
     def post(self, record: Mapping[str, Any]) -> bool:
-        """Post a record, three times at most; whether it arrived. A failure is logged and never raised."""
+        """Post a record, in at most three attempts. Returns whether it arrived; a failure is only logged."""
         headers = {"Content-Type": "application/json"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
@@ -104,14 +104,14 @@ def _is_web_address(text: str) -> bool:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows nothing: the token is meant for one host."""
+    """Follows no redirects: the token is meant for one host."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def summary_record(summary: RunSummary) -> dict[str, Any]:
-    """What is posted about a run that ended: its record, its exit status and one line of text."""
+    """The record posted for a run that ended: its summary, its exit status and one line of text."""
     from jobs.views.progress import duration
 
     counts = ", ".join(f"{number} {name}" for name, number in summary.counts.items() if number)
@@ -122,7 +122,7 @@ def summary_record(summary: RunSummary) -> dict[str, Any]:
 
 
 def error_record(dest: str, error: Exception, exit_status: int) -> dict[str, Any]:
-    """What is posted about a run that could not finish."""
+    """The record posted for a run that could not finish."""
     from pipeline.redaction import public_uri
 
     dest = public_uri(dest)

@@ -1,4 +1,4 @@
-"""`i2r submit` and `i2r jobs …`: work on a Ray cluster, over its Jobs API."""
+"""`i2r submit` and `i2r jobs …`: jobs on a Ray cluster, through its Jobs API."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LOOKS = 2.0
 INTERRUPTED = 130
-"""Exit status of a command that Ctrl-C ended."""
+"""Exit status of a command interrupted by Ctrl-C."""
 
 
 def on_cluster(command: Command) -> Command:
-    """Give a command the option that names the cluster."""
+    """Add the option `--address` of the cluster to a command."""
     return click.option(
         "--address",
         envvar=ADDRESS_VARIABLE,
@@ -210,7 +210,7 @@ def _wait(cluster: Cluster, job_id: str) -> int:
 
 
 def exit_status(job: SubmittedJob, run: RunWatch) -> int:
-    """What a job that is over ended with, as a command line would have."""
+    """The exit status of a finished job, as `i2r restore` would give it."""
     from pipeline.records.summary import ExitStatus
 
     if job.state == "SUCCEEDED":
@@ -229,7 +229,7 @@ def _watch_of(job: SubmittedJob) -> RunWatch:
 
 
 def _await(cluster: Cluster, job: SubmittedJob, run: RunWatch) -> SubmittedJob:
-    """Show how far a job is until it is over; Ctrl-C ends the command and nothing else."""
+    """Show the progress of a job until it ends; Ctrl-C ends the command, not the job."""
     from jobs.views.progress import show_progress
     from pipeline.records.summary import Progress
 
@@ -246,7 +246,7 @@ def _await(cluster: Cluster, job: SubmittedJob, run: RunWatch) -> SubmittedJob:
 
 
 def _look(run: RunWatch) -> Progress | None:
-    """How far a run is; None where that cannot be read from here, which is no reason to stop watching."""
+    """The progress of a run; None if it cannot be read from here, so that watching goes on."""
     from pipeline.errors import PipelineError
 
     try:

@@ -1,4 +1,4 @@
-"""What commands share: the options of a run, the settings they make, and what a failure ends with."""
+"""Shared by commands: the options of a run, the settings from them, and exit statuses of errors."""
 
 from __future__ import annotations
 
@@ -56,21 +56,21 @@ _OPTIONS = (
 )
 
 _NESTED = {"strength": "method.strength"}
-"""Options whose setting lies in a group, by their names."""
+"""Options whose setting is in a group, by name."""
 
 
 def run_options(command: Command) -> Command:
-    """Give a command the options that `settings_of` takes."""
+    """Add the options that `settings_of` takes to a command."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def settings_of(file: Path | None, pairs: tuple[str, ...], flags: dict[str, Any]) -> RunSettings:
-    """The settings that the options of a command make, over those of the file and of the environment.
+    """Settings from the options of a command, which override those of the file and the environment.
 
     Raises:
-        SettingsError: one of them is wrong.
+        SettingsError: a setting is wrong.
     """
     from pipeline import load_settings
 
@@ -80,7 +80,7 @@ def settings_of(file: Path | None, pairs: tuple[str, ...], flags: dict[str, Any]
 
 
 def split_pairs(pairs: tuple[str, ...]) -> dict[str, str]:
-    """`NAME=VALUE` flags by name. Raises SettingsError."""
+    """Split `NAME=VALUE` flags into names and values. Raises SettingsError."""
     from pipeline.errors import SettingsError
 
     split = {}
@@ -93,7 +93,7 @@ def split_pairs(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def guarded(action: Callable[[], int]) -> int:
-    """The exit status of a command; what goes wrong on purpose is one line on the standard error."""
+    """Run a command and return its exit status; an expected error becomes one line on the standard error."""
     from pipeline.errors import PipelineError
 
     try:
@@ -104,7 +104,7 @@ def guarded(action: Callable[[], int]) -> int:
 
 
 def exit_status_of(error: PipelineError) -> ExitStatus:
-    """What a command ends with after an error."""
+    """The exit status of a command after an error."""
     from pipeline.errors import LeaseHeldError, SettingsError
     from pipeline.records.summary import ExitStatus
 

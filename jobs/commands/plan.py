@@ -1,4 +1,4 @@
-"""`i2r plan`: what the whole would take, before it is started."""
+"""`i2r plan`: estimates time and cost of a run before it is started."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _plan(
 
 
 def print_plan(measured: Measurement, prices: Prices, deadline: float | None) -> None:
-    """A plan, for a person."""
+    """Print a plan."""
     from jobs.plan import CONFIDENCE, offers
     from jobs.views.tables import print_columns
 

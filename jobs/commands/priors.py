@@ -1,4 +1,4 @@
-"""`i2r priors`: what there is, whether it can be used, and how to make one of what one has."""
+"""`i2r priors`: lists, checks, converts and calibrates priors."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _check(prior: str) -> None:
 
 
 def _say(name: str, found: str) -> None:
-    """A line of the table, as soon as it is known: the last one shows how far a broken prior came."""
+    """Print a line of the table at once: the last one shows how far the checks of a broken prior came."""
     click.echo(f"{name:<12} {found}")
 
 
@@ -148,7 +148,7 @@ def _calibrate(prior: str, data: Path, crops: int, side: int | None) -> None:
 
 
 def _exit_with(action: Callable[[], None]) -> None:
-    """Run a command; what goes wrong on purpose is one line on the standard error, and status 2."""
+    """Run a command; an expected error becomes one line on the standard error, and exit status 2."""
     from i2r.errors import I2RError
     from pipeline.errors import PipelineError
     from pipeline.records.summary import ExitStatus

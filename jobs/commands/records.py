@@ -1,4 +1,4 @@
-"""`i2r history` and `i2r report`: what the runs at a destination came to."""
+"""`i2r history` and `i2r report`: the results of the runs at a destination."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Where the Jobs API of a cluster's head is."""
+"""The address of the Jobs API on a cluster's head."""
 
 from __future__ import annotations
 
 ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
-"""Where Ray, too, looks for it."""
+"""Environment variable with the address, which Ray reads, too."""
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"

@@ -1,4 +1,4 @@
-"""A Ray cluster as its Jobs API shows it over HTTP."""
+"""Client of a Ray cluster's Jobs API over HTTP."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pipeline.errors import RunError, SettingsError, bounded_text
 from pipeline.redaction import public_uri, without_secrets
 
 RAYS, PYTHONS = ">=2.60,<2.64", ">=3.11"
-"""Versions on a cluster that this code runs with: those that it is installed with, as of pyproject.toml."""
+"""Versions of Ray and Python that this code can run with on a cluster, the same as in pyproject.toml."""
 PATIENCE = 30.0
-"""Seconds for the cluster to answer a question."""
+"""Seconds to wait for the cluster to answer a request."""
 
 _LOGGERS = (
     "ray.dashboard.modules.dashboard_sdk",
@@ -35,18 +35,18 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class SubmittedJob:
-    """A job of ours on a cluster.
+    """One of our jobs on a cluster.
 
     Attributes:
         id: its submission id.
-        state: Ray's word for it: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED.
-        name: of the work; shared by all attempts at it.
-        attempt: which one this is, from 1.
+        state: as reported by Ray: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED.
+        name: of the work; all attempts share it.
+        attempt: number of this attempt, from 1.
         source, dest: public addresses.
-        mark: of its run, which no other run ever has: a new cluster may give an old id again.
-        started, ended: seconds since 1970, None if it has not.
-        exit_code: of its process, None if it has none.
-        message: what Ray says of it.
+        mark: unique identifier of its run: a new cluster may reuse the id of an old job.
+        started, ended: seconds since 1970, or None.
+        exit_code: of its process, or None.
+        message: Ray's message about it.
     """
 
     id: str
@@ -63,7 +63,7 @@ class SubmittedJob:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, one way or another."""
+        """Whether the job has ended."""
         return self.state in ("STOPPED", "SUCCEEDED", "FAILED")
 
 
@@ -71,10 +71,10 @@ class Cluster:
     """The Jobs API at an address.
 
     Args:
-        address: `http://HEAD:8265`; without a protocol, http is meant.
+        address: `http://HEAD:8265`; the protocol is http by default.
 
     Raises:
-        SettingsError: nothing of the kind is there, or its Ray or Python does not fit this code.
+        SettingsError: no Jobs API answers at the address, or its Ray or Python does not fit this code.
     """
 
     def __init__(self, address: str) -> None:
@@ -85,9 +85,8 @@ class Cluster:
 
         for name in _LOGGERS:
             logging.getLogger(name).setLevel(logging.ERROR)
-        os.environ[ADDRESS_VARIABLE] = (
-            self._url
-        )  # Ray prefers what its variables say to the address it is given
+        # Ray prefers its environment variables to the address in the argument.
+        os.environ[ADDRESS_VARIABLE] = self._url
         try:
             self._client = JobSubmissionClient(self._url)
             self._require_versions()
@@ -98,7 +97,7 @@ class Cluster:
             ) from error
 
     def require_gpus(self, count: int) -> None:
-        """Raise SettingsError if the cluster's nodes have fewer GPUs together."""
+        """Raise SettingsError if all nodes of the cluster together have fewer GPUs."""
         nodes = self._ask("/api/v0/nodes?detail=1")["result"]["result"]
         alive = [node for node in nodes if node["state"] == "ALIVE"]
         there = int(sum(node["resources_total"].get("GPU", 0) for node in alive))
@@ -114,8 +113,8 @@ class Cluster:
         """Start a job.
 
         Raises:
-            SettingsError: there is one of that id: somebody was faster.
-            RunError: the cluster does not take it.
+            SettingsError: a job with this id exists: somebody else has just submitted it.
+            RunError: the cluster does not accept it.
         """
         try:
             self._client.submit_job(
@@ -133,13 +132,13 @@ class Cluster:
             raise self._lost(error) from error
 
     def jobs(self) -> list[SubmittedJob]:
-        """The jobs of ours that the cluster knows, oldest first."""
+        """Our jobs that the cluster knows, oldest first."""
         found = self._call(self._client.list_jobs)
         ours = [_job(details) for details in found if "i2r_name" in (details.metadata or {})]
         return sorted(ours, key=lambda job: (job.started or float("inf"), job.attempt))
 
     def job(self, submission_id: str) -> SubmittedJob:
-        """A job of ours. Raises SettingsError if there is none of that id."""
+        """One of our jobs. Raises SettingsError if there is none with this id."""
         try:
             details = self._client.get_job_info(submission_id)
         except RuntimeError as error:
@@ -155,15 +154,15 @@ class Cluster:
         return _job(details)
 
     def stop(self, submission_id: str) -> None:
-        """Ask a job to end; it records what is finished first."""
+        """Request a job to stop; it first records what is finished."""
         self._call(lambda: self._client.stop_job(submission_id))
 
     def logs(self, submission_id: str) -> str:
-        """What a job has printed so far."""
+        """The output of a job so far."""
         return str(self._call(lambda: self._client.get_job_logs(submission_id)))
 
     def follow(self, submission_id: str, write: Callable[[str], None]) -> None:
-        """Hand on what a job prints until it ends. Raises RunError if the cluster goes away."""
+        """Pass a job's output to `write` until it ends. Raises RunError if the cluster stops answering."""
 
         async def tail() -> None:
             async for text in self._client.tail_job_logs(submission_id):
@@ -190,7 +189,7 @@ class Cluster:
             raise SettingsError(f"{self.address} is not the Jobs API of a Ray that fits: {problem}")
 
     def _ask(self, path: str) -> dict[str, Any]:
-        """What the cluster answers to a question that Ray's client has no name for."""
+        """Request a path for which Ray's client has no method."""
         answer = self._call(lambda: self._client._do_request("GET", path, timeout=PATIENCE))
         if answer.status_code != 200:
             raise RunError(f"{self.address}{path} answers {answer.status_code}: is it a Ray cluster?")
@@ -213,7 +212,7 @@ class Cluster:
 
 
 def misfit(ray: str, python: str) -> str | None:
-    """What is wrong with the versions of a cluster's Ray and Python, and the mend; None if they fit."""
+    """Why the versions of a cluster's Ray and Python do not fit, and the fix; None if they fit."""
     from packaging.specifiers import SpecifierSet
 
     if ray not in SpecifierSet(RAYS):
@@ -241,6 +240,6 @@ def _job(details: Any) -> SubmittedJob:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong, in one line: of what the libraries on the way say, what the system said."""
+    """The reason of an error in one line: the system's error if the text has one, else the whole text."""
     text = without_secrets(str(error))
     return bounded_text(found[0] if (found := _OF_THE_SYSTEM.search(text)) else text) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What travels to a cluster: this code, as it is installed or lies in the working tree, and a local prior."""
+"""Files that a job takes to a cluster: this code, installed or from the working tree, and a local prior."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.errors import SettingsError
 
 PACKAGES = ("i2r", "pipeline", "jobs")
 MOST_BYTES = 450 << 20
-"""Of everything together: Ray takes half a gigabyte and no more."""
+"""Most bytes of all files together: Ray accepts half a gigabyte at most."""
 
 _STAYS = shutil.ignore_patterns("__pycache__", ".*", "samples")
 
@@ -20,13 +20,13 @@ _STAYS = shutil.ignore_patterns("__pycache__", ".*", "samples")
 def stage(folder: Path, prior: str) -> str:
     """Copy the packages, and the prior if it is a folder here, into an empty folder.
 
-    What is copied depends on their content alone, so that Ray uploads it once.
+    The result depends on their content alone, so that Ray uploads it once.
 
     Returns:
-        what the prior is called where that folder is the working directory.
+        the setting `prior` for a process that has this folder as its working directory.
 
     Raises:
-        SettingsError: it is more than Ray takes.
+        SettingsError: the files are more than Ray accepts.
     """
     for package in PACKAGES:
         shutil.copytree(_home(package), folder / package, ignore=_STAYS)

@@ -1,4 +1,4 @@
-"""A run as a job for a Ray cluster: its name, what it starts with, and whether it is there already."""
+"""Submits a run as a job to a Ray cluster: its name, its command, and a check for earlier attempts."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from pipeline.settings import RunSettings, changed_settings
 from pipeline.storage import open_store
 
 SECONDS_TO_STOP = 300
-"""Until a job that was told to stop is killed; Ray's own three are too few to record what is finished."""
+"""Seconds until a job that was asked to stop is killed: Ray's default of 3 is too short to record results."""
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be submitted.
+    """A run to submit.
 
     Attributes:
-        source, dest: addresses that mean the same on the cluster.
+        source, dest: addresses that do not depend on the working directory.
         settings: of the run.
-        name: told from other work by its source, destination, settings and day, or a name in the day's place.
+        name: made of a digest of source, destination and settings, and of the day or a given name.
     """
 
     source: str
@@ -45,16 +45,16 @@ class Work:
 
 
 def describe_work(source: str, dest: str, settings: RunSettings, name: str | None, *, check: bool) -> Work:
-    """Find out what is to be submitted.
+    """Make the work of a run to submit.
 
     Args:
         source, dest: as for `restore_dataset`.
         settings: of the run.
-        name: in the place of today's date (UTC).
-        check: look at the source and the destination from here.
+        name: replaces today's date (UTC) in the name of the work, or None.
+        check: open the source and the destination from here, to check them.
 
     Raises:
-        SettingsError: something of it is wrong, or would carry a secret to where others can read it.
+        SettingsError: an argument is wrong, or has a secret in it that others could read on the cluster.
     """
     _refuse_secrets(source, dest, settings)
     if name is not None and not _NAME.fullmatch(name):
@@ -73,18 +73,18 @@ def describe_work(source: str, dest: str, settings: RunSettings, name: str | Non
 
 
 def submit_work(cluster: Cluster, work: Work, *, again: bool) -> str:
-    """Send work to a cluster; the submission id.
+    """Submit work to a cluster. Returns the submission id.
 
     Args:
-        cluster: where to.
-        work: what to do.
-        again: though an attempt at it is under way or has succeeded.
+        cluster: to submit to.
+        work: to submit.
+        again: submit it even if an attempt runs or has succeeded.
 
     Raises:
-        SettingsError: it is there already, or the cluster lacks what it asks for.
-        RunError: the cluster does not take it.
+        SettingsError: the work was submitted before, or the cluster lacks the GPUs that it requires.
+        RunError: the cluster does not accept it.
     """
-    if work.settings.gpus and not work.settings.gpu_minutes:  # the job itself waits for what is to come
+    if work.settings.gpus and not work.settings.gpu_minutes:  # otherwise the job itself waits for GPUs
         cluster.require_gpus(work.settings.gpus)
     attempts = [job for job in cluster.jobs() if job.name == work.name]
     if not again:
@@ -112,7 +112,7 @@ def submit_work(cluster: Cluster, work: Work, *, again: bool) -> str:
 
 
 def entrypoint(work: Work, prior: str) -> str:
-    """The command that the cluster runs. The shell makes way for it, so that it is the one told to stop."""
+    """The command that the cluster runs. `exec` replaces the shell, so that it gets the stop signal."""
     changed = changed_settings(work.settings.model_copy(update={"prior": prior}))
     pairs = [f"--set={name}={json.dumps(value)}" for name, value in changed.items()]
     command = ["python", "-m", "jobs.cli", "restore", "--address=auto", *pairs, "--", work.source, work.dest]
@@ -120,15 +120,16 @@ def entrypoint(work: Work, prior: str) -> str:
 
 
 def _job_name(cluster: Cluster, name: str) -> str:
-    """What attempts share whose predecessors are known to be dead: on one cluster, Ray tells that of them.
+    """The value of `I2R_JOB`, shared by attempts on one cluster: a later one takes the lease over at once.
 
-    Beside a living attempt, another gets a name of its own, and stands back.
+    An attempt shares it only if Ray reports that all earlier ones have ended. Otherwise it gets a value of
+    its own, and cannot take the lease from an attempt that still runs.
     """
     return f"{name}@{hashlib.sha256(cluster.address.encode()).hexdigest()[:12]}"
 
 
 def refuse_twice(attempts: Sequence[SubmittedJob]) -> None:
-    """Raise SettingsError if one of the attempts at some work is under way, or the last one has succeeded."""
+    """Raise SettingsError if one of the attempts at the work runs, or the last one has succeeded."""
     for job in attempts:
         if not job.is_over:
             raise SettingsError(
@@ -143,7 +144,10 @@ def refuse_twice(attempts: Sequence[SubmittedJob]) -> None:
 
 
 def _refuse_secrets(source: str, dest: str, settings: RunSettings) -> None:
-    """A job's command and labels can be read by everybody on the cluster."""
+    """Raise SettingsError if an argument has a secret in it.
+
+    Everybody on the cluster can read a job's command and labels.
+    """
     texts = {"SOURCE": source, "DEST": dest, **settings.model_dump(mode="json")}
     for name, value in texts.items():
         if isinstance(value, str) and without_secrets(value) != value:
@@ -154,5 +158,5 @@ def _refuse_secrets(source: str, dest: str, settings: RunSettings) -> None:
 
 
 def _anywhere(address: str) -> str:
-    """An address that does not depend on the working directory."""
+    """Make an address independent of the working directory."""
     return address if "://" in address or "::" in address else os.path.abspath(address)

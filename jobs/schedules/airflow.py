@@ -1,4 +1,4 @@
-"""A schedule as a DAG for Airflow."""
+"""Writes a schedule as a DAG for Airflow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def airflow_files(schedule: Schedule) -> dict[str, str]:
         name=schedule.name,
         cron=schedule.cron.expression,
         timezone=schedule.timezone,
-        # Airflow would fill in what stands between double braces.
+        # Outside of `raw`, Airflow would expand text between double braces.
         command=repr(f"{{% raw %}}{command}{{% endraw %}}"),
         limit=limit,
     )

@@ -1,4 +1,4 @@
-"""When a schedule is due: a cron line that every scheduler reads alike, and its time zone."""
+"""The time of a schedule: a cron line that means the same to every scheduler, and its time zone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CronLine:
 
     Attributes:
         minutes, hours, days, months: when it is due.
-        weekdays: likewise, 0 to 6 from Sunday on.
+        weekdays: when it is due, 0 to 6 from Sunday on.
     """
 
     minutes: frozenset[int]
@@ -39,7 +39,8 @@ class CronLine:
         """Read a cron line.
 
         Raises:
-            SettingsError: it is none, is never due, or means different things to different schedulers.
+            SettingsError: the text is no cron line, is never due, or means different things to different
+                schedulers.
         """
         problem = f"--cron {text!r}"
         fields = text.split()
@@ -69,7 +70,7 @@ class CronLine:
 
     @property
     def expression(self) -> str:
-        """The line in numbers, lists and ranges only, which every cron reads."""
+        """The line in numbers, lists and ranges only, which every cron understands."""
         fields = (
             (self.minutes, MINUTES),
             (self.hours, HOURS),
@@ -80,7 +81,7 @@ class CronLine:
         return " ".join(_spelled(numbers, all_of_them, "-") for numbers, all_of_them in fields)
 
     def calendar_events(self, timezone: str | None) -> list[str]:
-        """The line as systemd's calendar events: two where either a day or a weekday is enough."""
+        """The line as systemd's calendar events: two if either a day or a weekday is enough."""
         hours, minutes = _spelled(self.hours, HOURS, ".."), _spelled(self.minutes, MINUTES, "..")
         time = f"{hours}:{minutes}:00" + (f" {timezone}" if timezone else "")
         months, days = _spelled(self.months, MONTHS, ".."), _spelled(self.days, DAYS, "..")
@@ -92,12 +93,12 @@ class CronLine:
         return [by_weekday] if self.days == DAYS else [by_day, by_weekday]
 
     def next_after(self, moment: datetime, zone: tzinfo | None) -> datetime:
-        """When it is due next, in a time zone; None is this machine's."""
+        """The next time it is due, in a time zone; None for this machine's."""
         return next(CronSim(self.expression, moment.astimezone(zone)))
 
 
 def check_timezone(name: str) -> str:
-    """The name of a time zone, if there is one of that name. Raises SettingsError."""
+    """Check and return the name of a time zone. Raises SettingsError."""
     known = available_timezones()
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
@@ -107,7 +108,7 @@ def check_timezone(name: str) -> str:
 
 
 def _spelled(numbers: Set[int], all_of_them: Set[int], to: str) -> str:
-    """Numbers as a list of them and of ranges; `*` for all."""
+    """Numbers as a list of numbers and ranges; `*` for all."""
     if numbers == all_of_them:
         return "*"
     spans: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""The files of a schedule, whatever keeps the time."""
+"""The files of a schedule, for every kind of scheduler."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def schedule_files(schedule: Schedule) -> dict[str, str]:
 
 
 def as_text(files: Mapping[str, str]) -> str:
-    """Files as one text, each under its name where there are several."""
+    """Files as one text, each under its name if there are several."""
     if len(files) == 1:
         return next(iter(files.values()))
     return "\n".join(f"# {name}\n{text}" for name, text in files.items())
 
 
 def write_files(files: Mapping[str, str], folder: Path) -> Sequence[Path]:
-    """Write files into a folder; where they lie. Raises SettingsError if that cannot be done."""
+    """Write files into a folder. Returns their paths. Raises SettingsError if they cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():

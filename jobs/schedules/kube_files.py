@@ -1,4 +1,4 @@
-"""A schedule as manifests for Kubernetes: a RayCronJob, or a CronJob that creates RayJobs."""
+"""Writes a schedule as manifests for Kubernetes: a RayCronJob, or a CronJob that creates RayJobs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Kubernetes objects: clusters and jobs for KubeRay, and what starts them on time.
+"""Kubernetes objects: clusters and jobs for KubeRay, and cron jobs that start them.
 
-The requests fit what `pipeline.stages.ray_data` asks Ray for: on CPUs one for each model and two for the
-stages beside them, on GPUs one GPU and one CPU for each model; the stages decode in children of 4 GiB at
-most. The head takes no work, or a model would push out the driver.
+The resource requests fit those of `pipeline.stages.ray_data` to Ray: on CPUs one CPU for each model and two
+for the other stages, on GPUs one GPU and one CPU for each model; the stages decode in child processes of at
+most 4 GiB. The head runs no Ray work, since a model there would evict the driver.
 
 `python -m jobs.schedules.kubernetes FOLDER` writes the manifests of `cluster/kuberay`.
 """
@@ -25,36 +25,36 @@ Device = Literal["cpu", "gpu"]
 
 LONGEST_RAY_JOB, LONGEST_RAY_CRON_JOB = 47, 36
 ADDED_BY_CREATE = 6
-"""Characters that `kubectl create` puts behind a `generateName`, with its hyphen."""
+"""Characters that `kubectl create` appends to a `generateName`, with its hyphen."""
 DISTRIBUTION = "invert2restore"
 SERVICE_ACCOUNT = DISTRIBUTION
 KUBECTL_IMAGE = "registry.k8s.io/kubectl:v1.33.4"
 STARTING_SECONDS = 1800
-"""For nodes to come and for images to be pulled; after that a job that does not run has failed."""
+"""Seconds for nodes to start and images to be pulled; after that a job that does not run has failed."""
 GRACE_SECONDS = 25
-"""The shortest notice of the clouds' spot nodes is 30 s."""
+"""Seconds for a pod to end: clouds give their spot nodes at least 30 s notice."""
 SPOT_LABELS = {
     "karpenter.sh/capacity-type": "spot",
     "eks.amazonaws.com/capacityType": "SPOT",
     "cloud.google.com/gke-spot": "true",
     "kubernetes.azure.com/scalesetpriority": "spot",
 }
-"""What the clouds call their spot nodes; some of them taint such nodes alike."""
+"""Labels of spot nodes in the clouds; some clouds taint these nodes with the same names."""
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _IMAGE = re.compile(r"[A-Za-z0-9][-\w./]*(:\d+/[-\w./]+)?(:[-\w.]+)?(@sha256:[0-9a-f]{64})?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """What a job runs on.
+    """Nodes that a job runs on.
 
     Attributes:
         device: that the models compute on.
-        image: with this program and Ray.
+        image: container image with this program and Ray.
         least, most: workers at once.
-        service_account: that may read the source and write the destination.
-        secret: name of the secret that holds the webhook's address and token, or None.
-        webhook: name of the variable that they go by.
+        service_account: account with the rights to read the source and write the destination.
+        secret: name of the secret with the webhook's address and token, or None.
+        webhook: name of the variable with the webhook's address, or None.
     """
 
     device: Device = "cpu"
@@ -67,7 +67,7 @@ class Nodes:
 
 
 def check_name(name: str, kind: str, longest: int, option: str = "--name") -> str:
-    """The name of an object, as an option gives it, if it can be one. Raises SettingsError."""
+    """Check and return the name of an object, given by an option. Raises SettingsError."""
     if len(name) > longest:
         raise SettingsError(
             f"{option} {name} has {len(name)} characters and a {kind} at most {longest}: shorten it"
@@ -80,14 +80,14 @@ def check_name(name: str, kind: str, longest: int, option: str = "--name") -> st
 
 
 def check_image(image: str) -> str:
-    """The name of a container image, if it can be one. Raises SettingsError."""
+    """Check and return the name of a container image. Raises SettingsError."""
     if not _IMAGE.fullmatch(image):
         raise SettingsError(f"--image {image!r} is no image: write for example registry.example.org/i2r:1.0")
     return image
 
 
 def cluster_spec(nodes: Nodes) -> Object:
-    """The specification of a Ray cluster that grows and shrinks with its work."""
+    """The specification of a Ray cluster that scales with its work."""
     return {
         "rayVersion": version("ray"),
         "enableInTreeAutoscaling": True,
@@ -102,7 +102,7 @@ def cluster_spec(nodes: Nodes) -> Object:
                 nodes,
                 "ray-head",
                 {"cpu": "2", "memory": "8Gi", "ephemeral-storage": "20Gi"},
-                # The run's driver lives here: no cloud may move it while it works.
+                # The run's driver is on the head: no autoscaler may evict it while it works.
                 annotations={
                     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
                     "karpenter.sh/do-not-disrupt": "true",
@@ -119,16 +119,17 @@ def ray_job_spec(nodes: Nodes, arguments: Sequence[str], hours: float | None = N
     """The specification of a job on a cluster of its own.
 
     Args:
-        nodes: what it runs on.
+        nodes: that it runs on.
         arguments: of `i2r`.
         hours: after which the run stops by itself, or None.
     """
-    # The attempts of one job share a name, so that the second takes over from its dead predecessor at once:
-    # that of their cluster without its last part, which is drawn anew. A run that stood back (4) or stopped
-    # on purpose (5) has not failed: another attempt would start a cluster for nothing, or beyond its hours.
+    # The attempts of one job share I2R_JOB, so that the second takes the lease from its dead predecessor at
+    # once: the name of their cluster without its last part, which is random. Exit statuses 4 (another run
+    # holds the lease) and 5 (stopped on purpose) are no failures: another attempt would start a cluster for
+    # nothing, or exceed the run's hours.
     job = 'I2R_JOB="$POD_NAMESPACE/${RAY_CLUSTER_NAME%-*}"'
     spec: Object = {
-        "submissionMode": "HTTPMode",  # the others put the entrypoint through a shell that expands its globs
+        "submissionMode": "HTTPMode",  # in other modes a shell expands the globs of the entrypoint
         "entrypoint": f"{job} {shlex.join(['i2r', *arguments])} || case $? in 4|5) ;; *) false ;; esac",
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": 300,
@@ -141,7 +142,7 @@ def ray_job_spec(nodes: Nodes, arguments: Sequence[str], hours: float | None = N
 
 
 def ray_cluster(name: str, nodes: Nodes) -> Object:
-    """A cluster that stays."""
+    """A permanent cluster."""
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayCluster",
@@ -151,12 +152,12 @@ def ray_cluster(name: str, nodes: Nodes) -> Object:
 
 
 def ray_job(metadata: Object, spec: Object) -> Object:
-    """A job that is there once."""
+    """A job that runs once."""
     return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": metadata, "spec": spec}
 
 
 def ray_cron_job(name: str, namespace: str, schedule: str, timezone: str, spec: Object) -> Object:
-    """A job that KubeRay starts on time."""
+    """A job that KubeRay starts on schedule."""
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayCronJob",
@@ -166,7 +167,7 @@ def ray_cron_job(name: str, namespace: str, schedule: str, timezone: str, spec: 
 
 
 def cron_job(name: str, namespace: str, schedule: str, timezone: str, spec: Object) -> list[Object]:
-    """What starts a job on time where KubeRay does not: a CronJob that may create RayJobs, nothing else."""
+    """A CronJob that creates RayJobs, for KubeRay without RayCronJob; its account may do nothing else."""
     starter = f"{name}-starter"
     place = {"name": starter, "namespace": namespace}
     job = ray_job({"generateName": f"{name}-", "labels": {"app.kubernetes.io/instance": name}}, spec)
@@ -209,7 +210,7 @@ def cron_job(name: str, namespace: str, schedule: str, timezone: str, spec: Obje
 
 
 def _starter(name: str) -> Object:
-    """The pod that creates a RayJob, by the account and from the text of that name."""
+    """The pod that creates a RayJob; `name` is the name of its service account and its config map."""
     container = {
         "name": "create",
         "image": KUBECTL_IMAGE,
@@ -246,7 +247,7 @@ def _workers(nodes: Nodes) -> Object:
     ]
     return {
         "groupName": nodes.device,
-        # A run takes the devices that are there when it starts, so one has to be, or all that it insists on.
+        # A run uses the devices present when it starts: there must be at least one, or all that it requires.
         "replicas": nodes.least,
         "minReplicas": nodes.least,
         "maxReplicas": nodes.most,
@@ -280,10 +281,10 @@ def _template(
         "ports": [{"name": port, "containerPort": number} for port, number in ports.items()],
         "resources": _resources(wanted),
         "securityContext": _locked_down(),
-        # The agent answers for Ray on this node, on the head for the cluster's state too.
+        # Ray's agent reports the health of this node, and on the head also of the cluster's state.
         "readinessProbe": _probe(delay=10, failures=10),
         "livenessProbe": _probe(delay=30, failures=60),
-        # A node that is told to go says so to the cluster, which then moves its work.
+        # A node that is being removed leaves the Ray cluster, which then moves its work.
         "lifecycle": {"preStop": {"exec": {"command": ["ray", "stop"]}}},
     }
     metadata: Object = {
@@ -316,7 +317,7 @@ def _environment(nodes: Nodes) -> list[Object]:
         {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
         {"name": "RAY_AUTH_MODE", "value": "disabled"},
         {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"},
-        # For a job that is stopped to record what it has finished.
+        # Time for a stopped job to record what it has finished.
         {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": "120"},
     ]
     if nodes.secret and nodes.webhook:
@@ -337,7 +338,7 @@ def _probe(delay: int, failures: int) -> Object:
 
 
 def _resources(wanted: Mapping[str, str]) -> Object:
-    """Requests and limits alike: Ray counts on what it is told that it has."""
+    """Resources with limits equal to requests: Ray assumes that it has all that is declared."""
     return {"requests": dict(wanted), "limits": dict(wanted)}
 
 
@@ -362,7 +363,7 @@ def _expression(label: str, operator: str, value: str) -> Object:
 
 
 def write_manifests(folder: Path) -> None:
-    """Write clusters that stay and jobs that run once, on CPUs and on GPUs, each with its kustomization."""
+    """Write permanent clusters and jobs that run once, for CPUs and GPUs, each with its kustomization."""
     restore = ["restore", "s3://SOURCE", "s3://DEST", "--address", "auto", "--log-format", "json"]
     devices: tuple[Device, ...] = ("cpu", "gpu")
     for device in devices:

@@ -1,7 +1,7 @@
-"""Runs that come every night: ready files for whatever keeps the time.
+"""Schedules of repeated runs, as files for a scheduler.
 
-Every kind starts `i2r restore` with the same arguments: it does what is new, changed or failed, under the
-lease, and a second one that comes too early stands back. No file holds a secret.
+Every kind of schedule starts `i2r restore` with the same arguments: it handles new, changed and failed inputs
+while holding the lease, and a run that starts while another holds it ends at once. No file holds a secret.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from pipeline.redaction import without_secrets
 from pipeline.settings import RunSettings, changed_settings
 
 GRACE_SECONDS = 900
-"""Beyond `max_hours`, for what is under way to be recorded."""
+"""Seconds after `max_hours` for a run to record what it has finished."""
 LONGEST_NAME = 64
 _FILE_NAME = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_]*")
 _REMOTE = re.compile(r"[a-z][a-z0-9+.]*:", re.IGNORECASE)
 
 
 class Kind(StrEnum):
-    """What keeps the time."""
+    """The scheduler that starts the runs."""
 
     RAYCRONJOB = "raycronjob"
     CRONJOB = "cronjob"
@@ -51,18 +51,18 @@ ON_THIS_MACHINE = (Kind.CRONTAB, Kind.SYSTEMD)
 
 @dataclass(frozen=True)
 class Schedule:
-    """What runs when, and under which name.
+    """A schedule of a run.
 
     Attributes:
         name: of the schedule.
-        kind: what keeps the time.
-        cron: when it is due.
-        timezone: of the cron line; None is that of the machine.
+        kind: the scheduler that starts the runs.
+        cron: when a run is due.
+        timezone: of the cron line; None for the machine's.
         source, dest: addresses.
         settings: of every run.
-        webhook: name of the variable with the address that takes the summary, or None.
+        webhook: name of the variable with the webhook's address, or None.
         namespace: in Kubernetes.
-        nodes: what it runs on in Kubernetes.
+        nodes: that the runs use in Kubernetes.
     """
 
     name: str
@@ -91,10 +91,10 @@ class Schedule:
         namespace: str,
         nodes: Nodes,
     ) -> Schedule:
-        """A schedule whose every part was checked.
+        """Check all values, and make a schedule of them.
 
         Raises:
-            SettingsError: one line that says what is wrong, and the mend.
+            SettingsError: a value is wrong; one line says why, and how to fix it.
         """
         _refuse_secrets({"SOURCE": source, "DEST": dest, **changed_settings(settings)})
         if kind not in ON_THIS_MACHINE:
@@ -108,7 +108,7 @@ class Schedule:
         if kind in IN_CLUSTER:
             nodes = _checked_nodes(nodes, settings.gpus)
             if nodes.device == "gpu":
-                changes["gpus"] = nodes.least  # without one the run would wait for ever
+                changes["gpus"] = nodes.least  # without a GPU the run would wait forever
         elif nodes.device == "gpu":
             raise SettingsError(
                 f"--device is for Kubernetes, and --kind {kind} is not: "
@@ -131,7 +131,7 @@ class Schedule:
 
     @property
     def arguments(self) -> list[str]:
-        """Of `i2r`, for one run."""
+        """Arguments of `i2r` for one run."""
         arguments = ["restore", self.source, self.dest, "--log-format", "json"]
         if self.kind in IN_CLUSTER:
             arguments += ["--address", "auto"]
@@ -143,13 +143,16 @@ class Schedule:
 
     @property
     def seconds(self) -> int | None:
-        """After which a run has to be over, or None."""
+        """Seconds after which a run must have ended, or None."""
         hours = self.settings.max_hours
         return None if hours is None else round(hours * 3600) + GRACE_SECONDS
 
 
 def _refuse_secrets(values: Mapping[str, Any]) -> None:
-    """Refuse what must not stand in a file, and what would break its lines."""
+    """Refuse values with secrets, which must not be in a file, or characters that would break its lines.
+
+    Raises SettingsError.
+    """
     for name, value in values.items():
         text = str(value)
         if without_secrets(text) != text:
@@ -162,7 +165,7 @@ def _refuse_secrets(values: Mapping[str, Any]) -> None:
 
 
 def _address(argument: str, address: str, kind: Kind) -> str:
-    """An address that means the same wherever the schedule runs. Raises SettingsError."""
+    """An address that is valid wherever the schedule runs. Raises SettingsError."""
     if _REMOTE.match(address) or address.startswith("/"):
         return address
     if kind in ON_THIS_MACHINE:
@@ -174,7 +177,10 @@ def _address(argument: str, address: str, kind: Kind) -> str:
 
 
 def _refuse_overlap(source: str, dest: str) -> None:
-    """Refuse what every run would: neither address is opened, which may want rights that only runs have."""
+    """Refuse overlapping addresses, as every run would. Raises SettingsError.
+
+    It compares them as text: only the runs may have the rights to open them.
+    """
     before, magic, _ = re.split(r"([*?\[]|$)", source, maxsplit=1)
     first, second = ((before.rpartition("/")[0] if magic else before).rstrip("/"), dest.rstrip("/"))
     if f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/"):
@@ -182,7 +188,7 @@ def _refuse_overlap(source: str, dest: str) -> None:
 
 
 def _checked_nodes(nodes: Nodes, gpus: int | None) -> Nodes:
-    """Nodes that can be had, with as many GPUs as a run insists on, one each. Raises SettingsError."""
+    """Check nodes, and require one for each GPU that a run requires. Raises SettingsError."""
     check_name(nodes.service_account, "service account", 63, "--service-account")
     if nodes.image:
         check_image(nodes.image)
@@ -213,6 +219,6 @@ def _checked_name(name: str, kind: Kind) -> str:
 
 
 def _default_name(dest: str) -> str:
-    """A name made of the last part of the destination."""
+    """A name from the last part of the destination."""
     last = dest.rstrip("/").rpartition("/")[2].lower()
     return f"i2r-{re.sub(r'[^a-z0-9]+', '-', last).strip('-')}"[:LONGEST_RAY_CRON_JOB].strip("-")

@@ -1,4 +1,4 @@
-"""A schedule as lines for cron, or as a service and a timer for systemd."""
+"""Writes a schedule as lines for cron, or as a service and a timer for systemd."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.schedules.schedule import Schedule
 
 
 def program() -> list[str]:
-    """How to start `i2r` from a process with another search path."""
+    """The command that starts `i2r` whatever the search path."""
     beside = Path(sys.executable).with_name("i2r")
     return [str(beside)] if beside.exists() else [sys.executable, "-m", "jobs.cli"]
 
@@ -65,6 +65,6 @@ def systemd_files(schedule: Schedule) -> dict[str, str]:
 
 
 def _systemd_quoted(part: str) -> str:
-    """An argument as systemd reads it: in quotes, where `%` and `$` would stand for something else."""
+    """Quote an argument for systemd, and escape `%` and `$`, which it would expand."""
     escaped = part.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if re.search(r"[\s\"';\\]", part) or not part else escaped

@@ -1,4 +1,4 @@
-"""Objects of Kubernetes as text."""
+"""Writes Kubernetes objects as YAML."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Object = dict[str, Any]
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as such, and the same object twice rather than a reference to it."""
+    """Writes texts of several lines as blocks, and objects that occur twice in full, without aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Always."""
+        """Never write aliases."""
         return True
 
 
@@ -25,5 +25,5 @@ _Dumper.add_representer(str, _text)
 
 
 def to_yaml(*objects: Object) -> str:
-    """Objects as a stream of YAML documents."""
+    """Write objects as a stream of YAML documents."""
     return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=1000)

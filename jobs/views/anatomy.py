@@ -1,4 +1,4 @@
-"""`i2r inspect`: one image, and everything that the method saw in it and did to it, as one picture."""
+"""`i2r inspect`: one picture of what the method detected in an image and how it changed it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pipeline.errors import ItemError, SettingsError
 from pipeline.settings import RunSettings
 
 SHOWN = 480
-"""Pixels along the longer side of a picture on the sheet, at most; small images are enlarged."""
+"""Most pixels along the longer side of a picture on the sheet; small images are enlarged."""
 AMPLIFIED = 4
-"""By what the difference is multiplied."""
+"""Factor by which the difference is multiplied."""
 SIGMAS = 3.0
 """Noise at the calibration's level that is shown as white or black, in standard deviations of that level."""
 DAMAGE = 0.5
@@ -39,14 +39,14 @@ Pixels = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One image, restored, with what was seen on the way.
+    """One restored image, with a trace of its restoration.
 
     Attributes:
         name: of the image.
         image: (H, W, C) in [0, 1], as it was decoded.
-        restoration: what came of it.
-        trace: what was seen.
-        seconds: that restoring it took.
+        restoration: the result.
+        trace: intermediate values of the restoration.
+        seconds: that the restoration took.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Anatomy:
 
 
 def dissect(address: str, settings: RunSettings, mask: str | None = None) -> Anatomy:
-    """Restore one image, as a run with these settings would, and keep what is seen on the way.
+    """Restore one image, as a run with these settings would, and keep the trace.
 
     Args:
         address: of one object, of any supported format.
         settings: of a run.
-        mask: address of an image of the same size, of which what is white stays as it is.
+        mask: address of an image of the same size; pixels that are white in it stay unchanged. Or None.
 
     Raises:
         SettingsError: there is no such image, it cannot be read, or the prior or a setting is wrong.
@@ -93,7 +93,7 @@ def _read(address: str, decoder: Decoder, settings: RunSettings) -> Picture:
 
 
 def _restorer(settings: RunSettings) -> Restorer:
-    """With a prior that was tested, on a GPU where there is one: what a run's actors hold."""
+    """A restorer with a tested prior, on a GPU if there is one, as in a run. Raises SettingsError."""
     import torch
 
     from i2r import self_test
@@ -109,7 +109,7 @@ def _restorer(settings: RunSettings) -> Restorer:
 
 
 def draw(anatomy: Anatomy) -> Image.Image:
-    """Every stage on one sheet."""
+    """Draw all steps of the restoration on one sheet."""
     size = _shown_size(anatomy.image)
     image, trace, outcome = anatomy.image, anatomy.trace, anatomy.restoration.outcome
     result = image if trace.result is None else trace.result
@@ -142,7 +142,7 @@ def draw(anatomy: Anatomy) -> Image.Image:
 
 
 def facts(anatomy: Anatomy) -> dict[str, str]:
-    """What was measured, by its name, as text."""
+    """Measurements by name, as text."""
     seen = anatomy.restoration
     height, width, channels = anatomy.image.shape
     found = {
@@ -162,7 +162,7 @@ def facts(anatomy: Anatomy) -> dict[str, str]:
 
 
 def p_values(anatomy: Anatomy) -> list[tuple[str, bool]]:
-    """A line for each statistic, the least typical one first, and whether it fails its test."""
+    """A line for each statistic, the least typical first, and whether the image fails its test."""
     if not anatomy.trace.looks:
         return []
     before, after = (anatomy.trace.looks[index].screening for index in (0, -1))
@@ -220,7 +220,7 @@ def _short(value: Any) -> str:
 
 
 def _shown_size(image: Pixels) -> tuple[int, int]:
-    """Width and height on the sheet: a whole number of times larger, or as much smaller as it must be."""
+    """Width and height on the sheet: enlarged by a whole number, or reduced to `SHOWN`."""
     height, width = image.shape[:2]
     longest = max(height, width)
     if longest <= SHOWN:
@@ -234,8 +234,8 @@ def _shown(
     size: tuple[int, int],
     resampling: Image.Resampling = Image.Resampling.NEAREST,
 ) -> Image.Image:
-    """(H, W, C) in [0, 1] at the size of the sheet; by default each pixel is one of them, since the mean of
-    noise is nothing.
+    """Resize (H, W, C) in [0, 1] to its size on the sheet; by default without averaging, which would remove
+    noise.
     """
     channels = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., 0]
     picture = Image.fromarray(np.rint(255 * np.clip(channels, 0, 1)).astype(np.uint8))
@@ -243,12 +243,12 @@ def _shown(
 
 
 def _noise(share: NDArray[np.float32], size: tuple[int, int]) -> Image.Image:
-    """(C, H, W) of noise in [-1, 1], around gray; of latents the first three channels."""
+    """Draw (C, H, W) noise in [-1, 1] around gray; of latents the first three channels."""
     return _shown(0.5 + share.transpose(1, 2, 0) / 2, size)
 
 
 def _with_regions(anatomy: Anatomy, size: tuple[int, int]) -> Image.Image:
-    """The input, with a frame around every region in which a local statistic fails."""
+    """Draw the input with a frame around every region in which a local statistic fails."""
     picture = _shown(anatomy.image, size, Image.Resampling.BOX)
     if not anatomy.trace.looks:
         return picture
@@ -267,12 +267,12 @@ def _with_regions(anatomy: Anatomy, size: tuple[int, int]) -> Image.Image:
 
 
 def _mask(anatomy: Anatomy, size: tuple[int, int]) -> Image.Image:
-    """The input, faint, under what was replaced."""
+    """Draw the input dimmed, with the replaced pixels tinted."""
     faint = np.repeat(0.5 * anatomy.image.mean(axis=2, keepdims=True), 3, axis=2)
     picture = _shown(faint, size, Image.Resampling.BOX)
     if anatomy.trace.moved is None:
         return picture
-    # Where many pixels become one, a single one that moved must still be seen.
+    # The square root keeps a single moved pixel visible where many pixels become one.
     moved = Image.fromarray(255 * anatomy.trace.moved.astype(np.uint8)).resize(size, Image.Resampling.BOX)
     share = np.sqrt(np.asarray(moved, np.float32) / 255)[..., None]
     tinted = np.asarray(picture, np.float32) / 255 * (1 - 0.7 * share) + 0.7 * share * _MOVED
@@ -280,7 +280,7 @@ def _mask(anatomy: Anatomy, size: tuple[int, int]) -> Image.Image:
 
 
 def _words(anatomy: Anatomy) -> Image.Image:
-    """The p-values and the numbers, as a picture."""
+    """Draw the p-values and measurements as text."""
     lines = p_values(anatomy)
     lines += [("", False)] * bool(lines)
     for name, text in facts(anatomy).items():

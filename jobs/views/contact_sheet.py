@@ -1,4 +1,4 @@
-"""One picture that shows many side by side, with words and numbers under each."""
+"""One picture that shows many pictures side by side, with captions under them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GAP = 14
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture with a line of text under it; without a picture, the line stands in an empty frame."""
+    """A picture with a line of text under it; without a picture, an empty frame with the text."""
 
     caption: str
     picture: Image.Image | None = None
@@ -22,7 +22,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Strip:
-    """Pictures of one thing, one for each column of the sheet, under a title."""
+    """A row of the sheet: a title, and one panel for each column."""
 
     title: str
     panels: Sequence[Panel]

@@ -1,4 +1,4 @@
-"""`i2r history`: the runs of a destination, one after the other."""
+"""`i2r history`: a table of the runs of a destination."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ UNDER_WAY, CUT_OFF, UNKNOWN = "under way", "cut off", "-"
 
 
 def nights(dest: str) -> Iterator[tuple[str, ...]]:
-    """What each run came to, oldest first, under `HEADS`; also those that died, or are not over.
+    """Yield a line for each run, oldest first, with the columns of `HEADS`; also for runs without a record.
 
     Raises:
-        SettingsError: nothing of ours is there.
+        SettingsError: no run has written to the destination.
     """
     store = open_dataset(dest)
     for run_id in sorted({name.removesuffix(".json") for name in store.names(RUNS)}):
@@ -38,7 +38,7 @@ def nights(dest: str) -> Iterator[tuple[str, ...]]:
 
 
 def exit_status(record: Mapping[str, Any]) -> ExitStatus:
-    """What a run ended with, from its record."""
+    """The exit status of a run, from its record."""
     if record["stopped"]:
         return ExitStatus.STOPPED
     failed = record["counts"][Status.FAILED] + record["carried_failed"]
@@ -46,7 +46,7 @@ def exit_status(record: Mapping[str, Any]) -> ExitStatus:
 
 
 def _count(store: Store, run_id: str) -> Counter[str]:
-    """Rows of a run by status."""
+    """Number of rows of a run by status."""
     found: Counter[str] = Counter()
     for file in manifest_files(store, run_id):
         for batch in read_batches(store, file.key, ("status",)):

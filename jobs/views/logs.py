@@ -1,6 +1,6 @@
-"""How commands speak on the standard error: lines for a person, or one JSON object a line for a machine.
+"""Logs of commands on the standard error: lines of text for people, or one JSON object a line for machines.
 
-An object has `time` (UTC), `level`, `message` and, where they apply, `run_id`, `key`, `error_code`, numbers.
+An object has `time` (UTC), `level`, `message` and, if they apply, `run_id`, `key`, `error_code` and numbers.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one JSON object in one line; what `extra` names become its fields."""
+    """Formats a log record as one JSON object in one line; names in `extra` become its fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the line."""
         entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -37,15 +37,15 @@ class JsonFormatter(logging.Formatter):
 
 
 class StandardError(logging.Handler):
-    """Writes to what is the standard error now: a progress bar puts its own in the place of the first one."""
+    """Writes to the current `sys.stderr`, which a progress bar replaces."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record."""
+        """Write a log record."""
         print(self.format(record), file=sys.stderr, flush=True)
 
 
 def configure_logs(format: str = "text") -> None:
-    """Send what this program logs to the standard error, as `text` or as `json`; the last call counts."""
+    """Send this program's logs to the standard error, as `text` or `json`; the last call wins."""
     handler = StandardError()
     handler.setFormatter(JsonFormatter() if format == "json" else logging.Formatter("i2r: %(message)s"))
     for name in LOGGERS:
@@ -61,7 +61,7 @@ class ProgressLog:
         self._stage, self._last = "", 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Log how far the run is, if it is time to."""
+        """Log the progress, if an entry is due."""
         now = time.monotonic()
         if progress.stage == self._stage and now - self._last < SECONDS_BETWEEN_ENTRIES:
             return
@@ -80,7 +80,7 @@ class ProgressLog:
 
 
 def log_summary(summary: RunSummary) -> None:
-    """Log what a run came to."""
+    """Log the summary of a run."""
     fields = {
         "run_id": summary.run_id,
         "dest": summary.dest,

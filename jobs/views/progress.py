@@ -1,4 +1,4 @@
-"""How a long-running command shows how far it is: a bar on a terminal, lines where it is piped."""
+"""Shows the progress of a command: a bar on a terminal, lines otherwise."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ SECONDS_BETWEEN_LINES = 10.0
 
 @contextmanager
 def show_progress(first: str = "listing", *, lines: bool = True) -> Iterator[OnProgress]:
-    """A function to tell how far a command has come, shown on the standard error.
+    """Make a function that shows the progress it is called with, on the standard error.
 
     Args:
-        first: the stage that a bar shows until another one is told.
-        lines: whether there are lines where that is no terminal, or nothing.
+        first: the stage that a bar shows until the first call.
+        lines: whether to print lines if that is no terminal; otherwise nothing is shown there.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -39,17 +39,17 @@ def show_progress(first: str = "listing", *, lines: bool = True) -> Iterator[OnP
         BarColumn(),
         MofNCompleteColumn(),
     )
-    # What is printed meanwhile stands above the bar, unless it goes elsewhere: then it goes as it is.
+    # Output printed meanwhile appears above the bar; output that is redirected must not be changed.
     above = sys.stdout.isatty()
     with BarAndDetail(*columns, console=console, transient=True, redirect_stdout=above) as bar:
         yield Line(bar, first)
 
 
 class BarAndDetail(Bar):
-    """A bar, and under it what else there is to say: beside it, a narrow terminal would cut off both."""
+    """A bar with details under it: on the same line, a narrow terminal would cut off both."""
 
     def get_renderables(self) -> Iterator[RenderableType]:
-        """The lines, anew each time."""
+        """Yield the bar and the details."""
         yield self.make_tasks_table(self.tasks)
         for task in self.tasks:
             yield Text(task.fields["detail"])
@@ -59,8 +59,8 @@ class Line:
     """Shows progress as a bar.
 
     Args:
-        bar: a started one.
-        first: stage that it begins with.
+        bar: a started bar.
+        first: stage that is shown at first.
     """
 
     def __init__(self, bar: Bar, first: str) -> None:
@@ -68,7 +68,7 @@ class Line:
         self._task: TaskID = bar.add_task(first, total=None, detail="")
 
     def __call__(self, progress: Progress) -> None:
-        """Show how far the run is."""
+        """Show the progress."""
         self._bar.update(
             self._task,
             description=progress.stage,
@@ -87,7 +87,7 @@ class Lines:
         self._last = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Show how far the run is."""
+        """Show the progress, if a line is due."""
         now = time.monotonic()
         ended = progress.total > 0 and progress.done == progress.total
         news = progress.stage != self._stage or ended != self._ended
@@ -99,7 +99,7 @@ class Lines:
 
 
 def describe(progress: Progress) -> str:
-    """Rates, time left, how many ended how, and what takes longest; before anything did, how long it took."""
+    """Rates, time left, counts by status and the slowest stage; before the first row, elapsed time."""
     if not progress.done:
         return (
             f"{duration(progress.seconds)} so far" if progress.seconds >= 1 and not progress.is_over else ""
@@ -119,7 +119,7 @@ def describe(progress: Progress) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for a person: `42s`, `3m 05s`, `2h 07m`."""
+    """Seconds in the form `42s`, `3m 05s` or `2h 07m`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"

@@ -1,6 +1,6 @@
-"""`i2r report`: one run as a page, with pictures of some of its images before and after.
+"""`i2r report`: an HTML page about one run, with some of its images before and after.
 
-The page is one file without scripts and without anything from elsewhere: pictures are in it, charts are SVG.
+The page is one file without scripts or external resources: images are embedded, charts are SVG.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from pipeline.records.verify import open_dataset
 from pipeline.storage import PRIVATE, Store
 
 PAIRS = {Status.RESTORED: 12, Status.REJECTED: 6, Status.UNCHANGED: 4}
-"""Images of each status that are shown before and after."""
+"""Most images of each status that are shown before and after."""
 FAILURES = 20
-"""Failed images that are named."""
+"""Most failed images that are named."""
 THUMBNAIL = 240
-"""Most pixels along a side of a picture."""
+"""Most pixels along a side of a thumbnail."""
 VALUES = 20_000
-"""Most values that a chart is drawn from: a fair sample where there are more."""
+"""Most values that a chart is drawn from: a random sample if there are more."""
 BARS = 24
 
 MEASURES = {
@@ -77,7 +77,7 @@ img { max-width: 15rem; background: #eee } rect { fill: #4a6fa5 } text { font-si
 
 
 class Digest:
-    """What a page says of the rows of a run, gathered in one pass with a bounded memory."""
+    """Counts, values and chosen rows of a run for its page, collected in one pass in bounded memory."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -88,7 +88,7 @@ class Digest:
         self._random = random.Random(0)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Take a row of the manifest."""
+        """Add a row of the manifest."""
         status = row["status"]
         self.counts[status] += 1
         if status == Status.FAILED:
@@ -99,11 +99,11 @@ class Digest:
                 self._keep(name, float(value))
 
     def chosen(self, status: Status) -> list[Mapping[str, Any]]:
-        """The rows of a status that stand for the others, by key."""
+        """The chosen rows of a status, sorted by key."""
         return sorted((row for *_, row in self._chosen[status]), key=lambda row: str(row["source_key"]))
 
     def _choose(self, row: Mapping[str, Any], most: int) -> None:
-        """Keep the rows whose addresses have the smallest hashes: a fair choice, and always the same one."""
+        """Keep the rows whose addresses have the smallest hashes: an unbiased and reproducible choice."""
         order = -int.from_bytes(hashlib.sha256(row["source_uri"].encode()).digest()[:8])
         heap = self._chosen[row["status"]]
         heapq.heappush(heap, (order, self.counts.total(), row))
@@ -118,7 +118,7 @@ class Digest:
             yield name, row.get(name)
 
     def _keep(self, name: str, value: float) -> None:
-        """Reservoir sampling."""
+        """Keep a random sample of the values (reservoir sampling)."""
         kept = self.values[name]
         self._seen[name] += 1
         if len(kept) < VALUES:
@@ -128,11 +128,11 @@ class Digest:
 
 
 def write_report(dest: str, run_id: str | None = None) -> str:
-    """Write the page of a run; its address.
+    """Write the page of a run. Returns its address.
 
     Args:
         dest: a destination.
-        run_id: of a run that ended there; by default the newest that handled something, or else the newest.
+        run_id: of a finished run; by default the newest that handled an input, or else the newest.
 
     Raises:
         SettingsError: there is no such run.
@@ -182,10 +182,10 @@ class Pictures:
         try:
             self._source = Fetcher(open_source(record["details"]["source"]).store, self._memory)
         except PipelineError:
-            return  # the source is gone: the results can be shown all the same
+            return  # the source no longer exists; the results can still be shown
 
     def of(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], str, str]]:
-        """Rows with the pictures before and after, as HTML."""
+        """Yield rows with their thumbnails before and after, as HTML."""
         with Decoder(self._memory, self._seconds) as decoder:
             for row in rows:
                 yield row, self._before(decoder, row), self._after(decoder, row)
@@ -217,7 +217,7 @@ class Pictures:
 
 
 def _listed(store: Store, run_id: str, wanted: set[str]) -> dict[str, Mapping[str, Any]]:
-    """Rows of a run's listing by address, of those that are wanted."""
+    """The wanted rows of a run's listing, by address."""
     folder = f"{run_folder(run_id)}/listing"
     found: dict[str, Mapping[str, Any]] = {}
     for name in store.names(folder):
@@ -228,7 +228,7 @@ def _listed(store: Store, run_id: str, wanted: set[str]) -> dict[str, Mapping[st
 
 
 def render(record: Mapping[str, Any], digest: Digest, pictures: Pictures) -> str:
-    """The page, as HTML. Whatever comes from the archive is escaped."""
+    """The page as HTML. All text from the archive is escaped."""
     title = f"Run {escape(record['run_id'])}"
     facts = {
         "from": record["details"]["source"],
@@ -270,7 +270,7 @@ def _pair(row: Mapping[str, Any], before: str, after: str) -> str:
 
 
 def _histogram(title: str, values: Sequence[float]) -> str:
-    """A bar chart of values with its range under it, as SVG."""
+    """A histogram of values with their range under it, as SVG."""
     low, high = min(values), max(values)
     heights, edges = np.histogram(values, BARS, (low, high) if low < high else (0, 2 * high or 1))
     step, height = 12, 90

@@ -1,4 +1,4 @@
-"""What commands print about runs, for a person who reads it and for a pipe that cuts it."""
+"""Text that commands print about runs, for people and for pipes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from pipeline.repair import Repair
 
 MOST_FAULTS = 50
-"""Faults that `verify` names; the rest is counted."""
+"""Most faults that `verify` names; the others are only counted."""
 
 
 def print_summary(summary: RunSummary) -> None:
-    """What a run came to."""
+    """Print the summary of a run."""
     counts = summary.counts
     if summary.dry_run:
         print(f"would handle {counts['left']} images; {counts['carried']} are done already")
@@ -49,7 +49,7 @@ def print_summary(summary: RunSummary) -> None:
 
 
 def print_status(status: DatasetStatus) -> None:
-    """What lies at a destination."""
+    """Print the status of a destination."""
     console = Console(soft_wrap=True)
     print(f"{status.dest}: {status.inputs} inputs, {len(status.runs)} finished runs")
     print(f"writing now: {status.holder or 'nobody'}")
@@ -70,7 +70,7 @@ def print_status(status: DatasetStatus) -> None:
 
 
 def print_verification(verification: Verification) -> None:
-    """What `verify` found."""
+    """Print the result of `verify`."""
     _print_faults(verification.faults)
     print(f"{verification.checked} objects checked, {len(verification.faults)} wrong")
     if verification.failed:
@@ -78,7 +78,7 @@ def print_verification(verification: Verification) -> None:
 
 
 def print_repair(repair: Repair) -> None:
-    """What `verify --repair` came to."""
+    """Print the result of `verify --repair`."""
     for summary in repair.summaries:
         print_summary(summary)
     for reason in repair.refused:
@@ -95,7 +95,7 @@ def _print_faults(faults: Sequence[Fault]) -> None:
 
 
 def print_jobs(jobs: Sequence[SubmittedJob]) -> None:
-    """The jobs that a cluster remembers."""
+    """Print the jobs that a cluster remembers."""
     if not jobs:
         print("no jobs of ours")
         return
@@ -106,7 +106,7 @@ def print_jobs(jobs: Sequence[SubmittedJob]) -> None:
 
 
 def print_job(job: SubmittedJob, progress: Progress | None) -> None:
-    """One job, and how far it is by the manifest at its destination."""
+    """Print a job, and its progress by the manifest at its destination."""
     print(f"{job.id}: {job.state.lower()}, started {_moment(job.started)}, took {_took(job)}")
     print(f"from {job.source} to {job.dest}")
     if progress is None:
@@ -121,14 +121,14 @@ def print_job(job: SubmittedJob, progress: Progress | None) -> None:
 
 
 def print_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows under their heads, each on one line however long: nothing is cut where it is piped."""
+    """Print rows under their heads, each on one line of any length, so that nothing is cut in a pipe."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     for row in (heads, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _moment(seconds: float | None) -> str:
-    """A point in time, in local time."""
+    """A point in time as text, in local time."""
     return "not yet" if seconds is None else f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
 
 
