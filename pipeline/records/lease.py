@@ -62,7 +62,7 @@ class Lease:
             )
         self.epoch = last + 1
         content = self._content()
-        # If the answer to the first request got lost, its retry finds this run's own object there.
+        # If the first request succeeded but its answer did not arrive, the retry finds this run's own object.
         if (
             not self._store.create(_key(self.epoch), content)
             and self._store.read(_key(self.epoch)) != content

@@ -152,7 +152,7 @@ def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines)
         .map_batches(
             RestoreItems,
             fn_constructor_args=(factory,),
-            batch_size=work.group if machines.gpus else None,  # Ray insists on one beside a GPU
+            batch_size=work.group if machines.gpus else None,  # Ray requires one with a GPU
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(
                 min_size=models, max_size=most, **({"max_tasks_in_flight_per_actor": 2} | waiting)
