@@ -38,7 +38,7 @@ LOST_TO_WORRY = 64
 
 @dataclass(frozen=True)
 class Work:
-    """What one run does to every input.
+    """The work of a run on each of its inputs.
 
     Attributes:
         run_id: of the run.

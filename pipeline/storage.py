@@ -185,7 +185,7 @@ class Store:
             raise item_error(error, self.uri(key)) from error
 
     def modified(self, key: str) -> float:
-        """When an object was last written, in seconds, on the store's clock. Raises ItemError."""
+        """Time at which an object was last written, in seconds, on the store's clock. Raises ItemError."""
         try:
             self.fs.invalidate_cache()
             return float(retried(lambda: self.fs.modified(self.path(key))).timestamp())

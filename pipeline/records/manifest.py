@@ -22,7 +22,7 @@ from pipeline.storage import PRIVATE, Store
 SCHEMA_VERSION = 1
 FOLDER = f"{PRIVATE}/manifest"
 MERGED = "rows"
-"""Name of the parts that compaction writes; parts of a run that goes on are named `part`."""
+"""Name of the parts that compaction writes; parts of an unfinished run are named `part`."""
 ROWS_PER_FILE = 200_000
 ROWS_PER_BATCH = 16_384
 ROWS_PER_GROUP = 4_096
@@ -185,7 +185,7 @@ class ManifestWriter:
 
 
 class _Part(NamedTuple):
-    """A part of a run that goes on: numbers of its first and last flush, and its row count."""
+    """A part of an unfinished run: numbers of its first and last flush, and its row count."""
 
     first: int
     last: int

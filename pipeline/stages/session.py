@@ -31,7 +31,7 @@ MEND_OF_NO_GPU = (
 SERVING_CPUS = 2
 """Logical CPUs for the stages other than the model, besides the model's own: they mostly wait."""
 GROWTH = 4
-"""How many times the models at the start the other stages are prepared to serve, if the cluster grows."""
+"""Assumed growth of a cluster during a run: the other stages can serve this many times its first models."""
 SERVED = 64
 """Images per process of the other stages: fewer are not worth the start of one more."""
 _SWITCHES = {
@@ -75,7 +75,7 @@ def ray_session(
 ) -> Iterator[Machines]:
     """Use the Ray that is initialised, or connect to one at an address, or start one on this machine.
 
-    It ends the connection, or the Ray that it started, on exit.
+    On exit it disconnects from Ray, or ends the one that it started; a Ray that was initialised before stays.
 
     Args:
         settings: of the run.
