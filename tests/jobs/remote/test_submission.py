@@ -179,7 +179,7 @@ def test_versions_that_do_not_fit_are_named_with_the_mend(ray: str, python: str,
 
 
 def test_versions_that_fit_are_those_that_are_installed() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     rays = next(line for line in project["dependencies"] if line.startswith("ray["))
     assert rays.endswith(f"]{RAYS}")
     assert project["requires-python"] == PYTHONS

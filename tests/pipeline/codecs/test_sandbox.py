@@ -215,7 +215,7 @@ def test_the_child_ends_with_its_parent(busy: bool) -> None:
     """Killed, the parent can say nothing: an idle child sees its input end, a hanging one has an alarm."""
     script = (
         "import sys, threading; sys.path[:] = sys.argv[2:]\n"
-        "from pipeline import sandbox\n"
+        "from pipeline.codecs import sandbox\n"
         "sandbox.GRACE_SECONDS = 1\n"
         "decoder = sandbox.Decoder(1 << 29, 1, decode='poison:decode')\n"
         "def hang(): decoder.decode(b'HANG', max_pixels=1)\n"
