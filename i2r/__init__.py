@@ -1,4 +1,4 @@
-"""Invert2Restore: restore images with a diffusion prior, without being told what is wrong with them."""
+"""Invert2Restore: restore images with a pretrained diffusion model, without knowing their degradation."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is first asked for: torch takes seconds to load, and settings do not need it."""
+    """Import a name on first access: torch takes seconds to load, and settings do not need it."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""An image to restore, and what is known of it."""
+"""A degraded image, with what is known about it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Degraded:
-    """What a :class:`i2r.restorer.Restorer` is given.
+    """Input of :class:`i2r.restorer.Restorer`.
 
     Attributes:
         image: (H, W, C) float32 in [0, 1], C 1 or 3.
-        tables: what the JPEG file that it came from says of itself; None where it came from none.
-        protected: (H, W), the pixels that come back as they were; None where all may move. They are seen, and
-            looked at when the image is screened, but not compared with the result.
-        trace: what keeps the stages, where they are wanted.
+        tables: quantisation tables of the JPEG file it was decoded from; None if it was not a JPEG.
+        protected: (H, W), the pixels to return unchanged; None if all may change. The prior sees them and
+            screening tests them, but the consistency of the result is not measured on them.
+        trace: filled with the intermediate stages; None to keep none.
     """
 
     image: np.ndarray

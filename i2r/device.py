@@ -1,4 +1,4 @@
-"""What a device is good at: the precision that it computes fastest in, and how many tiles fill it."""
+"""Properties of a device: the precision it computes fastest in, and how many tiles fill it."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from i2r.errors import SettingsError
 from i2r.settings import BY_DEVICE, PRECISIONS
 
 _FIRST_BFLOAT16 = 8, 0
-"""Compute capability of the first GPUs whose matrix units take bfloat16."""
+"""Compute capability of the first GPUs whose matrix units support bfloat16."""
 _MOST_PIXELS = 1 << 21
-"""Of tiles that are evaluated together: milliseconds of a large GPU, longer than it takes to ask for it."""
+"""Most pixels in one batch of tiles: milliseconds of work for a large GPU, longer than the launch takes."""
 _MOST_MEMORY = 0.3
-"""Of a GPU's memory for that, so that two processes can share one, each with its canvases."""
+"""Share of a GPU's memory for one batch, so that two processes, each with its canvases, can share the GPU."""
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
-"""Variables by which people keep oneDNN, which computes convolutions on CPUs, from some instructions."""
+"""Environment variables that restrict the instructions of oneDNN, which computes convolutions on CPUs."""
 _WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
-"""Of its values, those that leave no instruction for products of bfloat16."""
+"""Values of these variables that rule out the instructions for products of bfloat16."""
 
 
 def precision_on(device: torch.device, wanted: str = BY_DEVICE) -> torch.dtype:
-    """The precision to compute in: the ``wanted`` one, or for ``auto`` the faster one on this device.
+    """Return the precision to compute in: the ``wanted`` one, or for ``auto`` the faster one on this device.
 
     bfloat16 gives the same results to 0.01 dB (benchmarks/quality.md). On a CPU that multiplies it natively
-    it takes half the time of float32 or less; where it is emulated, up to seven times as much.
+    it takes half the time of float32 or less; on one that emulates it, up to seven times as much.
 
     Raises:
-        SettingsError: there is no such precision.
+        SettingsError: ``wanted`` is none of ``PRECISIONS``.
     """
     if wanted not in PRECISIONS:
         raise SettingsError(f"no precision {wanted!r}: choose one of {', '.join(PRECISIONS)}")
@@ -39,19 +39,19 @@ def precision_on(device: torch.device, wanted: str = BY_DEVICE) -> torch.dtype:
 
 
 def precision_name(precision: torch.dtype) -> str:
-    """As settings and manifests have it."""
+    """Return a precision's name in settings and manifests, such as ``bfloat16``."""
     return str(precision).removeprefix("torch.")
 
 
 def pixels_at_once(device: torch.device, bytes_a_pixel: int) -> int:
-    """How many pixels of tiles to evaluate together: on a CPU none, so that tiles go one by one.
+    """Return the most pixels in one batch of tiles: 0 on a CPU, where every batch is a single tile.
 
-    Of a GPU by its memory as a whole, and never by what is free of it, or results would differ in their last
-    digits from one process to the next.
+    A GPU's total memory decides, never its free memory: otherwise the batch size, and with it the last digits
+    of results, would differ between processes.
 
     Args:
-        device: that evaluates the network.
-        bytes_a_pixel: of memory that an evaluation takes.
+        device: the device that evaluates the network.
+        bytes_a_pixel: memory that one evaluation takes per pixel.
     """
     if device.type != "cuda":
         return 0
@@ -59,12 +59,12 @@ def pixels_at_once(device: torch.device, bytes_a_pixel: int) -> int:
 
 
 def total_memory(device: torch.device) -> int:
-    """Of a GPU, in bytes; of a CPU, which is the host itself, none of its own."""
+    """Return a GPU's memory in bytes; 0 for a CPU, which uses the host's."""
     return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
 
 
 def device_name(device: torch.device) -> str:
-    """As manifests have it: ``cpu``, or the model of a GPU."""
+    """Return a device's name in manifests: ``cpu``, or the model of a GPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
@@ -72,7 +72,7 @@ def check_gpu(device: torch.device) -> None:
     """Refuse a GPU that the installed torch was not built for: its kernels would fail one by one.
 
     Raises:
-        SettingsError: it is older than all that this torch has kernels for.
+        SettingsError: the GPU is older than every architecture this torch has kernels for.
     """
     capability = torch.cuda.get_device_capability(device)
     oldest = min(_capability(name) for name in torch.cuda.get_arch_list())
@@ -86,7 +86,7 @@ def check_gpu(device: torch.device) -> None:
 
 
 def _capability(architecture: str) -> tuple[int, int]:
-    """(8, 6) of ``sm_86``, (12, 0) of ``sm_120a`` or ``compute_120``."""
+    """Parse ``sm_86`` to (8, 6), ``sm_120a`` or ``compute_120`` to (12, 0)."""
     digits = "".join(character for character in architecture.partition("_")[2] if character.isdigit())
     return int(digits[:-1]), int(digits[-1])
 

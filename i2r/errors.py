@@ -1,8 +1,8 @@
-"""What can go wrong in the method.
+"""Errors of the method.
 
 I2RError
-├── FormError       an image does not show the form of degradation that was told
-├── PriorError      a prior is missing, damaged, or of a kind that cannot be used
+├── FormError       an image does not show the specified form of degradation
+├── PriorError      a prior is missing, damaged, or of an unsupported kind
 └── SettingsError   a setting of the method is out of its range
 """
 
@@ -10,15 +10,15 @@ from __future__ import annotations
 
 
 class I2RError(Exception):
-    """Base of every error that this package raises on purpose; its text says what to do."""
+    """Base of every error that this package raises on purpose; the message says how to fix it."""
 
 
 class FormError(I2RError):
-    """An image does not show the form of degradation that was told."""
+    """An image does not show the specified form of degradation."""
 
 
 class PriorError(I2RError):
-    """A prior is missing, damaged, or of a kind that cannot be used."""
+    """A prior is missing, damaged, or of an unsupported kind."""
 
 
 class SettingsError(I2RError):

@@ -1,7 +1,7 @@
-"""Fidelity: whether a result still shows what its input showed.
+"""Fidelity: whether a result still shows the content of its input.
 
-Noise, blocks, blur and lost resolution live in the detail; what a picture is of lies in its coarse structure.
-A result that differs there shows something that its input did not: invented content.
+Noise, blocks, blur and low resolution affect the detail; the content of a picture lies in its coarse
+structure. A result that differs from its input at coarse scale contains invented content.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 from i2r.canvas.bands import bands
 
 CELL = 8
-"""Side of the cells over which images are averaged, in pixels: noise of 50/255 leaves 6/255 of itself."""
+"""Side of the cells over which images are averaged, in pixels: it reduces noise of 50/255 to 6/255."""
 
 
 def consistency_psnr(
     result: NDArray[np.float32], given: NDArray[np.float32], replaced: NDArray[np.bool_] | None = None
 ) -> float:
-    """PSNR in dB between the means of result and input over cells of ``CELL`` pixels a side.
+    """Compute the PSNR in dB between result and input, both averaged over cells of ``CELL`` pixels a side.
 
     Args:
         result, given: (H, W, C) in [0, 1].
-        replaced: (H, W), the pixels that were found damaged and filled: what they showed is not held against
-            the result. None if there were none.
+        replaced: (H, W), the damaged pixels that were filled: they are left out of the comparison. None if
+            there were none.
 
     Returns:
-        infinite where the means are equal, or where nothing was left to compare.
+        the PSNR; infinite if the means are equal or no pixel is left to compare.
     """
     height, width, _ = given.shape
     error, compared = 0.0, 0.0
@@ -43,6 +43,6 @@ def consistency_psnr(
 
 
 def _cell_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums over the cells; those at the right and at the bottom hold what is left."""
+    """Sum over the cells; the last ones at the right and at the bottom may be smaller."""
     rows, columns = (range(0, length, CELL) for length in values.shape[:2])
     return np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)

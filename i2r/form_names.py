@@ -1,4 +1,4 @@
-"""The names of the forms of degradation, for settings: without torch, which takes seconds to load."""
+"""Names of the forms of degradation, for settings: without torch, which takes seconds to load."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ OPERATORS = ("gaussian_blur", "motion_blur", "small_kernel", "downsampling")
 RECORDS = ("noise", "mask", "jpeg")
 
 AUTO = ("auto",)
-"""Nobody tells the form, but the image may: a JPEG's steps in file or pixels, a blur in the spectrum."""
+"""No form is specified; JPEG tables are read off the file or the pixels, a blur off the spectrum."""
 NONE = ("none",)
-"""No form is given, and none is looked for: the noise alone decides."""
+"""No form is specified, and none is inferred: only the noise that the prior predicts is analysed."""
 
 
 def parse_forms(forms: str | Sequence[str]) -> tuple[str, ...]:
-    """Check names of forms, in the order in which they happened, given as a sequence or between commas.
+    """Check names of forms, a sequence or a comma-separated string, in the order in which they happened.
 
-    Either one of :data:`AUTO` and :data:`NONE`, or some of :data:`OPERATORS`, then some of :data:`RECORDS`.
+    Valid are :data:`AUTO`, :data:`NONE`, or some of :data:`OPERATORS` followed by some of :data:`RECORDS`.
 
     Raises:
         ValueError: a name is unknown or given twice, none is given, or an operator follows a record.

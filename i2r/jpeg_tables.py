@@ -1,6 +1,6 @@
-"""The quantisation tables of JPEG files: the parameters of a degradation that a file tells of itself.
+"""The quantisation tables of JPEG files: parameters of the degradation that the file itself contains.
 
-Nothing here needs torch, so that whoever decodes a file can note them.
+This module does not need torch, so that the code that decodes files can read the tables.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ SIDE = 8
 
 @dataclass(frozen=True)
 class JpegTables:
-    """How coarsely a file stores its coefficients.
+    """Quantisation steps and chroma subsampling of a JPEG file.
 
     Attributes:
-        luma, chroma: 64 steps each, row by row, in 8-bit units of the orthonormal transform.
-        sampling: pixels of the image in one of chroma, (down, across).
+        luma, chroma: 64 quantisation steps each, row by row, in 8-bit units of the orthonormal DCT.
+        sampling: image pixels per chroma sample, (down, across).
     """
 
     luma: tuple[int, ...]
@@ -33,10 +33,10 @@ class JpegTables:
 
     @classmethod
     def of_file(cls, picture: JpegImagePlugin.JpegImageFile) -> Self:
-        """What an opened file tells of itself; gray files are given chroma that is never seen.
+        """Read the tables of an opened file. A gray file gets its luma table as chroma, which is never used.
 
         Raises:
-            FormError: the file is of another colour space, or samples its chroma in an unusual way.
+            FormError: the file is neither gray nor RGB, or its subsampling is none of 4:4:4, 4:2:2 and 4:2:0.
         """
         tables = {index: tuple(table) for index, table in picture.quantization.items()}
         if picture.mode == "L":
@@ -54,7 +54,7 @@ class JpegTables:
 
     @classmethod
     def standard(cls, quality: int, sampling: tuple[int, int] = (2, 2)) -> Self:
-        """The tables that libjpeg makes of a quality from 1 to 100."""
+        """Return libjpeg's tables for a quality from 1 to 100."""
         return cls(*standard_steps(quality), sampling)
 
     def parameters(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class JpegTables:
 
 @cache
 def standard_steps(quality: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The steps of luma and chroma that libjpeg makes of a quality from 1 to 100."""
+    """Return libjpeg's quantisation steps of luma and chroma for a quality from 1 to 100."""
     file = io.BytesIO()
     Image.new("RGB", (SIDE, SIDE)).save(file, "JPEG", quality=quality)
     with Image.open(file) as picture:

@@ -1,4 +1,4 @@
-"""Image quality scores on (H, W, C) float arrays in [0, 1], with a reference and without one."""
+"""Image quality scores of (H, W, C) float arrays in [0, 1], with and without a reference."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ssim(image: Image, reference: Image) -> float:
     """Structural similarity (Wang et al. 2004), in [-1, 1]; NaN below 11 px a side, where it is undefined."""
     if min(image.shape[:2]) < 11:
         return math.nan
-    # Here, since torch takes seconds to load and the scores without a reference do not need it.
+    # Imported here: it loads torch, which takes seconds and which the other scores do not need.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     pair = (_batch(image), _batch(reference))
@@ -53,7 +53,7 @@ def blockiness(image: Image) -> float:
 
 
 def no_reference(image: Image) -> dict[str, float]:
-    """The scores that need no reference."""
+    """Compute all scores that need no reference, by name."""
     steps = _steps(image)
     down, right = _luminance(steps)
     return {
@@ -64,12 +64,12 @@ def no_reference(image: Image) -> dict[str, float]:
 
 
 def _steps(image: Image) -> tuple[Image, Image]:
-    """From every pixel to the one below it, and to the one on its right: what these scores are made of."""
+    """Differences from every pixel to the one below and to the one on the right; all these scores use them."""
     return image[1:] - image[:-1], image[:, 1:] - image[:, :-1]
 
 
 def _luminance(steps: tuple[Image, Image]) -> tuple[Image, Image]:
-    """The mean of the channels of each, (H, W)."""
+    """Average each over its channels: (H, W)."""
     down, right = (x[..., 0] if x.shape[-1] == 1 else x.mean(axis=-1) for x in steps)
     return down, right
 

@@ -1,8 +1,8 @@
-"""Restoration of images: screen, correct what is atypical or what was told, check the result.
+"""Restore images: screen the degraded image, correct it, check the result.
 
-The settings of Algorithms 2 and 3 of Invert2Restore (Chihaoui and Favaro, arXiv 2503.21486). Fully blind, the
-noise that the prior sees in an image decides everything (:mod:`i2r.correction.strategies`); partially blind,
-the form of the degradation is told.
+Covers both settings of Invert2Restore (Chihaoui and Favaro, arXiv 2503.21486). Fully blind (Algorithm 2), the
+noise that the prior predicts in the image decides what is corrected (:mod:`i2r.correction.strategies`).
+Partially blind (Algorithm 3), the forms of the degradation are specified and their parameters estimated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from i2r.screening.screen import screen
 from i2r.screening.trace import Screening, Trace
 from i2r.settings import BY_DEVICE, SMALLEST_TILE, TILE_STEP, RestoreSettings
 
-_BEYOND = 1.0  # by which values may lie outside [0, 1]: noise that nobody clipped does, bytes do by far more
+_BEYOND = 1.0  # how far values may lie outside [0, 1]: allows unclipped noise, refuses values of 0 to 255
 
 
 class Outcome(StrEnum):
@@ -51,21 +51,23 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Restoration:
-    """One image's result and what was seen on the way.
+    """Result for one image, with the measurements made on the way.
 
     Attributes:
-        outcome: how it ended.
+        outcome: how the restoration ended.
         image: (H, W, C) float32 in [0, 1]; the input itself unless ``outcome`` is ``RESTORED``.
-        atypical: the statistics of the noise that failed their tests, in order of their names.
+        atypical: names of the statistics of the input's noise that failed their tests, sorted.
         nfe: network evaluations, in passes over the whole image.
-        inversion_psnr: dB between the input and what its inverted noise regenerates; NaN where nothing was
-            inverted.
-        rectified_fraction: share of the pixels that were replaced or moved.
+        inversion_psnr: PSNR in dB between the input and the image that DDIM regenerates from its inverted
+            noise; NaN if nothing was inverted.
+        rectified_fraction: share of the pixels that were changed.
         typicality_before, typicality_after: see :func:`i2r.screening.typicality.typicality`.
-        consistency_psnr: dB between result and input at coarse scale; see
-            :func:`i2r.fidelity.consistency_psnr`. Of a rejected result, its own.
-        parameters: of the degradation, as far as they were found: plain JSON, by form.
-        message: why, for ``REJECTED`` and ``FAILED``, and where the image does not show the form it was told.
+        consistency_psnr: PSNR in dB between result and input at coarse scale; see
+            :func:`i2r.fidelity.consistency_psnr`. For ``REJECTED``, that of the rejected result.
+        parameters: estimated parameters of the degradation by form, as plain JSON; empty if none were
+            estimated.
+        message: reason for ``REJECTED`` and ``FAILED``, and for ``UNCHANGED`` if the image does not show the
+            specified form.
     """
 
     outcome: Outcome
@@ -82,15 +84,15 @@ class Restoration:
 
 
 class Restorer:
-    """Restores images without being told what is wrong with them.
+    """Restores degraded images with a prior.
 
     Args:
-        prior: the knowledge of what images look like, with its calibration.
-        settings: the same for every image and every degradation.
+        prior: the pretrained diffusion model, with its calibration.
+        settings: apply to every image; by default ``RestoreSettings()``.
 
     Raises:
         PriorError: the prior is not calibrated.
-        SettingsError: the tile does not fit the prior's network.
+        SettingsError: tile, overlap, forms or precision do not fit the prior.
     """
 
     def __init__(self, prior: Prior, settings: RestoreSettings | None = None) -> None:
@@ -123,9 +125,9 @@ class Restorer:
 
     @property
     def device(self) -> str:
-        """What the networks are evaluated on and in, for manifests: ``cpu/float32``, say.
+        """Device and precision of the networks, for manifests, such as ``cpu/float32``.
 
-        On a GPU also how many of the largest tiles at once, for that decides the last digits too.
+        On a GPU also the batch size for the largest tiles, since it changes the last digits of results.
         """
         parts = [device_name(self.prior.device), precision_name(self.prior.precision)]
         if self.prior.device.type == "cuda":
@@ -133,10 +135,10 @@ class Restorer:
         return "/".join(parts)
 
     def smaller(self) -> tuple[str, Restorer] | None:
-        """A restorer that needs less of the device's memory, and the setting in which it differs.
+        """Return a restorer that needs less device memory, preceded by the setting that differs.
 
-        Half the tiles in a batch, then half the tile; None once neither can be halved. Its results differ in
-        their last digits.
+        Halves the tiles in a batch, and once that is 1, the side of the tile. Returns None if neither can be
+        halved. The results of the smaller restorer differ in their last digits.
         """
         tiles, side = self._largest_tiles // 2, self.settings.tile // 2
         side -= side % math.lcm(TILE_STEP, self.prior.stride)
@@ -152,13 +154,13 @@ class Restorer:
     def restore(self, degraded: Sequence[Degraded]) -> list[Restoration]:
         """Restore images of mixed sizes, sharing network batches between them.
 
-        Nothing is drawn at random: neighbours, order and retries change no result.
+        Nothing is random: a result does not depend on the other images, their order, or retries.
 
         Returns:
             One :class:`Restoration` per image, in order.
 
         Raises:
-            ValueError: an image or a mask is not of such a shape or type.
+            ValueError: an image or a mask has a wrong shape or type, or an image a wrong range.
         """
         pixels = [self._grid(_checked(given.image)) for given in degraded]
         protected = [_checked_mask(given.protected, given.image) for given in degraded]
@@ -225,7 +227,11 @@ class Restorer:
         protected: NDArray[np.bool_],
         trace: Trace | None,
     ) -> Process[tuple[Correction, Screening, Screening]]:
-        """Screen, correct what may be, and screen the outcome."""
+        """Screen the image, correct it and screen the result; returns all three, the screenings last.
+
+        Raises:
+            FloatingPointError: the prior diverged on this image.
+        """
         grid = self.space.grid(pixels)
         y = self.space.encode(pixels.pad(self._to_tensor(image)), pixels)
         toning, before = yield from self._look(y, grid, trace)
@@ -246,7 +252,7 @@ class Restorer:
         if self.space.of_pixels and protected.any():
             kept = grid.pad(torch.from_numpy(protected).to(y.device)[None])[0]
             found = replace(found, x=torch.where(kept, y, found.x), mask=found.mask & ~kept)
-        del y, untouched  # what follows holds as many canvases
+        del y, untouched  # frees their memory, which the second screening needs
         after = (yield from self._screen(found.x, grid, calibration, trace)) if found.mask.any() else before
         if self.settings.told and not before.atypical and after.typicality < IMPLAUSIBLE:
             unseen = f"the image does not show {', '.join(self.settings.forms)}: undoing it leaves marks"
@@ -261,9 +267,10 @@ class Restorer:
     def _look(
         self, y: Tensor, grid: TileGrid, trace: Trace | None
     ) -> Process[tuple[Toning | None, Screening]]:
-        """Screen an image; where it is a toned one and noisy, as the gray picture that it is.
+        """Screen an image; return its toning if it is a toned monochrome with noise and without damage.
 
-        Of anything else the colours tell more, though they be equal: the prior knows colour best.
+        Such an image is screened in gray. All others are screened in their own channels, even if those are
+        nearly equal: the prior models colour best.
         """
         toning = find_toning(y) if self.calibration.gray is not None and len(y) == 3 else None
         if toning is not None:
@@ -276,12 +283,12 @@ class Restorer:
 
     @property
     def _largest_tiles(self) -> int:
-        """How many of the largest tiles are evaluated at once."""
+        """Batch size for the largest tiles."""
         side = self.settings.tile // self.space.factor
         return self._batch(side, side)
 
     def _batch(self, height: int, width: int) -> int:
-        """How many tiles of a shape, on the canvas, are evaluated at once."""
+        """Batch size for tiles of a height and width on the canvas."""
         if (told := self.settings.tiles_per_batch) is not None:
             return told
         pixels = pixels_at_once(self.prior.device, self.prior.bytes_a_pixel)
@@ -296,9 +303,10 @@ class Restorer:
         return gray if gray is not None and len(canvas) == 1 else self.calibration
 
     def _to_tensor(self, image: NDArray[np.float32]) -> Tensor:
-        """(H, W, C) in [0, 1] to (3, H, W) in [-1, 1], or (1, H, W) if it is gray, where its canvases live.
+        """Convert (H, W, C) in [0, 1] to (3, H, W) in [-1, 1], on the device that holds its canvases.
 
-        Of three channels that are equal one is enough: their noise is equal too.
+        A gray image becomes (1, H, W) if the prior is calibrated for gray, also one of three equal channels:
+        the noise in them is equal too.
         """
         height, width, _ = image.shape
         home = canvas_device(self.prior.device, total_memory(self.prior.device), height * width)
@@ -311,7 +319,7 @@ class Restorer:
 
 
 def _checked(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """An image that the prior can be shown."""
+    """Return the image after checking it. Raises ValueError for a wrong shape, type or range."""
     if image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
         raise ValueError(f"the image is {image.shape}: give (height, width, channels), of 1 or 3 channels")
     if not np.issubdtype(image.dtype, np.floating):
@@ -324,7 +332,10 @@ def _checked(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _checked_mask(mask: NDArray[np.bool_] | None, image: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The pixels of an image that are protected."""
+    """Return the mask (H, W) of protected pixels after checking it; all False for None.
+
+    Raises ValueError for a wrong shape or type.
+    """
     if mask is None:
         return np.zeros(image.shape[:2], dtype=np.bool_)
     if mask.shape != image.shape[:2]:
@@ -335,7 +346,7 @@ def _checked_mask(mask: NDArray[np.bool_] | None, image: NDArray[np.float32]) ->
 
 
 def _to_image(x: Tensor, channels: int) -> NDArray[np.float32]:
-    """(C, H, W) in [-1, 1] to (H, W, ``channels``) in [0, 1]; gray is the mean of the channels."""
+    """Convert (C, H, W) in [-1, 1] to (H, W, ``channels``) in [0, 1]; gray is the mean of the channels."""
     if len(x) != channels:
         x = x.mean(dim=0, keepdim=True).expand(channels, -1, -1)
     values = np.empty((*x.shape[1:], channels), np.float32)

@@ -1,4 +1,4 @@
-"""The settings of the method: everything, next to the prior, that decides the pixels of a result."""
+"""Settings of the method: together with the prior and the input, they determine every pixel of a result."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from i2r.form_names import AUTO, NONE, parse_forms
 
 SMALLEST_TILE = 32
+"""Least side of a tile, in pixels."""
 TILE_STEP = 8
-"""Sides of tiles, in pixels: at least so many; of the largest, multiples of this."""
+"""The longest side of a tile, in pixels, is a multiple of this."""
 BY_DEVICE: Literal["auto"] = "auto"
-"""Of what the device decides, by what it is good at; see :mod:`i2r.device`."""
+"""Value of a setting that is chosen to suit the device; see :mod:`i2r.device`."""
 Precision = Literal["auto", "float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -33,8 +34,8 @@ class RestoreSettings(BaseModel):
         description="longest side of a tile, in pixels; tiles are as large as covers an image best",
     )
     overlap: int = Field(16, ge=0, description="how far neighbouring tiles reach into each other, in pixels")
-    # More fill a GPU. On a CPU they gain nothing, and with several threads the place of a tile in its batch
-    # moves the last bits of its result.
+    # Larger batches fill a GPU. On a CPU they are no faster, and with several threads the position of a tile
+    # in its batch changes the last bits of its result.
     tiles_per_batch: Annotated[int, Field(ge=1, le=256)] | None = Field(
         None,
         description="tiles in one evaluation of the network; by default 1 on a CPU, on a GPU what it holds",
@@ -72,7 +73,7 @@ class RestoreSettings(BaseModel):
 
     @property
     def told(self) -> bool:
-        """Whether the forms of the degradation are known."""
+        """Whether the forms of the degradation are specified."""
         return self.forms not in (AUTO, NONE)
 
     @model_validator(mode="after")
