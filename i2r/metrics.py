@@ -64,7 +64,7 @@ def no_reference(image: Image) -> dict[str, float]:
 
 
 def _steps(image: Image) -> tuple[Image, Image]:
-    """Differences from every pixel to the one below and to the one on the right; all these scores use them."""
+    """Differences from every pixel to the one below and to the one on the right, shared by the scores."""
     return image[1:] - image[:-1], image[:, 1:] - image[:, :-1]
 
 

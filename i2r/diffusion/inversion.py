@@ -1,9 +1,8 @@
-"""Inversion: the noise that regenerates an image, found step by step, and how well it was found.
+"""DDIM inversion: find the noise from which DDIM regenerates an image, and the residual that remains.
 
 DDIM's step ``x_{i-1} = x_i + (sigma_{i-1} - sigma_i) eps(x_i, sigma_i)`` gives ``x_i`` implicitly, as the
-fixed point of ``g(x) = x_{i-1} + (sigma_i - sigma_{i-1}) eps(x, sigma_i)``. The solvers differ in how they go
-on from ``g(x)``; BIRD's, the baseline, searches all steps at once. Each stops when it has reached its
-tolerance.
+fixed point of ``g(x) = x_{i-1} + (sigma_i - sigma_{i-1}) eps(x, sigma_i)``. The solvers differ in their next
+iterate after ``g(x)``; BIRD, the baseline, solves all steps jointly. Each stops at the tolerance.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from torch import Tensor
 from i2r.diffusion.sampling import Process, Query, generate
 
 _DAMPING = 0.7
-_MEMORY = 3  # earlier iterates that Anderson's acceleration mixes; more gain nothing within ten iterations
+_MEMORY = 3  # earlier iterates in Anderson acceleration; more gain nothing within ten iterations
 _SHORTEST = 1 / 8  # step of the line search, in fixed-point steps
 _RIDGE = 1e-8
-_RATE = 0.03  # of Adam, in units of the deepest level; with 0.06 to 0.2 it ends within 2 dB of this
+_RATE = 0.03  # learning rate of Adam, in units of the deepest level; 0.06 to 0.2 end within 2 dB of this
 
 
 class Solver(StrEnum):
-    """How an implicit step is solved; all cost one evaluation an iteration and step.
+    """How an implicit step is solved; each costs one evaluation per iteration and step.
 
     - ``FIXED_POINT``: ``x <- g(x)`` (Pan et al., arXiv 2309.04907; Garibi et al., arXiv 2403.14602).
-    - ``DAMPED``: goes 0.7 of the way to ``g(x)``, which tames a predictor that overshoots.
+    - ``DAMPED``: goes 0.7 of the way to ``g(x)``, against overshooting.
     - ``ANDERSON``: mixes the last few ``g(x)`` so that their residuals cancel best (Walker and Ni 2011).
     - ``LINE_SEARCH``: a fixed-point step, halved from the best ``x`` so far until the residual falls.
     - ``BIRD``: Adam on the noise of all steps together, with the gradient through the linear terms of DDIM
@@ -64,14 +63,14 @@ _MESSAGES = {
 
 @dataclass(frozen=True)
 class Inversion:
-    """A latent noise and how well it was found.
+    """The inverted noise and its residual.
 
     Attributes:
-        z: (C, H, W), a sample at the deepest level; where the inversion diverged, the last finite one.
+        z: (C, H, W), a sample at the deepest level; the last finite sample if the inversion diverged.
         convergence: how it ended.
-        trace: for every evaluation in turn, the RMS by which its step's equation was missed, in units of the
-            [-1, 1] range; of a solver that searches all steps at once, by which they missed the image.
-        residual: the largest of the last RMS of every step.
+        trace: RMS residual at every evaluation in turn, in units of the [-1, 1] range: of the step's
+            equation, or for ``BIRD`` of the regenerated image.
+        residual: the largest of the steps' last RMS residuals; infinite if the inversion diverged.
     """
 
     z: Tensor
@@ -96,9 +95,9 @@ def invert(
 
     Args:
         y: (C, H, W) in [-1, 1].
-        sigmas: increasing noise levels; even in log sigma, or the last steps do not contract.
-        iterations: the most evaluations a step.
-        tolerance: RMS at which a step is solved, in units of the [-1, 1] range.
+        sigmas: increasing noise levels; evenly spaced in log sigma, else the last steps do not contract.
+        iterations: most evaluations per step.
+        tolerance: RMS residual at which a step is solved, in units of the [-1, 1] range.
         solver: how a step is solved.
     """
     if solver is Solver.BIRD:
@@ -108,7 +107,7 @@ def invert(
     trace: list[float] = []
     worst = 0.0
     for sigma in sigmas:
-        # The noise changes little from one level to the next: a first guess.
+        # First guess: the noise of the previous level, which changes little from one level to the next.
         guess = x if eps is None else x + (sigma - lower) * eps
         step = yield from _solve_step(x, guess, sigma, lower, iterations, tolerance, solver)
         trace += step.trace
@@ -121,9 +120,10 @@ def invert(
 
 
 def _descend(y: Tensor, sigmas: Sequence[float], iterations: int, tolerance: float) -> Process[Inversion]:
-    """Fit the noise to the image that it regenerates.
+    """Fit the noise ``z`` so that it regenerates ``y``, with Adam.
 
-    The linear terms of DDIM add up to the identity: the gradient of ``|G(z) - y|^2 / 2`` is ``G(z) - y``.
+    The linear terms of DDIM add up to the identity: without the network's derivatives, the gradient of
+    ``|G(z) - y|^2 / 2`` is ``G(z) - y``.
     """
     z = y.clone()
     adam = torch.optim.Adam([z], lr=_RATE * sigmas[-1])
@@ -134,7 +134,8 @@ def _descend(y: Tensor, sigmas: Sequence[float], iterations: int, tolerance: flo
         trace += [miss] * len(sigmas)
         if not math.isfinite(miss):
             return Inversion(y, Convergence.DIVERGED, tuple(trace), math.inf)
-        if miss <= tolerance or iteration == iterations - 1:  # a step more would be one that nobody looked at
+        # No update after the last evaluation: its residual would be unknown.
+        if miss <= tolerance or iteration == iterations - 1:
             break
         adam.step()
     reached = Convergence.REACHED if miss <= tolerance else Convergence.NOT_REACHED
@@ -168,7 +169,7 @@ def _solve_step(
         trace.append(miss)
         if not math.isfinite(miss):
             break
-        # The last evaluation is used up by its step, whose own residual nobody has looked at.
+        # Every evaluation is followed by an update, also the last, whose own residual is not evaluated.
         if solver is Solver.LINE_SEARCH:
             if miss < best:
                 best, share, tried = miss, 1.0, [(x, residual)]
@@ -186,7 +187,7 @@ def _solve_step(
 
 
 def _mixed(tried: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """The combination of the iterates whose combined residual is least, moved by that residual."""
+    """Combine the iterates so that the combined residual is least, and add that residual (Anderson)."""
     x, residual = tried[-1]
     if len(tried) == 1:
         return x + residual
@@ -194,7 +195,7 @@ def _mixed(tried: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     changes = torch.stack([(residual - earlier).flatten() for _, earlier in tried[:-1]])
     gram = (changes @ changes.T).double()
     gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    # Of iterates that no longer move, the residuals say nothing, and the matrix has no inverse.
+    # Pseudo-inverse: once the iterates no longer move, the matrix is singular.
     inverse = torch.linalg.pinv(gram, hermitian=True)
     weights = (inverse @ (changes @ residual.flatten()).double()).to(x)
     return x + residual - (weights @ (moves + changes)).view_as(x)

@@ -24,10 +24,10 @@ class NoiseSchedule:
 
     @classmethod
     def from_alphas_cumprod(cls, alphas_cumprod: torch.Tensor) -> NoiseSchedule:
-        """Build from ``abar`` of shape (T,), each in (0, 1].
+        """Build from ``abar`` of shape (T,), each in [0, 1].
 
         Raises:
-            ValueError: there are fewer than two timesteps, or the noise does not grow with them.
+            ValueError: there are fewer than two timesteps, or the noise does not grow strictly with them.
         """
         if len(alphas_cumprod) < 2:
             raise ValueError("a schedule needs two timesteps or more")
@@ -40,11 +40,11 @@ class NoiseSchedule:
 
     @classmethod
     def between(cls, low: float, high: float, count: int) -> NoiseSchedule:
-        """``count`` levels from ``low`` to ``high``, even in log sigma."""
+        """Build ``count`` levels from ``low`` to ``high``, evenly spaced in log sigma."""
         return cls(torch.linspace(math.log(low), math.log(high), count))
 
     def to(self, device: torch.device) -> NoiseSchedule:
-        """The same on a device, for timesteps and levels that are there."""
+        """Copy to a device, on which :meth:`timestep` and :meth:`sigma` then expect their arguments."""
         return NoiseSchedule(self.log_sigmas.to(device))
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class NoiseSchedule:
         return self.log_sigmas[-1].exp().item()
 
     def timestep(self, sigma: torch.Tensor) -> torch.Tensor:
-        """Fractional timesteps of the levels ``sigma``, held to the range of the schedule."""
+        """Fractional timesteps of the levels ``sigma``, clamped to the range of the schedule."""
         log_sigma = sigma.clamp_min(1e-12).log().float()
         above = torch.searchsorted(self.log_sigmas, log_sigma).clamp(1, len(self) - 1)
         low, high = self.log_sigmas[above - 1], self.log_sigmas[above]
@@ -72,7 +72,8 @@ class NoiseSchedule:
         return torch.lerp(low, high, timestep - below).exp()
 
     def alpha_sigma(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Signal and noise scales of the variance-preserving sample, with ``alpha^2 + sigma^2 = 1``."""
+        """Signal and noise scales of the variance-preserving sample at fractional timesteps, with
+        ``alpha^2 + sigma^2 = 1``."""
         sigma = self.sigma(timestep)
         alpha = (1 + sigma.square()).rsqrt()
         return alpha, alpha * sigma

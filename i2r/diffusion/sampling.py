@@ -2,10 +2,10 @@
 
 :mod:`i2r.diffusion.inversion` inverts it.
 
-Everything here is written for one canvas and is a generator: it *yields* a :class:`Query` whenever it needs
-the prior and is sent the predicted noise. Straight-line code for one image, while whoever drives the
-generators evaluates the queries of many images together (:func:`drive`). What lies over an image is asked
-for in the same way (:class:`Covered`): who drives knows the networks and what they compute in.
+Everything here is a generator for one canvas: it *yields* a :class:`Query` whenever it needs the prior and is
+sent the predicted noise. The code of a method thus handles one image, while :func:`drive` evaluates the
+queries of many images in shared batches. Overlays (dust, scratches, stains) are requested in the same way
+(:class:`Covered`): only the caller of :func:`drive` knows the networks and their precision.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Query:
-    """Asks for the noise in canvas ``x`` (C, H, W), read as a sample at noise level ``sigma``.
+    """Requests the noise in canvas ``x`` (C, H, W), taken as a sample at noise level ``sigma``.
 
-    ``grid`` is that of the canvas, where it is another than the process's. Who asks may overwrite the answer.
+    ``grid`` is the grid of the canvas; None for that of the process. The process owns the answer and may
+    overwrite it.
     """
 
     x: Tensor
@@ -36,29 +37,29 @@ class Query:
 
 @dataclass(frozen=True)
 class Covered:
-    """Asks how surely something lies over each pixel of ``image`` (C, H, W) in [-1, 1], as logits (H, W)."""
+    """Requests the logits (H, W) that an overlay covers each pixel of ``image`` (C, H, W) in [-1, 1]."""
 
     image: Tensor
 
 
 Process = Generator[Query | Covered, Tensor, T]
-"""A computation that asks for noise, or for what lies over an image, and returns a ``T``."""
+"""A computation that requests noise or overlay logits, and returns a ``T``."""
 
 Finder = Callable[[Tensor], Tensor]
-"""Answers what :class:`Covered` asks."""
+"""Answers a :class:`Covered`: from an image to its overlay logits."""
 
 
 def levels(low: float, high: float, count: int) -> list[float]:
-    """``count + 1`` noise levels from ``low`` to ``high``, even in log sigma.
+    """Return ``count + 1`` noise levels from ``low`` to ``high``, evenly spaced in log sigma.
 
-    Even spacing in log sigma is what makes DDIM invertible by fixed-point iteration: the contraction
-    factor ``1 - sigma[i-1] / sigma[i]`` is then the same at every step, instead of 1 at the last.
+    This spacing makes DDIM invertible by fixed-point iteration: the contraction factor
+    ``1 - sigma[i-1] / sigma[i]`` is then the same at every step, instead of 1 at the last.
     """
     return [math.exp(math.log(low) + (math.log(high) - math.log(low)) * i / count) for i in range(count + 1)]
 
 
 def denoise(x: Tensor, sigma: float) -> Process[Tensor]:
-    """The posterior mean ``E[x0 | x]`` (Tweedie): one evaluation."""
+    """Compute the posterior mean ``E[x0 | x]`` (Tweedie) with one evaluation."""
     return (yield Query(x, sigma)).mul_(-sigma).add_(x)
 
 
@@ -70,7 +71,7 @@ def generate(x: Tensor, sigmas: Sequence[float]) -> Process[Tensor]:
 
     Args:
         x: (C, H, W), a sample at ``sigmas[-1]``.
-        sigmas: increasing noise levels.
+        sigmas: increasing noise levels; one evaluation each.
     """
     for sigma, lower in zip(reversed(sigmas), [*reversed(sigmas[:-1]), 0.0], strict=True):
         x = (yield Query(x, sigma)).mul_(lower - sigma).add_(x)
@@ -78,13 +79,13 @@ def generate(x: Tensor, sigmas: Sequence[float]) -> Process[Tensor]:
 
 
 def counted(process: Process[T]) -> Process[tuple[T, int]]:
-    """Pass a process on; returns its result and the number of its queries, which is its NFE."""
+    """Run a process unchanged; returns its result and the number of its queries, its NFE."""
     queries = 0
     try:
         asked = [next(process)]
         while True:
             queries += isinstance(asked[0], Query)
-            # Popped as it is passed on: once it is answered nobody but the process holds its canvas.
+            # Popped before it is yielded, so that this frame keeps no reference to the canvas.
             asked.append(process.send((yield asked.pop())))
     except StopIteration as stop:
         return stop.value, queries
@@ -98,17 +99,20 @@ def drive(
 ) -> list[T]:
     """Run one process per image to its end, sharing network batches between the images.
 
-    Every process's open query is evaluated in each round, so that images of different sizes and depths
-    fill batches together, as far as their tiles are of one shape.
+    Each round evaluates the open query of every process. Images of different sizes and noise levels share
+    batches if their tiles have the same shape.
 
     Args:
-        processes: of the images.
+        processes: one per image.
         grids: of their canvases.
-        evaluator: of the prior.
-        find_overlays: answers those that ask what lies over an image.
+        evaluator: evaluates the prior.
+        find_overlays: answers :class:`Covered`; None if no process yields one.
 
     Returns:
         The results in order.
+
+    Raises:
+        ValueError: a process yields :class:`Covered` and ``find_overlays`` is None.
     """
     results: dict[int, T] = {}
     queries: dict[int, Query] = {}
@@ -117,7 +121,7 @@ def drive(
     def advance(index: int) -> None:
         process = processes[index]
         try:
-            # Sent as it is popped: from here on nobody but the process holds its answer.
+            # Popped, so that only the process keeps a reference to its answer.
             question = process.send(answers.pop(index)) if index in answers else next(process)
             while isinstance(question, Covered):
                 if find_overlays is None:

@@ -1,11 +1,11 @@
-"""Canvases of any size through a network that sees one tile at a time.
+"""Evaluate a network on canvases of any size, in tiles.
 
-A canvas is covered by overlapping tiles whose windows sum to one, so that blending the tiles' noise gives
-one noise predictor for the whole canvas, at every noise level (the blending of MultiDiffusion, Bar-Tal et
-al., arXiv 2302.08113, equation 5). GroupNorm makes a tile's result depend on the tile's shape, so the
-shape follows from the image's size and the settings alone; so does the number of tiles in a batch, since
-kernels differ between batch sizes. (With several threads on a CPU, a tile's place in its batch matters too:
-only batches of one are exact there.)
+A canvas is covered by overlapping tiles whose windows sum to one. Blending the tiles' noise gives one noise
+predictor for the whole canvas, at every noise level (the blending of MultiDiffusion, Bar-Tal et al., arXiv
+2302.08113, equation 5). GroupNorm makes a tile's result depend on the tile's shape, so the shape follows from
+the image's size and the settings alone. So does the number of tiles in a batch, since kernels differ between
+batch sizes. (With several threads on a CPU, a tile's position in its batch matters too: only batches of one
+are exact there.)
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from torch import Tensor
 from i2r.settings import SMALLEST_TILE
 
 SIDE_STEP = 16
-"""Sides of tiles, in pixels, are multiples of this, or of a prior's stride above it."""
+"""Tile sides, in pixels, are multiples of this, rounded up to a multiple of the prior's stride."""
 
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Where the tiles of one image lie.
+    """Positions of the tiles of one image.
 
-    The canvas is the image, padded by reflection on the right and at the bottom to whole tiles, and on all
-    sides by the margin.
+    The canvas is the image, padded by reflection: by the margin on all sides, and to whole tiles on the right
+    and at the bottom.
 
     Attributes:
         height, width: of the image, in pixels.
-        tile: height and width of a tile.
-        overlap: how far neighbouring tiles reach into each other, at most half a tile.
-        step: what the sides of a tile are multiples of.
-        margin: of the image on its canvas, in pixels.
+        tile: height and width of a tile, in pixels.
+        overlap: pixels that neighbouring tiles share, at most half a tile.
+        step: the sides of a tile are multiples of this.
+        margin: of the canvas around the image, in pixels.
     """
 
     height: int
@@ -48,18 +48,18 @@ class TileGrid:
 
     @classmethod
     def whole(cls, height: int, width: int) -> Self:
-        """One tile as large as the image."""
+        """Return a grid of one tile as large as the image."""
         return cls(height, width, (height, width), 0)
 
     @classmethod
     def fitting(cls, height: int, width: int, longest: int, overlap: int, stride: int = 1) -> Self:
-        """The tiles that cover an image with the fewest pixels.
+        """Return the tiles that cover an image with the fewest pixels.
 
         Args:
             height, width: of the image, in pixels.
-            longest: side of a tile, a multiple of ``stride``.
-            overlap: of neighbouring tiles.
-            stride: what the sides of a tile must be multiples of.
+            longest: longest side of a tile, in pixels, a multiple of ``stride``.
+            overlap: pixels that neighbouring tiles share.
+            stride: the sides of a tile must be multiples of this.
         """
         step = -(-SIDE_STEP // stride) * stride
         sides = [side for side in (*range(step, longest, step), longest) if side >= SMALLEST_TILE]
@@ -67,7 +67,7 @@ class TileGrid:
         return cls(height, width, (down, across), overlap, step)
 
     def framed(self) -> TileGrid:
-        """With a margin, in larger tiles: at the edge of its input the network sees less than elsewhere."""
+        """Add a margin and enlarge the tiles, since the network has less context at the edge of its input."""
         down, across = (side + self.step for side in self.tile)
         return replace(self, tile=(down, across), margin=self.step // 2)
 
@@ -84,9 +84,9 @@ class TileGrid:
         return self.rows[-1] + self.tile[0], self.columns[-1] + self.tile[1]
 
     def pad(self, image: Tensor) -> Tensor:
-        """Extend (C, height, width) to the canvas by reflection, repeated where the image is small.
+        """Extend (C, height, width) to the canvas by reflection, repeatedly if the image is small.
 
-        About the outermost pixels, which stand once: doubled, a speck at the edge would look like more.
+        The outermost pixels are not repeated: a speck at the edge would look larger.
         """
         if image.shape[1:] == self.canvas_shape:
             return image
@@ -97,12 +97,12 @@ class TileGrid:
         return image[:, rows[:, None], columns]
 
     def crop(self, canvas: Tensor) -> Tensor:
-        """The image's part of (C, *canvas_shape)."""
+        """Cut the image (C, height, width) out of (C, *canvas_shape)."""
         first = self.margin
         return canvas[:, first : first + self.height, first : first + self.width]
 
     def places(self, like: Tensor) -> list[Place]:
-        """Where every tile lies, row by row; windows of the type and on the device of ``like``."""
+        """Return the place of every tile, row by row; windows have the dtype and device of ``like``."""
         down, across = (
             _ramps(starts, side, self.overlap, like)
             for starts, side in zip((self.rows, self.columns), self.tile, strict=True)
@@ -118,7 +118,7 @@ class TileGrid:
         return torch.stack([place.cut(canvas) for place in self.places(canvas)])
 
     def blend(self, tiles: Tensor) -> Tensor:
-        """Sum (N, C, *tile) under windows that add up to one on the canvas."""
+        """Blend (N, C, *tile) to (C, *canvas_shape), under windows that add up to one."""
         canvas = tiles.new_zeros(tiles.shape[1], *self.canvas_shape)
         for tile, place in zip(tiles, self.places(tiles), strict=True):
             place.add(canvas, tile)
@@ -126,7 +126,7 @@ class TileGrid:
 
 
 class Place(NamedTuple):
-    """Where a tile lies on its canvas, and the window that it is blended under: ``down * across``."""
+    """Position of a tile on its canvas, and its blending window ``down * across``."""
 
     rows: slice
     columns: slice
@@ -134,16 +134,16 @@ class Place(NamedTuple):
     across: Tensor
 
     def cut(self, canvas: Tensor) -> Tensor:
-        """The tile (C, *tile) of a canvas."""
+        """Cut the tile (C, *tile) out of a canvas."""
         return canvas[:, self.rows, self.columns]
 
     def add(self, canvas: Tensor, tile: Tensor) -> None:
-        """Add what was made of the tile to a canvas."""
+        """Add a tile, times its window, to a canvas in place."""
         canvas[:, self.rows, self.columns] += tile * self.down * self.across
 
 
 def _ramps(starts: list[int], side: int, overlap: int, like: Tensor) -> list[Tensor]:
-    """One window of (side,) per start: linear ramps where tiles overlap, one elsewhere."""
+    """Return one window (side,) per start: linear ramps where tiles overlap, one elsewhere."""
     ramp = (torch.arange(overlap, device=like.device, dtype=like.dtype) + 0.5) / max(overlap, 1)
     windows = []
     for start in starts:
@@ -157,44 +157,44 @@ def _ramps(starts: list[int], side: int, overlap: int, like: Tensor) -> list[Ten
 
 
 def _reflected(side: int, margin: int, whole: int, device: torch.device) -> Tensor:
-    """Which of ``side`` pixels stand where on a canvas of ``whole``, the first ``margin`` from its start."""
+    """Return the reflected index into ``side`` pixels of each of ``whole`` positions; 0 lies at ``margin``."""
     period = max(2 * side - 2, 1)
     place = torch.arange(-margin, whole - margin, device=device) % period
     return torch.minimum(place, period - place)
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:
-    """Where the tiles along a length begin."""
+    """Return the starts of the tiles along a length."""
     stride = side - overlap
     count = 1 + max(0, -(-(length - side) // stride))
     return [stride * index for index in range(count)]
 
 
 def _fitting_side(length: int, sides: Sequence[int], overlap: int) -> int:
-    """The side whose tiles cover a length with the fewest pixels; of equals the largest."""
+    """Return the side whose tiles cover a length with the fewest pixels; the largest if several do."""
     fitting = [side for side in sides if side >= min(length, 2 * overlap)] or sides[-1:]
     return min(fitting, key=lambda side: (side * len(_starts(length, side, overlap)), -side))
 
 
 class NoisePredictor(Protocol):
-    """What is evaluated: :class:`i2r.prior.network.Prior`, say."""
+    """A noise predictor, such as :class:`i2r.prior.network.Prior`."""
 
     @property
     def device(self) -> torch.device:
-        """What it is evaluated on."""
+        """The device it is evaluated on."""
         ...
 
     def eps(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """The noise in ``x`` (B, C, H, W), each a canvas plus noise of its level ``sigma`` (B,)."""
+        """Predict the noise in ``x`` (B, C, H, W), canvases plus noise of the levels ``sigma`` (B,)."""
         ...
 
 
 class FixedShapeEvaluator:
-    """Evaluates a predictor of noise on tiles; of each shape always with the same number at once.
+    """Evaluates a noise predictor on tiles, with a fixed batch size for each tile shape.
 
     Args:
-        predictor: what is evaluated.
-        batch: from height and width of a tile to the tiles in one evaluation.
+        predictor: the noise predictor.
+        batch: from height and width of a tile to the batch size.
     """
 
     def __init__(self, predictor: NoisePredictor, batch: Callable[[int, int], int]) -> None:
@@ -203,9 +203,17 @@ class FixedShapeEvaluator:
     def noise(
         self, grids: Sequence[TileGrid], canvases: Sequence[Tensor], sigmas: Sequence[float]
     ) -> list[Tensor]:
-        """Predict the noise of canvases, each at its own level; tiles of one shape share evaluations.
+        """Predict the noise in canvases, each at its own level; tiles of the same shape share batches.
 
-        No more tiles are held than are evaluated at once.
+        Only the tiles of one batch are in memory at once.
+
+        Args:
+            grids: of the canvases.
+            canvases: (C, *canvas_shape) each.
+            sigmas: noise level of each canvas.
+
+        Returns:
+            the noise, of the shapes and on the devices of the canvases.
         """
         predicted = [torch.zeros_like(canvas) for canvas in canvases]
         together: dict[tuple[int, ...], list[int]] = {}
@@ -226,8 +234,8 @@ class FixedShapeEvaluator:
     def eps(self, tiles: Tensor, sigmas: Tensor) -> Tensor:
         """Predict the noise in (N, C, *tile), each tile at its own level of ``sigmas`` (N,).
 
-        At most as many as one evaluation takes; what is missing of them is padded with zeros. Canvases may
-        live elsewhere: what comes back lies on the predictor's.
+        N is at most the batch size; a smaller N is padded with zero tiles. The tiles may be on any device;
+        the result is on the predictor's.
         """
         missing = self.batch(*tiles.shape[2:]) - len(tiles)
         full = F.pad(tiles.to(self.predictor.device), (0, 0, 0, 0, 0, 0, 0, missing))

@@ -1,13 +1,13 @@
-"""A prior as a folder on local disk, in the diffusers layout, and what can be told of it without torch.
+"""A prior as a folder on local disk, in the diffusers layout, and the checks of it that do not need torch.
 
     model_index.json
     unet/         config.json, *.safetensors: the network
-    scheduler/    scheduler_config.json: the noise levels that it was trained on, and what it predicts
-    vqvae/, vae/  config.json, *.safetensors: of a latent prior, the autoencoder
+    scheduler/    scheduler_config.json: the noise levels it was trained on, and its prediction type
+    vqvae/, vae/  config.json, *.safetensors: the autoencoder of a latent prior
     calibration.json
 
-Older pipelines of one network keep the files of ``unet/`` and ``scheduler/`` in the folder itself. A run asks
-here whether its prior can be used before it loads anything.
+Older pipelines of one network keep the files of ``unet/`` and ``scheduler/`` in the folder itself. A run
+checks here whether its prior can be used before it loads any weights.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from i2r.screening.calibration import CALIBRATION, Calibration
 BUILT_IN = Path(__file__).parents[1] / "priors"
 INDEX = "model_index.json"
 PARTS = ("unet", "scheduler", "vqvae", "vae")
-"""Folders of a prior that decide its output."""
+"""Subfolders of a prior whose files decide its output."""
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
-"""What a network of a variance-preserving diffusion may predict."""
+"""Prediction types of variance-preserving networks: eps, v and x0."""
 SCORE = "score"
-"""What a network of a variance-exploding diffusion predicts."""
+"""Prediction type of variance-exploding networks."""
 
 PRESERVING = {
     f"{name}Scheduler"
@@ -43,24 +43,24 @@ PRESERVING = {
         *("KDPM2Discrete", "KDPM2AncestralDiscrete"),
     )
 }
-"""Schedulers that step through a variance-preserving diffusion which their betas define."""
+"""Schedulers of variance-preserving diffusions that are defined by their betas."""
 EXPLODING = {"ScoreSdeVeScheduler": 2.0, "KarrasVeScheduler": 1.0}
-"""Schedulers of score networks, whose timestep is the noise level: by how much their ``sigma_min`` and
-``sigma_max`` are to be multiplied for images of range [-1, 1]; the networks themselves see [0, 1]."""
+"""Schedulers of score networks, whose timestep is the noise level. The value is the factor that converts
+their ``sigma_min`` and ``sigma_max`` to images of range [-1, 1]; the networks themselves see [0, 1]."""
 AUTOENCODERS = ("VQModel", "AutoencoderKL")
 
 _SCORE_LEVELS = {"ScoreSdeVeScheduler": (0.01, 1348.0), "KarrasVeScheduler": (0.02, 100.0)}
-"""Their defaults for ``sigma_min`` and ``sigma_max``."""
+"""Default ``sigma_min`` and ``sigma_max`` of each scheduler."""
 _LAYOUT = "a prior is a folder in the diffusers layout"
 
 
 def built_in_priors() -> dict[str, Path]:
-    """Folders of the priors that ship with the package, by name."""
+    """Return the folders of the priors that ship with the package, by name."""
     return {index.parent.name: index.parent for index in sorted(BUILT_IN.glob(f"*/{INDEX}"))}
 
 
 def find_prior(name_or_folder: str) -> Path:
-    """The folder of a built-in prior, or of one on local disk.
+    """Return the folder of a built-in prior or of one on local disk.
 
     Raises:
         PriorError: neither exists.
@@ -76,7 +76,7 @@ def find_prior(name_or_folder: str) -> Path:
 
 
 def digest_prior(folder: Path) -> str:
-    """SHA-256 of what decides a prior's output: weights, configurations and calibration."""
+    """Compute the SHA-256 of the files that decide a prior's output: weights, configurations, calibration."""
     digest = hashlib.sha256()
     for path in prior_files(folder):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
@@ -87,7 +87,7 @@ def digest_prior(folder: Path) -> str:
 
 
 def prior_files(folder: Path) -> list[Path]:
-    """The files that decide a prior's output."""
+    """List the files that decide a prior's output."""
     files = sorted(p for part in PARTS for p in (folder / part).glob("*") if p.is_file())
     if not (folder / "unet").is_dir():
         files += sorted(p for name in ("*config.json", "*.safetensors") for p in folder.glob(name))
@@ -97,10 +97,10 @@ def prior_files(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class PriorFolder:
-    """What a prior's folder says of itself. Nothing is read before it is asked for.
+    """Configurations and headers of a prior's folder, each read on first access.
 
     Attributes:
-        path: of the folder.
+        path: the folder.
     """
 
     path: Path
@@ -110,7 +110,7 @@ class PriorFolder:
         return self.path.resolve().name
 
     def part(self, name: str) -> Path:
-        """Where the files of a part lie: in a folder of its name, or in the prior's own."""
+        """Return the folder that holds a part's files: the subfolder of its name, or the prior's folder."""
         return self.path / name if (self.path / name).is_dir() else self.path
 
     @cached_property
@@ -124,47 +124,47 @@ class PriorFolder:
 
     @cached_property
     def autoencoder_path(self) -> Path | None:
-        """Where the autoencoder lies; None for a prior of pixels."""
+        """Folder of the autoencoder; None for a pixel prior."""
         return next((self.path / name for name in ("vqvae", "vae") if (self.path / name).is_dir()), None)
 
     @cached_property
     def autoencoder(self) -> dict[str, Any] | None:
-        """The autoencoder's configuration; None for a prior of pixels."""
+        """The autoencoder's configuration; None for a pixel prior."""
         return _read_json(self.autoencoder_path / "config.json") if self.autoencoder_path else None
 
     @property
     def channels(self) -> int:
-        """Channels of the canvas that the network sees: 3 of pixels (1 if it is gray), or of the latents."""
+        """Channels of the network's input: 3 for pixels (1 for a gray prior), else those of the latents."""
         return int(self.network.get("in_channels", 3))
 
     @property
     def factor(self) -> int:
-        """Pixels a side of what one element of the canvas stands for."""
+        """Side in pixels of one canvas element: 1 for a pixel prior, else that of one latent."""
         return 1 if self.autoencoder is None else _halvings(self.autoencoder, default=1)
 
     @property
     def stride(self) -> int:
-        """What the sides of a tile must be multiples of, in pixels: the networks halve them once a level."""
+        """Pixels that tile sides must be multiples of: the networks halve them once per level."""
         return self.factor * _halvings(self.network, default=4)
 
     @property
     def scaling(self) -> float:
-        """By what the autoencoder's latents are multiplied for the network."""
+        """Factor that scales the autoencoder's latents for the network."""
         return float((self.autoencoder or {}).get("scaling_factor", 0.18215))
 
     @property
     def is_score(self) -> bool:
-        """Whether the network is told noise levels instead of timesteps, and predicts the score."""
+        """Whether the network is conditioned on noise levels instead of timesteps, and predicts the score."""
         return self.scheduler.get("_class_name") in EXPLODING
 
     @property
     def prediction_type(self) -> str:
-        """What the network predicts: one of ``PREDICTION_TYPES``, or ``SCORE``."""
+        """Prediction type of the network: one of ``PREDICTION_TYPES``, or ``SCORE``."""
         return SCORE if self.is_score else str(self.scheduler.get("prediction_type", "epsilon"))
 
     @property
     def timesteps(self) -> int:
-        """Noise levels that the schedule was trained on."""
+        """Number of timesteps of the training schedule."""
         trained = self.scheduler.get("trained_betas")
         return len(trained) if trained else int(self.scheduler.get("num_train_timesteps", 1000))
 
@@ -173,7 +173,7 @@ class PriorFolder:
         """Lowest and highest noise level of a score network, for images of range [-1, 1].
 
         Raises:
-            PriorError: they are no range.
+            PriorError: they are not finite positive numbers with the lowest below the highest.
         """
         kind = self.scheduler["_class_name"]
         low, high = _SCORE_LEVELS[kind]
@@ -191,7 +191,7 @@ class PriorFolder:
 
     @cached_property
     def parameters(self) -> int:
-        """Number of the weights, of the autoencoder too, read off the headers of their files.
+        """Number of weights, including the autoencoder's, from the headers of their files.
 
         Raises:
             PriorError: a file is missing, damaged or truncated.
@@ -209,18 +209,18 @@ class PriorFolder:
         return digest_prior(self.path)
 
     def check(self) -> dict[str, str]:
-        """Whether it can be used, as far as configurations and headers tell.
+        """Check by configurations and headers alone whether the prior can be used.
 
         Returns:
-            what was found, by what was looked at.
+            findings, by the name of the check.
 
         Raises:
-            PriorError: what is wrong, and what to do.
+            PriorError: a check failed.
         """
         return {name: look() for name, look in self.checks()}
 
     def checks(self) -> Iterable[tuple[str, Callable[[], str]]]:
-        """Every check by itself: its name, and what returns what was found or raises PriorError."""
+        """Return every check as its name and a function that returns the finding or raises PriorError."""
         return (
             ("network", self._check_network),
             ("autoencoder", self._check_autoencoder),
@@ -341,7 +341,7 @@ def _latent_channels(autoencoder: Mapping[str, Any]) -> int:
 
 
 def _count_weights(folder: Path) -> int:
-    """Read the weights' headers, which tell a damaged or truncated file. Raises PriorError."""
+    """Count the weights by their files' headers. Raises PriorError for a damaged or truncated file."""
     from safetensors import SafetensorError, safe_open
 
     files = sorted(folder.glob("*.safetensors"))

@@ -1,7 +1,7 @@
 """Checkpoints of OpenAI's guided-diffusion (Dhariwal and Nichol, arXiv 2105.05233) as priors.
 
-Such a file holds the weights alone. The architecture is read off their names and shapes; what shapes do not
-tell, the width of an attention head and the order of queries, keys and values, has to be said.
+Such a file holds the weights alone. The architecture is derived from their names and shapes. What those leave
+open, such as the width of an attention head and the order of queries, keys and values, must be specified.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _ENDS = {
 
 @dataclass(frozen=True)
 class Unsaid:
-    """What a checkpoint does not say of itself; by default that of the published 256x256 models.
+    """Properties that a checkpoint does not contain; the defaults are those of the published 256x256 models.
 
     Attributes:
         head_channels: width of an attention head.
         new_attention_order: whether queries, keys and values were split before the heads.
-        beta_schedule: of the noise: ``linear``, or ``squaredcos_cap_v2``, which is called cosine there.
-        timesteps: of the diffusion.
+        beta_schedule: ``linear``, or ``squaredcos_cap_v2``, which guided-diffusion calls cosine.
+        timesteps: number of timesteps of the diffusion.
     """
 
     head_channels: int = 64
@@ -60,15 +60,15 @@ class Unsaid:
 
 
 def convert_checkpoint(checkpoint: Path, out: Path, unsaid: Unsaid | None = None) -> None:
-    """Write a checkpoint as a prior's folder, whole or not at all.
+    """Convert a checkpoint to a prior's folder, which is written completely or not at all.
 
     Args:
-        checkpoint: a ``.pt`` file, of which nothing but tensors is read, or a ``.safetensors`` file.
+        checkpoint: a ``.pt`` file, from which only tensors are read, or a ``.safetensors`` file.
         out: the folder, which must not exist.
-        unsaid: what the checkpoint does not say.
+        unsaid: the properties that the checkpoint does not contain.
 
     Raises:
-        PriorError: the checkpoint cannot be read, or is of another architecture; or ``out`` exists.
+        PriorError: the checkpoint cannot be read or has another architecture, or ``out`` exists.
     """
     unsaid = unsaid or Unsaid()
     if out.exists():
@@ -94,10 +94,10 @@ def convert_checkpoint(checkpoint: Path, out: Path, unsaid: Unsaid | None = None
 
 
 def read_weights(checkpoint: Path) -> Weights:
-    """The tensors of a checkpoint, by name; nothing of it is executed.
+    """Read the tensors of a checkpoint, by name, without executing pickled code.
 
     Raises:
-        PriorError: it cannot be read so.
+        PriorError: the file is damaged, or holds more than tensors.
     """
     try:
         if checkpoint.suffix == ".safetensors":
@@ -114,7 +114,7 @@ def read_weights(checkpoint: Path) -> Weights:
 
 
 def build_network(weights: Weights, unsaid: Unsaid) -> UNet2DModel:
-    """The same network as diffusers has it.
+    """Build the equivalent diffusers network and load the weights.
 
     Raises:
         PriorError: the weights are of another architecture.
@@ -135,12 +135,12 @@ def build_network(weights: Weights, unsaid: Unsaid) -> UNet2DModel:
 
 @dataclass(frozen=True)
 class Plan:
-    """The architecture that the names and shapes of weights tell.
+    """The architecture, as derived from the names and shapes of the weights.
 
     Attributes:
-        layers: residual blocks on each level going down.
-        channels: of each level.
-        attention: whether each level attends.
+        layers: residual blocks on each level of the encoder.
+        channels: channels of each level.
+        attention: whether each level has attention.
     """
 
     layers: int
@@ -165,10 +165,10 @@ def _count(weights: Weights, name: str) -> int:
 
 
 def _layers(weights: Weights) -> int:
-    """Residual blocks on each level going down.
+    """Count the residual blocks on each level of the encoder.
 
-    A residual block that halves the canvas has the weights of any other. But there is one more block on each
-    level going up, and the last of them also doubles the canvas.
+    The encoder does not show it: a residual block that downsamples has the same weights as any other. A level
+    of the decoder has one block more, and the last of them also upsamples.
     """
     for block in range(_count(weights, "output_blocks")):
         last = 2 if f"output_blocks.{block}.1.qkv.weight" in weights else 1
@@ -206,7 +206,7 @@ def _configuration(weights: Weights, plan: Plan, unsaid: Unsaid) -> dict[str, An
 
 
 def _renamed(weights: Weights, plan: Plan, unsaid: Unsaid) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor under the name that diffusers gives it."""
+    """Yield every tensor under its diffusers name."""
     homes = dict(_homes(plan))
     for key, tensor in weights.items():
         module, kind = key.rsplit(".", 1)
@@ -231,14 +231,14 @@ def _renamed(weights: Weights, plan: Plan, unsaid: Unsaid) -> Iterator[tuple[str
 
 
 def _split(module: str) -> tuple[str, str, str]:
-    """``input_blocks.3.0.in_layers.2`` as block, place in it and part."""
+    """Split ``input_blocks.3.0.in_layers.2`` into block, place in the block, and part."""
     parts = module.split(".")
     blocks = 1 if parts[0] == "middle_block" else 2
     return ".".join(parts[:blocks]), parts[blocks], ".".join(parts[blocks + 1 :])
 
 
 def _homes(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Where diffusers keeps every residual block, attention and change of size."""
+    """Yield the name of every residual block, attention and resampling here and in diffusers."""
     levels = len(plan.channels)
     for level in range(levels):
         attention = plan.attention[levels - 1 - level]
@@ -260,7 +260,7 @@ def _homes(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _queries_keys_values(tensor: Tensor, unsaid: Unsaid) -> Iterator[Tensor]:
-    """Split the rows of (3C, C, 1) weights or (3C,) biases; all heads of each lie together afterwards."""
+    """Split the rows of (3C, C, 1) weights or (3C,) biases into queries, keys and values of all heads."""
     rows = tensor.flatten(1) if tensor.ndim == 3 else tensor
     head = unsaid.head_channels
     heads = len(rows) // (3 * head)

@@ -1,7 +1,7 @@
-"""The prior: a pretrained diffusion model behind one function of an image and a noise level.
+"""The prior: a pretrained diffusion model as one function ``eps(x, sigma)``.
 
-Whatever its network is told and predicts, :class:`Prior` answers with the noise, in the variance-exploding
-view: its input is ``x + sigma eps``, never scaled.
+Whatever the network is conditioned on and predicts, :class:`Prior` returns the noise, in the
+variance-exploding view: its input is ``x + sigma eps``, never scaled.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _SCHEDULE_KEYS = (
     "rescale_betas_zero_snr",
 )
 _SCORE_LEVELS = 1000
-_LEVELS_EMBEDDING = "time_proj"  # frequencies, not weights: what is rounded off them turns the waves
-_MAPS = 20  # photo-64: 14.5 in float32, 18 in bfloat16, with what the convolutions lay out
-_SIZES = 16  # of tiles, whose noise of gray images is kept
+_LEVELS_EMBEDDING = "time_proj"  # stays float32: it holds frequencies, whose rounding shifts the phases
+_MAPS = 20  # feature maps held at once; photo-64: 14.5 in float32, 18 in bfloat16, with convolution buffers
+_SIZES = 16  # tile sizes whose colour noise is cached
 
 
 class Prior:
@@ -44,15 +44,17 @@ class Prior:
     Args:
         network: called as ``network(sample, timestep).sample``.
         schedule: the noise levels that the network was trained on.
-        prediction_type: what the network predicts: ``epsilon``, ``v_prediction`` or ``sample`` of a
-            variance-preserving sample at a timestep, or the ``score`` of one in [0, 1] at a noise level.
-        name: for manifests.
+        prediction_type: ``epsilon``, ``v_prediction`` or ``sample`` for a network that sees a
+            variance-preserving sample and its timestep, ``score`` for one that sees a variance-exploding
+            sample of range [0, 1] and its noise level.
+        name: the prior's name in manifests.
         sha256: digest of the weights, configurations and calibration.
         device: where the network is evaluated.
-        calibration: what the noise of clean photographs looks like to it; needed for blind restoration only.
-        space: what ``x`` is a canvas of; by default pixels.
-        precision: what the network computes in and holds its weights in: ``auto`` (what the device is faster
-            in), ``float32`` or ``bfloat16``.
+        calibration: statistics of the noise that this prior predicts in clean photographs; needed only to
+            restore images.
+        space: the space that ``x`` lies in; by default pixels.
+        precision: dtype of computation and weights: ``auto`` (the faster one on the device), ``float32`` or
+            ``bfloat16``.
 
     Raises:
         PriorError: there is no such prediction type.
@@ -90,7 +92,7 @@ class Prior:
 
     @property
     def calibration(self) -> Calibration:
-        """What the noise of clean photographs looks like to this prior.
+        """Statistics of the noise that this prior predicts in clean photographs.
 
         Raises:
             PriorError: the prior was never calibrated.
@@ -104,12 +106,12 @@ class Prior:
 
     @property
     def stride(self) -> int:
-        """Sides of a tile must be multiples of this, in pixels: the networks halve them once a level."""
+        """Pixels that tile sides must be multiples of: the networks halve them once per level."""
         return int(self.space.factor * 2 ** (len(self.network.config["block_out_channels"]) - 1))
 
     @property
     def bytes_a_pixel(self) -> int:
-        """Of memory that an evaluation takes, about: so many maps as wide as the finest level's."""
+        """About the memory that an evaluation takes per pixel: ``_MAPS`` feature maps of the finest level."""
         return int(_MAPS * self.network.config["block_out_channels"][0] * self.precision.itemsize)
 
     @torch.inference_mode()
@@ -117,10 +119,11 @@ class Prior:
         """Predict the noise in ``x``.
 
         Args:
-            x: (B, C, H, W) float32, a canvas plus noise of level ``sigma``: an image of range [-1, 1], C 1 or
-                3, or latents, with as many channels as the network. A gray network sees the channels of an
-                image one by one; how a colour network sees a gray image, :meth:`_gray_eps` says.
-            sigma: (B,) noise levels on any device, each held to the schedule's range.
+            x: (B, C, H, W) float32, a canvas plus noise of level ``sigma``. A canvas is an image of range
+                [-1, 1] with C 1 or 3, or latents with as many channels as the network. A gray network is
+                applied to each channel of an image; for a colour network and a gray image see
+                :meth:`_gray_eps`.
+            sigma: (B,) noise levels on any device, each clamped to the schedule's range.
 
         Returns:
             (B, C, H, W) float32, of unit variance where ``x`` holds noise of that level.
@@ -132,7 +135,7 @@ class Prior:
             return self._gray_eps(x, sigma)
         timestep = self.schedule.timestep(sigma.to(self.device))
         if self.prediction_type == SCORE:
-            # The network knows images in [0, 1], where noise is half as strong; the score is -eps / sigma.
+            # The network expects images in [0, 1], where noise is half as strong; the score is -eps / sigma.
             level = self.schedule.sigma(timestep) / 2
             return -level.view(-1, 1, 1, 1) * self._evaluate((x + 1) / 2, level)
         alpha, noise = (level.view(-1, 1, 1, 1) for level in self.schedule.alpha_sigma(timestep))
@@ -142,16 +145,16 @@ class Prior:
 
     @property
     def sees_gray(self) -> bool:
-        """Whether canvases of one channel are gray images to a network of colour."""
+        """Whether this is a colour pixel prior, to which a canvas of one channel is a gray image."""
         return self.space.of_pixels and not self._is_gray
 
     def _gray_eps(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """The noise in gray images, of a network that knows colour.
+        """Predict the noise in gray images (B, 1, H, W) with a colour network.
 
-        Noise that is equal in all channels looks like texture to it. With the colour noise that is missing,
-        ``x + sqrt(3) sigma (g - mean(g))`` for white ``g``, it is a gray image in white noise of level
-        ``sqrt(3) sigma``, exactly: gray noise of variance s^2 in every channel is the gray third of white
-        noise of variance 3 s^2. The colour noise is the same for every image, so that results are too.
+        A colour network takes noise that is equal in all channels for texture. Adding the missing colour
+        noise, ``x + sqrt(3) sigma (g - mean(g))`` for white ``g``, gives exactly a gray image in white noise
+        of level ``sqrt(3) sigma``: the mean over three channels of white noise of variance 3 s^2 has variance
+        s^2. The added noise is the same for every image, so that results are reproducible.
         """
         level = math.sqrt(3) * sigma.to(x.device)
         colour = level.view(-1, 1, 1, 1) * _colour_noise(*x.shape[2:], x.device)
@@ -162,20 +165,20 @@ class Prior:
         return self.space.of_pixels and getattr(self.network, "config", {}).get("in_channels") == 1
 
     def _evaluate(self, sample: Tensor, condition: Tensor) -> Tensor:
-        """What the network says; of one that learned its variance too, the first half."""
+        """Evaluate the network; of one that also predicts the variance, return the first half."""
         shown = sample.to(self.precision, memory_format=torch.channels_last)
         return self.network(shown, condition).sample[:, : sample.shape[1]].float()
 
 
 @lru_cache(maxsize=_SIZES)
 def _colour_noise(height: int, width: int, device: torch.device) -> Tensor:
-    """White noise (3, height, width) without its gray third."""
+    """White noise (3, height, width) minus its mean over the channels."""
     white = torch.randn(3, height, width, generator=torch.Generator().manual_seed(0))
     return (white - white.mean(dim=0)).to(device)
 
 
 def noise_of(output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor, prediction_type: str) -> Tensor:
-    """The noise in ``sample = alpha x0 + sigma eps``, from what a network predicts of it.
+    """Convert a network's output to the noise in ``sample = alpha x0 + sigma eps``.
 
     ``v = alpha eps - sigma x0`` (Salimans and Ho, arXiv 2202.00512, appendix D).
     """
@@ -187,7 +190,7 @@ def noise_of(output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor, predi
 
 
 def output_of(noise: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor, prediction_type: str) -> Tensor:
-    """What a network said of ``sample`` that found this noise in it: :func:`noise_of`, backwards."""
+    """Convert the noise in ``sample`` to a network's output: the inverse of :func:`noise_of`."""
     if prediction_type == "epsilon":
         return noise
     if prediction_type == "v_prediction":
@@ -205,13 +208,13 @@ def load_prior(
     """Load a built-in prior or a local diffusers folder.
 
     Args:
-        name_or_folder: which one.
-        device: the GPU, if there is one, by default.
-        calibrated: whether to read its calibration; one that is to be made anew may be damaged.
-        precision: as of :class:`Prior`.
+        name_or_folder: name of a built-in prior, or path of a folder.
+        device: by default the GPU if there is one, else the CPU.
+        calibrated: whether to read the calibration; False to recalibrate a prior whose file is damaged.
+        precision: see :class:`Prior`.
 
     Raises:
-        PriorError: the folder is missing or damaged, or its model is of a kind that cannot be used.
+        PriorError: the folder is missing or damaged, or its model is of an unsupported kind.
         SettingsError: there is no such precision, or the installed torch has no kernels for the GPU.
     """
     folder = PriorFolder(find_prior(name_or_folder))
@@ -261,7 +264,7 @@ def _noise_schedule(folder: PriorFolder) -> NoiseSchedule:
         return NoiseSchedule.between(*folder.score_levels, _SCORE_LEVELS)
     known = {key: folder.scheduler[key] for key in _SCHEDULE_KEYS if key in folder.scheduler}
     try:
-        # Of all schedulers it knows the most kinds of betas.
+        # Of all schedulers, DDPM supports the most beta schedules.
         return NoiseSchedule.from_alphas_cumprod(DDPMScheduler(**known).alphas_cumprod)
     except (NotImplementedError, TypeError, ValueError, RuntimeError) as error:
         raise PriorError(f"the schedule in {folder.part('scheduler')} cannot be used: {error}") from error

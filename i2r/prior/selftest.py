@@ -1,6 +1,6 @@
-"""A cheap test that a prior denoises, and that it is read as it was trained.
+"""A cheap test that a prior denoises, and that its schedule and prediction type match its training.
 
-A wrong schedule, prediction type or set of weights raises nothing by itself: the noise just comes out wrong.
+A wrong schedule, prediction type or set of weights raises no error by itself: the noise is just wrong.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ from i2r.prior.network import Prior, noise_of, output_of
 
 LEVELS = (0.3, 1.0, 3.0)
 SIDE = 64
-"""Side of the test picture in pixels, or the next multiple of the prior's stride."""
+"""Side of the test picture in pixels; rounded up to a multiple of the prior's stride."""
 MOST_LEFT = 0.5
-"""Share of the noise's power that may be left. Predicting no noise leaves all of it, and the mean of two
-pixels of a smooth picture a half: a prior that cannot do that knows nothing. (photo-64 leaves 2 % at most,
-and 60 % where its `v` is read as noise.)"""
+"""Most of the noise power that may be left, as a share. Predicting no noise leaves all of it; averaging two
+pixels of a smooth picture leaves half, which any prior must beat. (photo-64 leaves 2 % at most, and 60 % if
+its v prediction is read as eps.)"""
 CLEARLY = 2.0
-"""By how much less may be left if the network is read as of another prediction type. (Read wrongly, photo-64
-leaves 21 times as much, and a network of noise that is as good 5 times.)"""
+"""Factor by which another prediction type must leave less noise to count as the right one. (With the wrong
+type, photo-64 leaves 21 times as much, and an eps network that is as good 5 times.)"""
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What one evaluation made of a smooth picture with noise on it.
+    """Result of denoising a smooth picture.
 
     Attributes:
-        left: share of the noise's power that was left, by noise level.
+        left: share of the noise power that was left, by noise level.
     """
 
     left: dict[float, float]
 
 
 def self_test(prior: Prior) -> SelfTest:
-    """Denoise a smooth synthetic picture once at each of a few levels.
+    """Denoise a smooth synthetic picture once at each of ``LEVELS``.
 
     Raises:
-        PriorError: too much noise is left, or more than if the network were read in another way.
+        PriorError: too much noise is left, or far more than with another prediction type.
     """
     evaluation = _Evaluation.of(prior)
     left = evaluation.noise_left(prior.prediction_type)
     for level, share in left.items():
-        if not share <= MOST_LEFT:  # nor is NaN
+        if not share <= MOST_LEFT:  # written so that NaN fails too
             raise PriorError(
                 f"the prior {prior.name} does not denoise: it leaves {share:.0%} of noise {level:g}; "
                 "give the scheduler that it was trained with, and copy its weights again"
@@ -63,7 +63,7 @@ def self_test(prior: Prior) -> SelfTest:
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """What a network said of noisy pictures, (B, C, H, W), and what it was asked."""
+    """The noise predicted in noisy pictures, ``found`` (B, C, H, W), with the true noise and the input."""
 
     prediction_type: str
     noise: Tensor
@@ -83,7 +83,7 @@ class _Evaluation:
         return cls(prior.prediction_type, noise, prior.eps(noisy, levels), alpha * noisy, alpha, sigma)
 
     def noise_left(self, prediction_type: str) -> dict[float, float]:
-        """Share of the noise's power by level, were it another type that the network predicts."""
+        """Compute the share of the noise power left, by level, if the network had this prediction type."""
         found = self.found
         if prediction_type != self.prediction_type:
             said = output_of(found, self.sample, self.alpha, self.sigma, self.prediction_type)
@@ -93,7 +93,7 @@ class _Evaluation:
 
 
 def _smooth_canvas(prior: Prior) -> Tensor:
-    """A picture of two slow waves, in other phases in every channel, as the prior's canvas."""
+    """Return the prior's canvas of a picture of two slow waves with different phases in every channel."""
     side = -(-SIDE // prior.stride) * prior.stride
     turn = torch.linspace(0, 2 * torch.pi, side)
     waves = [torch.sin(turn + phase)[:, None] + torch.cos(turn - 2 * phase) for phase in (0.0, 0.5, 1.0)]

@@ -1,8 +1,8 @@
 """The space that a prior's diffusion runs in: pixels, or the latents of an autoencoder.
 
-The method works on a canvas and never asks which it is. A canvas of latents is covered by as many tiles as
-the canvas of pixels that it was encoded from, each ``factor`` times smaller, so that images of any size go
-through the autoencoder in tiles of one fixed shape too.
+A canvas is the tensor (C, H, W) that the method works on, in either space. A latent canvas is covered by as
+many tiles as the pixel canvas it was encoded from, each ``factor`` times smaller a side, so that the
+autoencoder too sees tiles of one fixed shape, whatever the size of the image.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 
 
 class Space(Protocol):
-    """Where a canvas lives.
+    """Converts between images and canvases.
 
     Attributes:
-        factor: pixels a side of what one element of the canvas stands for.
-        of_pixels: whether a canvas is the image itself, so that what is known of images holds for it.
+        factor: side in pixels of one canvas element.
+        of_pixels: whether a canvas is the image itself.
     """
 
     factor: int
     of_pixels: bool
 
     def grid(self, pixels: TileGrid) -> TileGrid:
-        """The tiles of the canvas of an image whose own tiles are ``pixels``."""
+        """Return the tiles of the canvas of an image that is tiled by ``pixels``."""
         ...
 
     def encode(self, image: Tensor, pixels: TileGrid) -> Tensor:
-        """The canvas of an image, (3, *pixels.canvas_shape) in [-1, 1]."""
+        """Return the canvas of an image (3, *pixels.canvas_shape) in [-1, 1]."""
         ...
 
     def decode(self, canvas: Tensor, pixels: TileGrid) -> Tensor:
-        """The image, (3, *pixels.canvas_shape), of a canvas."""
+        """Return the image (3, *pixels.canvas_shape) of a canvas."""
         ...
 
 
@@ -62,10 +62,10 @@ class LatentSpace:
     """A canvas holds an autoencoder's latents (Rombach et al., arXiv 2112.10752).
 
     Args:
-        autoencoder: a ``VQModel``, whose latents are quantised when they are decoded, or an
-            ``AutoencoderKL``, of whose posterior the mode is taken, so that nothing is random.
-        scaling: by what latents are multiplied for the diffusion.
-        factor: pixels a side of one latent.
+        autoencoder: a ``VQModel``, which quantises latents when it decodes them, or an ``AutoencoderKL``,
+            encoded to the mode of its posterior, so that nothing is random.
+        scaling: factor that scales the latents for the diffusion.
+        factor: side in pixels of one latent.
         device: where the autoencoder is evaluated.
     """
 
