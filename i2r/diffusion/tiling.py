@@ -157,7 +157,7 @@ def _ramps(starts: list[int], side: int, overlap: int, like: Tensor) -> list[Ten
 
 
 def _reflected(side: int, margin: int, whole: int, device: torch.device) -> Tensor:
-    """Return the reflected index into ``side`` pixels of each of ``whole`` positions; 0 lies at ``margin``."""
+    """Return the reflected index into ``side`` pixels of ``whole`` positions; index 0 lies at ``margin``."""
     period = max(2 * side - 2, 1)
     place = torch.arange(-margin, whole - margin, device=device) % period
     return torch.minimum(place, period - place)

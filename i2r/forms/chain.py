@@ -1,4 +1,4 @@
-"""Forms in the order in which they happened to an image."""
+"""Several forms of degradation, in the order in which they happened to an image."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from i2r.screening.spectrum import ROUNDING
 FORMS: Mapping[str, type[Form]] = MappingProxyType(
     {form.name: form for form in (GaussianBlur, MotionBlur, SmallKernel, Downsampling, Noise, Mask, Jpeg)}
 )
-"""By the name in settings."""
+"""Every form by its name in settings."""
 
 _ITERATIONS = 12
 
 
 @dataclass(frozen=True)
 class Chain:
-    """Linear operators, then records, as they happened to an image.
+    """Linear operators followed by records, in the order in which they happened.
 
     Attributes:
         operators: first to last.
-        records: first to last, after every operator.
+        records: first to last, after all operators.
     """
 
     operators: tuple[Operator, ...]
@@ -44,15 +44,15 @@ class Chain:
     def start(
         cls, names: Sequence[str], y: Tensor, calibration: Calibration, known: Sequence[Form] = ()
     ) -> Self:
-        """First parameters of every form, each read off the degraded image; ``known`` ones are taken.
+        """Estimate initial parameters of every form from the degraded image, except for ``known`` forms.
 
         Raises:
             FormError: the image does not show a form.
-            ValueError: the names are no order that can be undone.
+            ValueError: a name is unknown or repeated, or an operator follows a record.
         """
         forms = {form.name: form for form in known}
         noise = ROUNDING
-        # Last to first: noise hides what came before it.
+        # Last to first: the noise level must be known to estimate the forms before it.
         for name in reversed(names := parse_forms(names)):
             form = forms.get(name) or FORMS[name].start(y, calibration, noise)
             noise = max(noise, form.level) if isinstance(form, Noise) else noise
@@ -65,7 +65,7 @@ class Chain:
 
     @property
     def leaves_noise(self) -> bool:
-        """Whether the degraded image, what it lost filled, is the clean one plus something like noise."""
+        """Whether the degraded image, with missing pixels filled, is the clean one plus noise-like error."""
         return not self.operators
 
     @property
@@ -80,33 +80,33 @@ class Chain:
         return x
 
     def others(self) -> list[Self]:
-        """What the degraded image shows as well, of a lone operator: several keep what they have."""
+        """Return chains that explain the degraded image equally well; empty for more than one operator."""
         if len(self.operators) != 1:
             return []
         return [type(self)((operator,), self.records) for operator in self.operators[0].others()]
 
     def fit(self, x: Tensor, y: Tensor, level: float) -> Self:
-        """Fit the parameters of a lone operator to a clean estimate, made at a noise level.
+        """Fit the parameters of a single operator to the clean estimate ``x``, made at a noise level.
 
-        Several keep those that they started with: one would take the other's part.
+        Several operators keep their initial parameters: in a joint fit one would compensate for the other.
         """
         if len(self.operators) != 1:
             return self
         return type(self)((self.operators[0].fit(x, y, level),), self.records)
 
     def solve(self, y: Tensor, estimate: Tensor, level: float) -> Tensor:
-        """The image that explains ``y`` and is as near to ``estimate`` as an error of ``level`` has it.
+        """Compute the image that explains ``y`` and stays near ``estimate``, whose error is ``level``.
 
-        The records are undone first, each as far as what is expected leaves open, last to first. Then
-        ``|H x - y|^2 / noise^2 + |x - estimate|^2 / level^2`` is minimised over the operators ``H``.
+        First undoes the records, last to first, guided by the degraded estimate. Then minimises
+        ``|H x - y|^2 / noise^2 + |x - estimate|^2 / level^2`` over ``x``, with ``H`` all operators.
 
-        What comes back may be overwritten; where nothing says more than ``estimate``, it is that.
+        The caller may overwrite the result, which may be ``estimate`` itself.
         """
         expected = self._operate(estimate)
         for record in reversed(self.records):
             y = record.reveal(y, expected)
         if not self.operators:
-            # The noise travels with the image, which is where it is weighed against what is expected.
+            # The caller carries the noise down with the image, and so weighs ``y`` against the estimate.
             return estimate if self.noisy else y
         weight = (self.noise / level) ** 2
         if len(self.operators) == 1:
@@ -119,7 +119,7 @@ class Chain:
         return step.add_(estimate)
 
     def parameters(self) -> dict[str, Any]:
-        """The parameters of every form by its name, as plain JSON, in the order in which they happened."""
+        """Return the parameters by form as plain JSON, in the order in which the forms happened."""
         return {form.name: dict(form.parameters()) for form in (*self.operators, *self.records)}
 
     @property

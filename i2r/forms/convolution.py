@@ -1,4 +1,4 @@
-"""Blurs: convolutions with a kernel that sums to one, the image mirrored at its borders."""
+"""Blurs: convolutions with a kernel that sums to one; images are mirrored at their borders."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from i2r.screening.spectrum import ROUNDING, TransferFit, blur_width
 
 _LENGTHS = range(3, 32)
 SMALLEST_SIDE = 32
-"""Below it the spectrum of an image does not tell how it was blurred."""
-_TURNS = 36  # over half of a turn
-_CLEARER = 0.7  # of a Gaussian's misfit: what a line's is below, or its zeros may be those of the scene
+"""Least side, in pixels, of an image whose spectrum shows how it was blurred."""
+_TURNS = 36  # directions over half a turn
+_CLEARER = 0.7  # a line must fit with less of the Gaussian's misfit, else its zeros may be the scene's
 
 
 class Convolution(Operator):
-    """A blur that is told by its transfer function."""
+    """A blur that is defined by its transfer function."""
 
     @abstractmethod
     def transfer(self, down: Tensor, across: Tensor) -> Tensor:
-        """The kernel's Fourier transform at frequencies in cycles a pixel, which broadcast."""
+        """Return the kernel's Fourier transform at frequencies in cycles per pixel, which broadcast."""
 
     def forward(self, x: Tensor) -> Tensor:
         gains = self._gains(x)
@@ -42,23 +42,23 @@ class Convolution(Operator):
         return in_planes(partial(_blurred_back, gains), y)
 
     def _gains(self, x: Tensor) -> Mapping[Kind, Tensor]:
-        """By how much every wave of (C, H, W), all of which are cosines, becomes a wave of each kind.
+        """Return the gain from every cosine wave of (C, H, W) to the wave of each kind, cosine or sine.
 
-        A wave of cosines is one that runs down and across and one that runs down and back, in equal parts;
-        the transfer function scales and shifts each of the two.
+        A product of cosines down and across is the sum, in equal parts, of two plane waves, of frequencies
+        (down, across) and (down, -across). The transfer function scales and shifts each of the two.
         """
         down, across = frequencies(x)
         across_gain, back_gain = self.transfer(down, across), self.transfer(down, -across)
         both, apart = (across_gain + back_gain) / 2, (back_gain - across_gain) / 2
         gains = {COSINES: both.real, (True, True): apart.real}
-        if both.is_complex():  # the kernel is not the same when it is turned around
+        if both.is_complex():  # the kernel is not symmetric about its centre
             gains |= {(True, False): -both.imag, (False, True): apart.imag}
         return gains
 
 
 @dataclass(frozen=True)
 class GaussianBlur(Convolution):
-    """An isotropic Gaussian.
+    """An isotropic Gaussian blur.
 
     Attributes:
         width: standard deviation in pixels.
@@ -69,10 +69,10 @@ class GaussianBlur(Convolution):
 
     @classmethod
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
-        """The width that tells the spectrum from that of clean photographs.
+        """Estimate the width by comparing the spectrum with that of clean photographs.
 
-        It is not refined on estimates of the clean image: those are too smooth, so that the width which fits
-        them best is too narrow, and shrinks with every round (measured: from 1.5 to 1.0 in eight levels).
+        The width is not refined on estimates of the clean image: they are too smooth, so that the best
+        fitting width is too narrow and shrinks at every noise level (measured: from 1.5 to 1.0 in eight).
         """
         return cls(blur_width(y, calibration.spectrum, noise))
 
@@ -80,11 +80,11 @@ class GaussianBlur(Convolution):
         return torch.exp(-2 * math.pi**2 * self.width**2 * (down.square() + across.square()))
 
     def _gains(self, x: Tensor) -> Mapping[Kind, Tensor]:
-        """Symmetric both ways, the blur leaves every cosine one."""
+        """The kernel is symmetric along both axes, so that every cosine stays a cosine."""
         return {COSINES: self.transfer(*frequencies(x))}
 
     def solve(self, y: Tensor, estimate: Tensor, weight: float) -> Tensor:
-        """Exact, wave by wave."""
+        """Solve exactly, frequency by frequency."""
         transfer = self.transfer(*frequencies(y))
         power = transfer.square() + weight
 
@@ -99,11 +99,11 @@ class GaussianBlur(Convolution):
 
 @dataclass(frozen=True)
 class MotionBlur(Convolution):
-    """A camera that moved along a straight line, at even speed.
+    """Blur by a camera that moved along a straight line at constant speed.
 
     Attributes:
         length: of the line, in pixels.
-        angle: of the line in radians, from the columns' direction to the rows'.
+        angle: of the line, in radians, from the direction across to the direction down.
     """
 
     name: ClassVar[str] = "motion_blur"
@@ -112,10 +112,10 @@ class MotionBlur(Convolution):
 
     @classmethod
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
-        """The line whose zeros the spectrum shows.
+        """Find the line whose transfer function fits the spectrum best.
 
         Raises:
-            FormError: the image is too small to have such a spectrum.
+            FormError: a side of the image is below ``SMALLEST_SIDE``.
         """
         if min(y.shape[-2:]) < SMALLEST_SIDE:
             raise FormError(f"an image of {y.shape[-1]}x{y.shape[-2]} is too small to tell how it moved")
@@ -149,7 +149,7 @@ def _sum(images: Iterable[Tensor]) -> Tensor:
 
 
 def likelier_blur(y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> GaussianBlur | MotionBlur:
-    """The Gaussian that the spectrum of (C, H, W) shows, or the line, where that fits clearly better."""
+    """Return the Gaussian that fits the spectrum of (C, H, W), or the line if that fits clearly better."""
     gaussian = GaussianBlur.start(y, calibration, noise)
     if min(y.shape[-2:]) < SMALLEST_SIDE:
         return gaussian

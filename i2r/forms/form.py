@@ -1,8 +1,9 @@
-"""What a form of degradation is: a map from clean to degraded images whose parameters may be unknown.
+"""Base classes of the forms of degradation: maps from clean to degraded images with unknown parameters.
 
-Forms are of two kinds. An :class:`Operator` is linear (a lens, a sensor's grid); a :class:`Record` is what
-happened to the values afterwards (noise, lost pixels, a JPEG file). Both map an image to an image of the same
-shape, so that they compose. A new form is one frozen dataclass whose fields are its parameters.
+There are two kinds. An :class:`Operator` is a linear degradation operator (blur, downsampling); a
+:class:`Record` changes the values afterwards (noise, missing pixels, JPEG compression). Both map an image to
+an image of the same shape, so that they compose. To add a form, write a frozen dataclass whose fields are its
+parameters.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ _ITERATIONS = 12
 
 
 class Form(ABC):
-    """A form of degradation with one choice of its parameters."""
+    """A form of degradation with particular parameters."""
 
     name: ClassVar[str]
-    """What settings and manifests call it."""
+    """Its name in settings and manifests."""
 
     @classmethod
     @abstractmethod
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
-        """First parameters, read off the degraded image alone.
+        """Estimate initial parameters from the degraded image alone.
 
         Args:
             y: (C, H, W) in [-1, 1].
-            calibration: what clean photographs look like.
+            calibration: statistics of clean photographs.
             noise: standard deviation of the white noise in ``y``.
 
         Raises:
@@ -46,23 +47,23 @@ class Form(ABC):
 
     @abstractmethod
     def parameters(self) -> Mapping[str, Any]:
-        """The parameters as plain JSON, for manifests."""
+        """Return the parameters as plain JSON, for manifests."""
 
 
 class Operator(Form):
-    """A linear form."""
+    """A linear degradation operator ``H``."""
 
     @property
     def error(self) -> float:
-        """Standard deviation of what parameters that are far from sure leave unexplained in an image."""
+        """Standard deviation of the error in the degraded image that uncertain parameters leave."""
         return 0.0
 
     def others(self) -> Sequence[Self]:
-        """What the degraded image shows as well as this choice of the parameters."""
+        """Return operators with other parameters that explain the degraded image equally well."""
         return ()
 
     def fit(self, x: Tensor, y: Tensor, level: float) -> Self:
-        """Parameters with which ``forward(x)`` is nearer to ``y``, or those that ``start`` read better.
+        """Refit the parameters to ``forward(x) = y``; unchanged if the estimate of ``start`` is better.
 
         Args:
             x: (C, H, W), the prior's estimate of the clean image.
@@ -72,7 +73,7 @@ class Operator(Form):
         return self
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """The ``H^T y`` with ``<H x, y> = <x, H^T y>`` for all ``x``."""
+        """Return ``H^T y``, with ``<H x, y> = <x, H^T y>`` for all ``x``."""
         pull_back = torch.func.vjp(self.forward, y.new_zeros(()).expand_as(y))[1]
         (x,) = pull_back(y)
         return x
@@ -88,28 +89,28 @@ class Operator(Form):
 
 
 class Record(Form):
-    """What happened to the values of an image after every linear form."""
+    """A change of an image's values, after every linear operator."""
 
     @property
     def noise(self) -> float:
-        """Standard deviation of the error that is left in what :meth:`reveal` gives back."""
+        """Standard deviation of the error that remains in the result of :meth:`reveal`."""
         return 0.0
 
     def reveal(self, y: Tensor, expected: Tensor) -> Tensor:
-        """The image nearest to ``expected`` that this form could have turned into ``y``."""
+        """Return the image nearest to ``expected`` that this form could have turned into ``y``."""
         return y
 
 
 def conjugate_gradients(operator: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:
     """Solve ``A x = b`` from zero, for a symmetric and positive ``A`` (Hestenes and Stiefel 1952).
 
-    ``b`` is used up: what is left of it to explain takes its place.
+    Overwrites ``b`` with the residual.
     """
     x, residual, direction = torch.zeros_like(b), b, b.clone()
     power = _inner(residual, residual)
     for _ in range(iterations):
         image = operator(direction)
-        # Where nothing is left to explain, the smallest number keeps 0 / 0 from becoming NaN.
+        # The smallest number keeps 0 / 0 from becoming NaN once the residual is zero.
         length = power / _inner(direction, image).clamp_min(torch.finfo(b.dtype).tiny)
         x.addcmul_(length, direction)
         residual.addcmul_(length, image, value=-1)

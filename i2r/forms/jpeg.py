@@ -1,4 +1,4 @@
-"""JPEG files: what their quantisation tables tell of the pixels that were lost."""
+"""JPEG compression: the quantisation tables bound the coefficients of the clean image."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from i2r.screening.calibration import Calibration
 from i2r.screening.spectrum import ROUNDING
 
 SAMPLINGS = ((2, 2), (1, 1), (1, 2))
-"""Pixels of the image in one of chroma, (down, across); the first is what nearly every file has."""
+"""Image pixels per chroma sample, (down, across); nearly every file has the first."""
 
-_HALF_RANGE = 127.5  # 8-bit steps to a unit of [-1, 1]
+_HALF_RANGE = 127.5  # 8-bit steps per unit of [-1, 1]
 _ZERO = 0.5 / _HALF_RANGE  # the format's zero of luma: 128 of 255
-_TRUST = 0.8  # of an interval: coefficients crowd toward its middle, where the density of images is higher
-_UNSEEN = 0.5  # of the rounding error in an interval: what is left once the prior was asked
-_ROUNDING = 0.5  # standard deviation, in 8-bit steps, of a decoder's rounding seen in a coefficient
-_STRAY = 0.02  # share of coefficients that clipping moved anywhere
-_BLOCKS = 1 << 12  # of coefficients, looked at together
-_FEWEST, _SUREST = 16, 0.4  # coefficients to judge by, and nats that each must speak for a table
+_TRUST = 0.8  # share of a quantisation interval to move into: coefficients concentrate toward its middle
+_UNSEEN = 0.5  # share of the quantisation error that remains after the prior's estimate
+_ROUNDING = 0.5  # standard deviation, in 8-bit steps, of the decoder's rounding as it shows in a coefficient
+_STRAY = 0.02  # share of coefficients that clipping changed arbitrarily
+_BLOCKS = 1 << 12  # blocks of coefficients processed together
+_FEWEST, _SUREST = 16, 0.4  # least number of coefficients, and least mean nats, to accept a table
 
 # ITU-T T.871: luma and the two chromas of R, G and B.
 _TO_LUMA_CHROMA = torch.tensor(
@@ -40,7 +40,7 @@ _TO_LUMA_CHROMA = torch.tensor(
 
 @dataclass(frozen=True)
 class Jpeg(Record):
-    """Compression as a JPEG file with blocks that start in the image's corner.
+    """JPEG compression with blocks aligned to the image's top left corner.
 
     Attributes:
         tables: of the file.
@@ -51,13 +51,14 @@ class Jpeg(Record):
 
     @classmethod
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
-        """The standard tables on whose multiples the coefficients lie.
+        """Find the libjpeg tables with the largest likelihood that the coefficients are their multiples.
 
-        Multiples of a step t are t times as likely as values anywhere, and what lies beside them speaks
-        against it: the tables with the largest likelihood are taken.
+        A coefficient on a multiple of a step t is t times as likely as without quantisation; one off the
+        multiples counts against the table.
 
         Raises:
-            FormError: no tables are likely: the blocks were moved, or the image was changed since.
+            FormError: the image is too small, or no table is likely: the blocks were shifted, or the image
+                was changed after compression.
         """
         if min(y.shape[-2:]) < 2 * SIDE:
             raise FormError(
@@ -73,14 +74,14 @@ class Jpeg(Record):
         chroma = []
         for sampling in SAMPLINGS:
             stored = _coefficients(_stored_chroma(y, sampling))
-            # What is clipped beside a block moves its chroma too, where that is enlarged.
+            # Decoders interpolate chroma across blocks: clipping beside a block changes its chroma too.
             whole = _unclipped(y, (SIDE * sampling[0], SIDE * sampling[1]), margin=4)
             chroma.append(_likelihood(stored[:, whole], standard_steps(quality)[1]))
         sampling = SAMPLINGS[chroma.index(max(chroma))] if max(chroma) > _SUREST else SAMPLINGS[0]
         return cls(JpegTables.standard(quality, sampling))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compress and decompress; rounding along a smooth curve, for its gradient (Shin and Song 2017)."""
+        """Compress and decompress, with differentiable rounding (Shin and Song 2017)."""
         height, width = x.shape[-2:]
         down, across = self.tables.sampling
         bottom, right = -height % (SIDE * down), -width % (SIDE * across)
@@ -92,16 +93,16 @@ class Jpeg(Record):
 
     @property
     def noise(self) -> float:
-        """A part of the rounding of the coarse waves, which are seldom stored as zero."""
+        """A share of the quantisation error of low frequencies, which are seldom stored as zero."""
         coarse = [
             step for index, step in enumerate(self.tables.luma) if index // SIDE < 4 and index % SIDE < 4
         ]
         return _UNSEEN * math.sqrt(sum(step**2 for step in coarse) / len(coarse) / 12) / _HALF_RANGE
 
     def reveal(self, y: Tensor, expected: Tensor) -> Tensor:
-        """Move the coefficients of ``expected`` into the intervals that those of ``y`` stand for.
+        """Move the coefficients of ``expected`` into the quantisation intervals of those of ``y``.
 
-        The intervals of whole blocks: what lies beyond the last of them stays as it is expected.
+        Pixels beyond the last whole block keep their values in ``expected``.
         """
         down, across = self.tables.sampling
         height = y.shape[-2] // (SIDE * down) * SIDE * down
@@ -116,7 +117,7 @@ class Jpeg(Record):
         return revealed
 
     def _moved(self, expected: Tensor, y: Tensor, stored: Tensor) -> Tensor:
-        """Whole blocks of :meth:`reveal`; ``stored`` is the chroma that the file holds."""
+        """:meth:`reveal` on whole blocks; ``stored`` is the chroma in the file."""
         planes, luma = _planes(expected), _planes(y)[:1]
         luma = planes[:1] + _moves(planes[:1] - _ZERO, luma - _ZERO, self.tables.luma)
         pooled = F.avg_pool2d(planes[1:], self.tables.sampling)
@@ -136,23 +137,23 @@ def _quantised(planes: Tensor, table: tuple[int, ...]) -> Tensor:
 
 
 def _moves(expected: Tensor, stored: Tensor, table: tuple[int, ...]) -> Tensor:
-    """What to add to planes for their coefficients to lie in the intervals around the stored ones."""
+    """Compute what to add to ``expected`` to move its coefficients into the intervals of ``stored``."""
     steps = _steps(table, expected)
     coefficients = _coefficients(expected)
-    # The nearest multiple is what the file holds, whatever clipping and rounding made of it.
+    # The file holds the nearest multiple; clipping and rounding moved the decoded coefficient off it.
     distance = coefficients - steps * (_coefficients(stored) / steps).round()
     reach = _TRUST / 2 * steps
     return _pixels(torch.clamp(distance, -reach, reach) - distance)
 
 
 def _unclipped(y: Tensor, block: tuple[int, int] = (SIDE, SIDE), margin: int = 0) -> Tensor:
-    """The blocks (rows, columns) without a value at the end of the range, which may have been clipped."""
+    """Find the blocks (rows, columns) without values at the ends of the range, which may be clipped."""
     clipped = widened((y.abs() > 1 - 1 / _HALF_RANGE).any(dim=0), margin)
     return F.max_pool2d(clipped[None].float(), block)[0] == 0
 
 
 def _planes(x: Tensor) -> Tensor:
-    """Luma and chroma of colour or gray, which has no chroma."""
+    """Convert (3, H, W) or (1, H, W) to luma and two chromas (3, H, W); the chroma of gray is zero."""
     return torch.tensordot(_TO_LUMA_CHROMA.to(x), x.expand(3, -1, -1), 1)
 
 
@@ -163,10 +164,10 @@ def _colours(planes: Tensor, channels: int) -> Tensor:
 
 
 def _stored_chroma(y: Tensor, sampling: tuple[int, int]) -> Tensor:
-    """The two chromas of an image as the file holds them, of whole samples.
+    """Compute the two chromas of an image as stored in the file, at the file's resolution.
 
-    Decoders enlarge them by weights of 3/4 and 1/4 of the two nearest samples. Averaged again, that is a blur
-    of 1/8, 6/8, 1/8 along each axis, which is undone wave by wave.
+    Decoders interpolate chroma with weights 3/4 and 1/4 of the two nearest samples. Averaging the result over
+    a sample amounts to a blur of 1/8, 6/8, 1/8 along each subsampled axis, which is inverted per frequency.
     """
     y = y[:, : y.shape[1] // sampling[0] * sampling[0]]
     pooled = in_bands(lambda band: F.avg_pool2d(_planes(band)[1:], sampling), y, step=sampling[0])
@@ -180,14 +181,14 @@ def _stored_chroma(y: Tensor, sampling: tuple[int, int]) -> Tensor:
 
 
 def _waves(like: Tensor) -> Tensor:
-    """The orthonormal cosines of a block, one a row (DCT-II)."""
+    """The orthonormal DCT-II basis (8, 8) of a block, one cosine per row."""
     position = torch.arange(SIDE, device=like.device, dtype=like.dtype)
     waves = torch.cos(math.pi * position[:, None] * (position + 0.5) / SIDE) * math.sqrt(2 / SIDE)
     return torch.cat([waves[:1] / math.sqrt(2), waves[1:]])
 
 
 def _coefficients(planes: Tensor) -> Tensor:
-    """Whole blocks of (P, H, W) transformed: (P, H / 8, W / 8, 8, 8)."""
+    """Transform the whole blocks of (P, H, W) to DCT coefficients (P, H / 8, W / 8, 8, 8)."""
     waves = _waves(planes)
     blocks = planes.unfold(1, SIDE, SIDE).unfold(2, SIDE, SIDE)
     return waves @ blocks @ waves.T
@@ -201,12 +202,15 @@ def _pixels(coefficients: Tensor) -> Tensor:
 
 
 def _steps(table: tuple[int, ...], like: Tensor) -> Tensor:
-    """The table's steps (8, 8) in units of the [-1, 1] range."""
+    """Return the table's steps (8, 8) in units of the [-1, 1] range."""
     return torch.tensor(table, device=like.device, dtype=like.dtype).view(SIDE, SIDE) / _HALF_RANGE
 
 
 def _likelihood(coefficients: Tensor, table: tuple[int, ...]) -> float:
-    """Mean log likelihood of the coefficients as multiples of a table's steps, over that of any values."""
+    """Compute the mean log likelihood ratio, in nats, of multiples of the steps against any values.
+
+    Returns -inf for fewer than ``_FEWEST`` coefficients.
+    """
     steps = torch.tensor(table, device=coefficients.device, dtype=torch.float64).view(SIDE, SIDE)
     total, count = torch.zeros_like(steps), torch.zeros_like(steps, dtype=torch.long)
     for blocks in coefficients.flatten(0, -3).split(_BLOCKS):
@@ -214,7 +218,7 @@ def _likelihood(coefficients: Tensor, table: tuple[int, ...]) -> float:
         beside = (values - steps * (values / steps).round()) / _ROUNDING
         density = torch.exp(-beside.square() / 2) / (math.sqrt(2 * math.pi) * _ROUNDING)
         gain = (_STRAY + (1 - _STRAY) * steps * density).log()
-        # What is nearest to zero is a multiple of anything, and the first coefficient is seldom zero.
+        # Left out: values near zero, which are multiples of any step, and DC, which is seldom zero.
         telling = values.abs() > (steps / 2).clamp_min(4 * _ROUNDING)
         telling[:, 0, 0] = False
         total += torch.where(telling, gain, 0.0).sum(dim=0)

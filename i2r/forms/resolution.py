@@ -1,4 +1,4 @@
-"""Low resolution: fewer pixels, enlarged again."""
+"""Low resolution: downsampling and enlargement to the old size."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from i2r.screening.spectrum import ROUNDING
 
 FACTORS = (2, 3, 4, 5, 6, 8)
 _ENLARGING = 6
-_EXPLAINED = 2.5  # times the noise: what an image may lie beside an enlarged one
-_STANDS_OUT = 5.0  # times: by how much more the next factor misses an enlarged image (8 and more; blurs: 3)
-_BEYOND = 12  # the factor that the last one is held against
+_EXPLAINED = 2.5  # times the noise: largest RMS residual of a factor that explains the image
+_STANDS_OUT = 5.0  # least ratio of the next factor's residual to this one's (8 and more; for blurs 3)
+_BEYOND = 12  # factor that the largest of FACTORS is compared with
 
 
 @dataclass(frozen=True)
 class Downsampling(Operator):
-    """Bicubic reduction with antialiasing and bicubic enlargement to the old size, as Pillow does both.
+    """Bicubic reduction with antialiasing and bicubic enlargement to the old size, both as in Pillow.
 
     Attributes:
-        factor: by which both sides were reduced.
+        factor: factor by which both sides were reduced.
     """
 
     name: ClassVar[str] = "downsampling"
@@ -35,12 +35,12 @@ class Downsampling(Operator):
 
     @classmethod
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
-        """The largest factor whose enlargements include the image, up to the noise.
+        """Find the largest factor that explains the image, enlarged from fewer pixels, up to the noise.
 
-        Where none does, the one that misses least: the image was changed since.
+        If no factor does, because the image was changed since, take the one with the least residual.
 
         Raises:
-            FormError: the image is too small to have been reduced.
+            FormError: the image is too small: a side is below 8 pixels.
         """
         usable = [cls(factor) for factor in FACTORS if factor <= min(y.shape[-2:]) // 4]
         if not usable:
@@ -51,9 +51,10 @@ class Downsampling(Operator):
 
     @classmethod
     def seen_in(cls, y: Tensor, noise: float = ROUNDING) -> Self | None:
-        """The largest factor that explains (C, H, W) while the next one misses it by far; None without one.
+        """Find the largest factor that explains (C, H, W) much better than the next; None if there is none.
 
-        Blurs, which are as smooth, are explained by several, each a little worse than the one before it.
+        This tells low resolution from blur: a blurred image is explained by several factors, each a little
+        worse than the one before it.
         """
         usable = [factor for factor in (*FACTORS, _BEYOND) if factor <= min(y.shape[-2:]) // 4]
         missed = [cls(factor)._missed(y) for factor in usable]
@@ -69,7 +70,7 @@ class Downsampling(Operator):
         return {"factor": self.factor}
 
     def _missed(self, y: Tensor) -> float:
-        """RMS between ``y`` and the nearest enlarged image."""
+        """RMS residual between ``y`` and the nearest enlarged image."""
         pull_back = torch.func.vjp(lambda small: self._enlarge(small, y), self._reduce(y))[1]
         small = conjugate_gradients(
             lambda small: pull_back(self._enlarge(small, y))[0], pull_back(y)[0], _ENLARGING
@@ -81,5 +82,5 @@ class Downsampling(Operator):
         return F.interpolate(x[None], size=size, mode="bicubic", antialias=True)[0]
 
     def _enlarge(self, small: Tensor, like: Tensor) -> Tensor:
-        # With antialias, as it only then uses Pillow's cubic (a = -0.5); enlarging, it filters nothing.
+        # antialias=True selects Pillow's cubic (a = -0.5); for enlargement it filters nothing.
         return F.interpolate(small[None], size=like.shape[-2:], mode="bicubic", antialias=True)[0]

@@ -1,4 +1,4 @@
-"""The general blur: any small kernel that is not negative and sums to one."""
+"""The general blur: any small nonnegative kernel that sums to one."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from i2r.screening.spectrum import ROUNDING, TransferFit
 _LARGEST_REACH = 16
 _REFIT_PIXELS = 20_000
 _SIMPLEX_STEPS = 100
-_REFIT_LEVEL = 0.03  # of a kernel of known shape; at higher ones a narrower kernel explains the image
+_REFIT_LEVEL = 0.03  # highest level to refit a Gaussian or line at; above, a narrower kernel fits best
 
-# In log power a Gaussian or a line misses by 0.4 to 0.74 where the blur is one, by 0.67 to 1.33 where not.
+# The misfit of a Gaussian or line in log power is 0.4 to 0.74 if the blur is one, 0.67 to 1.33 if not. Above
+# this value a free kernel is searched for.
 _LIKE_NOTHING = 0.75
 _REACH = 4
 _WIDTHS = (1.0, 1.5, 2.0)  # of the Gaussians that the search starts near
 _SEARCH_STEPS, _SEARCH_RATE = 150, 0.1
-_SEARCH_LEVEL = 0.15  # at which it is refined
-_PULL = 0.3  # to what the spectrum shows, in units of the power of the image's differences
-_UNSURE = 0.05  # of the range [-1, 1], in what such a kernel explains
+_SEARCH_LEVEL = 0.15  # highest level to refit a free kernel at
+_PULL = 0.3  # toward the kernel from the spectrum, in units of the power of the image's differences
+_UNSURE = 0.05  # of the range [-1, 1]: error left in the degraded image by a free kernel
 
 
 @dataclass(frozen=True)
 class SmallKernel(Convolution):
-    """Any kernel that is not negative and sums to one.
+    """Blur by any nonnegative kernel that sums to one.
 
     Attributes:
-        kernel: (K, K), K odd; its middle leaves a pixel where it is.
-        shown: (K, K), what the spectrum shows of a kernel that is like no other blur; None of one that is.
+        kernel: (K, K), K odd, centred on the pixel.
+        shown: (K, K), the free kernel estimated from the spectrum; None if a Gaussian or a line fits it.
     """
 
     name: ClassVar[str] = "small_kernel"
@@ -45,7 +46,7 @@ class SmallKernel(Convolution):
 
     @classmethod
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
-        """The Gaussian or the line that fits the spectrum better; a free kernel where neither fits."""
+        """Estimate the Gaussian or line that fits the spectrum better, or a free kernel if neither fits."""
         blur = likelier_blur(y, calibration, noise)
         if min(y.shape[-2:]) >= SMALLEST_SIDE:
             fit = TransferFit.of(y, calibration.spectrum, noise)
@@ -58,7 +59,7 @@ class SmallKernel(Convolution):
 
     @classmethod
     def of(cls, blur: Convolution, reach: int, like: Tensor) -> Self:
-        """Another blur's kernel, cut at ``reach`` pixels; on the device of ``like``."""
+        """Convert another blur to its kernel, cut at ``reach`` pixels, on the device of ``like``."""
         reach = min(max(reach, 1), _LARGEST_REACH)
         side = 4 * _LARGEST_REACH
         down, across = torch.fft.fftfreq(side).to(like), torch.fft.rfftfreq(side).to(like)
@@ -80,32 +81,32 @@ class SmallKernel(Convolution):
         return 0.0 if self.shown is None else _UNSURE
 
     def others(self) -> Sequence[Self]:
-        """A power spectrum does not tell a kernel from one that is turned around."""
+        """Return a free kernel rotated by 180 degrees, which has the same power spectrum."""
         return [] if self.shown is None else [type(self)(*(self.shown.flip(0, 1),) * 2)]
 
     def fit(self, x: Tensor, y: Tensor, level: float) -> Self:
-        """Least squares over the kernels that are not negative and sum to one, at low levels.
+        """Refit by least squares over nonnegative kernels that sum to one, at low noise levels only.
 
-        At high ones the estimate is so smooth that a narrower kernel explains the image. What the spectrum
-        shows is independent of the estimate, and held on to.
+        At high levels the estimate is so smooth that a narrower kernel fits best. A free kernel is pulled
+        toward the one estimated from the spectrum, which does not depend on the clean estimate.
         """
         side = len(self.kernel)
         reach, unknown = side // 2, self.shown is not None
         if level > (_SEARCH_LEVEL if unknown else _REFIT_LEVEL) or min(x.shape[-2:]) <= side + 1:
             return self
-        if unknown:  # edges tell more of a kernel than areas
+        if unknown:  # edges determine a kernel better than flat areas
             x, y = _differences(x), _differences(y)
-        # Some of the pixels are enough, and all of a large image would not fit into memory side^2 times.
+        # A subset of the pixels is enough; all pixels of a large image, side^2 times, exceed memory.
         stride = max(1, math.isqrt(y.numel() // _REFIT_PIXELS))
         wanted = y[:, reach : y.shape[1] - reach : stride, reach : y.shape[2] - reach : stride].flatten()
-        # A convolution turns the kernel around.
+        # Convolution flips the kernel.
         design = x.unfold(1, side, stride).unfold(2, side, stride).flatten(0, 2).flip(1, 2).flatten(1)
         gram, target = design.T @ design / len(design), design.T @ wanted / len(design)
         kernel = self.kernel.flatten()
         if self.shown is not None:
             pull = _PULL * gram.diagonal().mean()
             gram, target = gram + pull * torch.eye(len(gram)).to(gram), target + pull * self.shown.flatten()
-        # Of an image that is nothing but middle gray there is nothing to fit.
+        # The clamp avoids division by zero for an image of middle gray alone.
         rate = 1 / torch.linalg.matrix_norm(gram, 2).clamp_min(1e-6)
         for _ in range(_SIMPLEX_STEPS):
             kernel = onto_simplex(kernel - rate * (gram @ kernel - target))
@@ -116,7 +117,7 @@ class SmallKernel(Convolution):
 
 
 def _search(fit: TransferFit) -> Tensor:
-    """The kernel whose power fits best, centred: (K, K), float64, found by Adam from a few starts."""
+    """Find the kernel whose power spectrum fits best, by Adam from a few starts: (K, K) float64, centred."""
     side = 2 * _REACH + 1
     offset = torch.arange(side, dtype=torch.float64) - _REACH
     turn_down = torch.exp(-2j * math.pi * fit.down[:, None] * offset)
@@ -143,12 +144,12 @@ def _search(fit: TransferFit) -> Tensor:
 
 
 def _differences(x: Tensor) -> Tensor:
-    """Of (C, H, W) across and down, (2 C, H - 1, W - 1)."""
+    """Differences of (C, H, W) across and down, (2 C, H - 1, W - 1)."""
     return torch.cat([x.diff(dim=-1)[:, 1:], x.diff(dim=-2)[..., 1:]])
 
 
 def onto_simplex(values: Tensor) -> Tensor:
-    """The nearest vector (N,) that is not negative and sums to one (Duchi et al. 2008)."""
+    """Project (N,) onto the simplex: the nearest nonnegative vector that sums to one (Duchi et al. 2008)."""
     ordered = values.sort(descending=True).values
     excess = (ordered.cumsum(0) - 1) / torch.arange(1, len(values) + 1, device=values.device)
     return (values - excess[ordered > excess][-1]).clamp_min(0)

@@ -1,4 +1,4 @@
-"""What happens to single values: noise, and pixels that are lost."""
+"""Forms that act on each pixel alone: noise, and missing pixels."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Noise(Record):
 
     @classmethod
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
-        """From the finest differences."""
+        """Estimate the level from the diagonal differences of neighbouring pixels."""
         return cls(difference_scale(y).item())
 
     def forward(self, x: Tensor) -> Tensor:
-        """The mean over all noise."""
+        """Return the expected value over the noise, ``x`` itself."""
         return x
 
     @property
@@ -45,10 +45,10 @@ class Noise(Record):
 
 @dataclass(frozen=True)
 class Mask(Record):
-    """Pixels that are lost, and hold anything.
+    """Missing pixels, with arbitrary values.
 
     Attributes:
-        lost: (H, W) bool.
+        lost: (H, W) bool, True where a pixel is missing.
     """
 
     name: ClassVar[str] = "mask"
@@ -56,11 +56,11 @@ class Mask(Record):
 
     @classmethod
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
-        """None: which pixels are lost is for :func:`i2r.correction.rectification.fill_lost` to find."""
+        """Return an empty mask; :func:`i2r.correction.rectification.fill_lost` finds the missing pixels."""
         return cls(torch.zeros(y.shape[1:], dtype=torch.bool, device=y.device))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Lost pixels are gray."""
+        """Set missing pixels to gray."""
         return torch.where(self.lost, 0.0, x)
 
     def reveal(self, y: Tensor, expected: Tensor) -> Tensor:
