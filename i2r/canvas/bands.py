@@ -1,4 +1,4 @@
-"""Large images a part at a time, a few rows or a few channels, so that what is needed in between is small."""
+"""Process large images a few rows or channels at a time, so that intermediate results stay small."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PIXELS = 1 << 18
 
 
 def bands(height: int, width: int, step: int = 1) -> Iterator[slice]:
-    """The rows of an image, a few at a time, and ``step`` or a multiple of them in all bands but the last."""
+    """Yield the rows of an image in bands, each a multiple of ``step`` rows except the last."""
     rows = step * max(1, _PIXELS // (step * width))
     for top in range(0, height, rows):
         yield slice(top, min(top + rows, height))
@@ -20,14 +20,14 @@ def bands(height: int, width: int, step: int = 1) -> Iterator[slice]:
 def in_bands(
     local: Callable[..., Tensor], *canvases: Tensor, step: int = 1, out: Tensor | None = None
 ) -> Tensor:
-    """What ``local`` makes of canvases, band by band.
+    """Apply ``local`` to canvases, band by band.
 
     Args:
-        local: takes a band of each canvas and gives one back. Every ``step`` rows that it is given, counted
-            from the first one of the canvas, must tell it all of what becomes of them.
-        canvases: (..., H, W), or of sides that are smaller by a whole number; the first is the largest.
-        step: rows that belong together, such as those of a block.
-        out: what is written to, and given back; a new canvas by default.
+        local: maps a band of each canvas to one band. Its result on ``step`` rows, counted from the top of
+            the canvas, must depend on those rows alone.
+        canvases: (..., H, W), or with sides smaller by a whole factor; the first is the largest.
+        step: rows that must be processed together, such as those of a block.
+        out: written to and returned; a new canvas by default.
     """
     *_, height, width = canvases[0].shape
     for rows in bands(height, width, step):
@@ -41,10 +41,10 @@ def in_bands(
 
 
 def in_planes(local: Callable[..., Tensor], *canvases: Tensor) -> Tensor:
-    """What ``local`` makes of canvases (C, H, W), of each channel on its own.
+    """Apply ``local`` to canvases (C, H, W), a few channels at a time.
 
     Args:
-        local: takes some channels of each canvas and gives them back.
+        local: maps some channels of each canvas to as many channels, each independently of the others.
     """
     count, together = len(canvases[0]), max(1, _PIXELS // canvases[0][0].numel())
     out: Tensor | None = None
@@ -59,10 +59,10 @@ def in_planes(local: Callable[..., Tensor], *canvases: Tensor) -> Tensor:
 
 
 def finite(*canvases: Tensor) -> bool:
-    """Whether all of their values are, without copies of them."""
+    """Return whether all values are finite, without copying the canvases."""
     return bool(torch.stack([end for x in canvases for end in (x.amin(), x.amax())]).isfinite().all())
 
 
 def _share(rows: slice, length: int, height: int) -> slice:
-    """The rows of a canvas of ``length`` that lie where ``rows`` of one of ``height`` do."""
+    """Scale ``rows`` of a canvas of ``height`` to the rows at the same place of one of ``length``."""
     return slice(rows.start * length // height, rows.stop * length // height)

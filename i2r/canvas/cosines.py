@@ -1,8 +1,8 @@
-"""Images as sums of waves: the Fourier transform of the mirrored image, without the mirror.
+"""Discrete cosine and sine transforms of images: the Fourier transform of the image mirrored at its borders.
 
-An image that is mirrored at its borders is even about them, so that cosines are all that it is made of: as
-many real numbers as there are pixels tell what a Fourier transform of four times the pixels would (DCT-II:
-Ahmed, Natarajan and Rao 1974). Waves are orthonormal, which makes :func:`synthesise` both the inverse and the
+A mirrored image is even about its borders, so that it is a sum of cosines. As many real coefficients as
+pixels contain the same information as a Fourier transform of the four times larger mirrored image (DCT-II:
+Ahmed, Natarajan and Rao 1974). The waves are orthonormal: :func:`synthesise` is both the inverse and the
 adjoint of :func:`analyse`.
 """
 
@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Kind = tuple[bool, bool]
-"""Whether the waves down, and those across, are sines."""
+"""Whether the waves are sines instead of cosines, (down, across)."""
 
 COSINES: Kind = (False, False)
 
 
 def frequencies(image: Tensor) -> tuple[Tensor, Tensor]:
-    """In cycles a pixel, down (H, 1) and across (1, W), of the waves of (..., H, W)."""
+    """Return the frequencies of the waves of (..., H, W) in cycles per pixel: down (H, 1), across (1, W)."""
     down, across = (
         torch.arange(side, device=image.device, dtype=image.dtype) / (2 * side) for side in image.shape[-2:]
     )
@@ -29,21 +29,21 @@ def frequencies(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def analyse(image: Tensor, kind: Kind = COSINES) -> Tensor:
-    """How much of each wave there is in (..., H, W), in the order of :func:`frequencies`."""
+    """Transform (..., H, W) to the coefficients of the waves, in the order of :func:`frequencies`."""
     down, across = kind
     return _analyse(_analyse(image.mT, down).mT, across)
 
 
 def synthesise(waves: Tensor, kind: Kind = COSINES) -> Tensor:
-    """The image (..., H, W) of which there is so much of each wave."""
+    """Transform coefficients of waves to the image (..., H, W)."""
     down, across = kind
     return _synthesise(_synthesise(waves.mT, down).mT, across)
 
 
 def _analyse(x: Tensor, sines: bool) -> Tensor:
-    """Along the last axis, by a Fourier transform of its own length (Makhoul 1980).
+    """Transform along the last axis, by a Fourier transform of the same length (Makhoul 1980).
 
-    Every other value of a sine of k half turns has that of a cosine of n - k, and the rest its opposite.
+    A sine of k half turns over n values equals a cosine of n - k half turns with every other sign flipped.
     """
     length = x.shape[-1]
     even, odd = x[..., ::2], x[..., 1::2].flip(-1)
@@ -65,7 +65,7 @@ def _synthesise(waves: Tensor, sines: bool) -> Tensor:
 
 
 def _turns(x: Tensor) -> Tensor:
-    """By what a Fourier transform along the last axis, of even places up and odd ones down, is turned."""
+    """Scale and phase of the cosines for a Fourier transform of the even values, then the odd ones reversed."""
     length = x.shape[-1]
     waves = torch.arange(length // 2 + 1, device=x.device, dtype=torch.float64)
     scale = torch.full_like(waves, math.sqrt(2 / length))

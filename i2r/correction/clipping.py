@@ -1,4 +1,4 @@
-"""Clipping: a file cuts noise off at the ends of its range, which moves the mean of what lies there."""
+"""Clipping: a file clips noise at the ends of its range, which shifts the mean of dark and bright pixels."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _KNOTS = 1025
 
 
 def clipped_mean(x: Tensor, sigma: float) -> Tensor:
-    """The mean of ``x + sigma n`` for normal ``n``, clipped to [-1, 1] (Foi 2009, equations 3 to 7)."""
+    """Mean of ``x + sigma n`` clipped to [-1, 1], for normal ``n`` (Foi 2009, equations 3 to 7)."""
     low, high = (-1 - x) / sigma, (1 - x) / sigma
     below, above = torch.special.ndtr(low), torch.special.ndtr(-high)
     return above - below + x * (1 - below - above) + sigma * (_density(low) - _density(high))
 
 
 def unclip(mean: Tensor, sigma: float) -> Tensor:
-    """The values in [-1, 1] whose noisy, clipped versions have this mean: the inverse of `clipped_mean`.
+    """Invert :func:`clipped_mean`: find the values in [-1, 1] whose noisy, clipped versions have this mean.
 
-    A denoiser gives back the mean of what it sees; black that is seen through clipped noise is gray.
+    A denoiser estimates the mean of the clipped values, so that black under clipped noise turns gray.
 
     Args:
         mean: (C, H, W) in [-1, 1].

@@ -1,6 +1,6 @@
-"""Filling: what stands for pixels that are lost, and for those that a veil lies over.
+"""Filling: replace damaged pixels, and brighten pixels under a veil (a translucent overlay).
 
-Canvases are (C, H, W) in [-1, 1], masks (H, W), true where something lies over the scene.
+Canvases are (C, H, W) in [-1, 1], masks (H, W), True where the scene is covered.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from i2r.canvas.windows import averaged, widened
 from i2r.diffusion.sampling import Process, denoise, levels
 
 _LEVELS = levels(0.04, 0.6, 5)
-_AROUND = 9  # px that a fill starts from the mean of
-_FEW = 0.25  # share of known pixels among those, below which they are too few for a mean
+_AROUND = 9  # px, side of the window whose mean initialises a fill
+_FEW = 0.25  # share of known pixels in that window, below which farther ones are used
 
-_BESIDE = 4  # px beyond a veil that its light is compared with
-_FROM_EDGE = (0, 1, 2, 3)  # px from its edge where a veil may change: it fades in, and is darker in a rim
-_VEIL = 91  # px that a veil's light is compared over
-_BLACK = 0.05  # of the range [0, 1], so that dark pixels tell little of a veil
-_BRIGHTEST = 5.0  # times that a veil is lifted: what hides more shows nothing
+_BESIDE = 4  # px, width of the band outside a veil that its light is compared with
+_FROM_EDGE = (0, 1, 2, 3)  # px from the edge: a veil fades in and has a darker rim, so each has its own gain
+_VEIL = 91  # px, side of the window over which light is compared
+_BLACK = 0.05  # added to light of range [0, 1], so that dark pixels weigh little in the comparison
+_BRIGHTEST = 5.0  # largest gain: the scene does not show through darker veils
 
-_INSIDE = 3, 7  # px from the edge of a part where it is compared with what lies beside it: past its rim
-_NEAR = 13  # px that both are averaged over, along the edge
-_AGREE = 0.2  # at least, of what shines through with what lies beside it, where 1 is entirely
-_DARKER = 0.05  # at least, in logarithms: water is as bright as the scene
+_INSIDE = 3, 7  # px from the edge: band inside a part, past its rim, that is compared with the outside
+_NEAR = 13  # px, side of the window that both are averaged over
+_AGREE = 0.2  # least agreement of the light inside and outside, where 1 is complete
+_DARKER = 0.05  # least darkening in logarithms: water drops are as bright as the scene
 
 
 def fill(y: Tensor, mask: Tensor) -> Process[Tensor]:
-    """Replace the masked pixels of a canvas by posterior means at falling noise levels, the known ones held.
+    """Fill the masked pixels with posterior means at falling noise levels, keeping the known pixels fixed.
 
-    One evaluation a level, and none where nothing is masked.
+    Costs one evaluation per level, none if nothing is masked.
 
     Args:
         y: (C, H, W) in [-1, 1].
-        mask: (H, W), the pixels to replace; what ``y`` holds there is not looked at.
+        mask: (H, W), the pixels to fill; the values of ``y`` there are ignored.
     """
     x = start(y, mask)
     for level in reversed(_LEVELS) if mask.any() else ():
@@ -47,13 +47,13 @@ def fill(y: Tensor, mask: Tensor) -> Process[Tensor]:
 
 
 def start(y: Tensor, mask: Tensor) -> Tensor:
-    """What a fill starts from: the mean of the known pixels around, or where they are few, of farther ones.
+    """Initialise a fill with the mean of the known pixels nearby, or of farther ones where those are few.
 
     Args:
         y, mask: as in :func:`fill`.
 
     Returns:
-        (C, H, W): ``y`` where it is known.
+        (C, H, W): equal to ``y`` at known pixels.
     """
     known = (~mask).float()[None]
     share = averaged(known, _AROUND)
@@ -70,17 +70,18 @@ def start(y: Tensor, mask: Tensor) -> Tensor:
 
 
 def lift(y: Tensor, mask: Tensor) -> Tensor:
-    """Brighten the masked pixels of a canvas as if they were dyed.
+    """Brighten the masked pixels of a canvas, to undo a veil that multiplies light as a dye does.
 
-    Channel by channel, and for every distance from the edge on its own, by as much as the known pixels beside
-    the mask are brighter than the masked ones, both averaged over a wide window. Veils that lighten stay.
+    The gain is the light beside the mask over the light under it, both averaged over a wide window,
+    separately for every channel and distance from the edge. Pixels under a veil that lightens keep their
+    values.
 
     Args:
         y: (C, H, W) in [-1, 1].
         mask: (H, W), where the veil lies.
 
     Returns:
-        (C, H, W) in [-1, 1]: ``y`` beyond the mask.
+        (C, H, W) in [-1, 1]: equal to ``y`` outside the mask.
     """
     if not mask.any():
         return y
@@ -100,25 +101,25 @@ def lift(y: Tensor, mask: Tensor) -> Tensor:
 
 
 def translucent(y: Tensor, mask: Tensor) -> Tensor:
-    """The connected parts of a mask in which the scene shines through, as far as their edges tell.
+    """Find the connected parts of a mask that are translucent, judged by the light along their edges.
 
-    Along the edge of a veil it is darker inside than beside it, and what is seen changes as it does there, in
-    logarithms, since a dye multiplies. What is opaque goes along with nothing, and a drop shows the scene
-    upside down. Parts that are too thin to have an inside count as opaque.
+    Under a veil the light is darker than beside it, and varies along the edge as the light beside it does (in
+    logarithms, since a dye multiplies). The light of an opaque overlay varies independently, and a drop shows
+    the scene upside down. Parts too thin to have an inside count as opaque.
 
     Args:
         y: (C, H, W) in [-1, 1].
-        mask: (H, W), where something lies over the scene.
+        mask: (H, W), where the scene is covered.
 
     Returns:
-        (H, W), those pixels of the mask.
+        (H, W), the pixels of the translucent parts.
     """
     near, far = _INSIDE
     inside = _within(mask, far) & ~_within(mask, near)
     beside = ~mask & widened(mask, _BESIDE)
     told = _within(mask, 1) & _has(inside) & _has(beside)
     numbers, every = _parts(mask).unique(return_inverse=True)
-    # Sums on the CPU: a GPU adds up in another order each time.
+    # Sums on the CPU: on a GPU their order, and so their last digits, vary from run to run.
     inner, outer = (
         torch.stack([_mean_over(_light(plane).log(), where, _NEAR)[0, told].cpu() for plane in y.split(1)])
         for where in (inside, beside)
@@ -131,17 +132,17 @@ def translucent(y: Tensor, mask: Tensor) -> Tensor:
 
 
 def _light(y: Tensor) -> Tensor:
-    """Of a canvas in [-1, 1], from black up."""
+    """Light of a canvas in [-1, 1]: in [0, 1], plus ``_BLACK``."""
     return (y.clamp(-1, 1) + 1) / 2 + _BLACK
 
 
 def _has(where: Tensor) -> Tensor:
-    """The pixels (H, W) that have some of ``where`` in their window along an edge."""
+    """Find the pixels (H, W) whose window of ``_NEAR`` pixels contains some of ``where``."""
     return averaged(where.float()[None], _NEAR)[0] > 0
 
 
 def _spread(x: Tensor, part: Tensor, count: int) -> Tensor:
-    """The squared distances of (C, N) from the means of the parts (N,) that they are of, summed by part."""
+    """Sum the squared distances of (C, N) from the mean of their part, given by ``part`` (N,): (count,)."""
     many = torch.bincount(part, minlength=count).clamp_min(1)
     total = x.new_zeros(len(x), count).index_add(1, part, x)
     away = (x - (total / many)[:, part]).square().sum(dim=0)
@@ -149,11 +150,11 @@ def _spread(x: Tensor, part: Tensor, count: int) -> Tensor:
 
 
 def _parts(mask: Tensor) -> Tensor:
-    """The number (H, W) of the connected part of a mask that each pixel lies in; zero for those in none."""
+    """Label the connected parts of a mask: (H, W) of positive numbers, zero outside."""
     numbers = torch.arange(1, mask.numel() + 1, device=mask.device).view_as(mask)
     part = numbers * mask
     while True:
-        # The highest number around, and the one that its own pixel has got: few rounds, however long a part.
+        # Take the highest label around, then that label's own label (pointer jumping): few rounds.
         highest = F.max_pool2d(part[None].double(), 3, stride=1, padding=1)[0].long() * mask
         highest = F.pad(highest.flatten(), (1, 0))[highest]
         if torch.equal(highest, part):
@@ -162,21 +163,21 @@ def _parts(mask: Tensor) -> Tensor:
 
 
 def _within(mask: Tensor, reach: int) -> Tensor:
-    """The pixels (H, W) of a mask no farther than ``reach`` from its edge."""
+    """Find the pixels (H, W) of a mask no farther than ``reach`` from its edge."""
     return mask & widened(~mask, reach) if reach else torch.zeros_like(mask)
 
 
 def _mean_over(x: Tensor, where: Tensor, side: int) -> Tensor:
-    """The means of (C, H, W) over the pixels of ``where`` (H, W) in windows; zero where there are none."""
+    """Average (C, H, W) over the pixels of ``where`` (H, W) in each window; zero where there are none."""
     share = where.float()[None]
     return averaged(x * share, side) / averaged(share, side).clamp_min(side**-2)
 
 
 def _from_afar(values: Tensor, known: Tensor) -> Tensor:
-    """``values`` (C, H, W) where they are ``known`` (1, H, W), and between them what coarser pixels show.
+    """Fill ``values`` (C, H, W) from coarser resolutions where they are not ``known`` (1, H, W).
 
-    Pull and push (Gortler et al. 1996): weighted means of two by two pixels down to a single one, and
-    back up by interpolation.
+    Pull and push (Gortler et al. 1996): take weighted means of two by two pixels down to a single pixel, and
+    interpolate back up.
     """
     if known.numel() == 1:
         return values * known

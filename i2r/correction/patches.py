@@ -1,6 +1,6 @@
-"""Rectification patch by patch, as Invert2Restore has it: test every patch of the inverted noise for
-normality, and move those that fail to a nearby sample of higher density (Algorithm 2 of Chihaoui and Favaro,
-arXiv 2503.21486). Its tests and its move are not published; ours are stated here.
+"""Patchwise rectification of Invert2Restore: test every patch of the inverted noise for normality, and move
+the patches that fail to a nearby sample of higher density (Algorithm 2 of Chihaoui and Favaro, arXiv
+2503.21486). The paper specifies neither the tests nor the move; those here are ours.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from torch import Tensor
 from i2r.screening.typicality import discoveries
 
 SIDE = 8
-"""Of a patch, in pixels."""
+"""Side of a patch, in pixels."""
 
 
 def rectify_patches(eps: Tensor, rate: float) -> tuple[Tensor, Tensor]:
-    """Move the patches of a noise that are not normal to the nearest ones that have normal values.
+    """Move the patches that fail the normality tests to the nearest patches with normal values.
 
-    That is the rank-preserving map: every value becomes the normal quantile of its rank in the patch.
+    The nearest are given by the rank-preserving map: every value becomes the normal quantile of its rank in
+    the patch.
 
     Args:
         eps: (C, H, W), noise that is standard normal where the image is typical.
-        rate: of false discoveries among the patches.
+        rate: false discovery rate among the patches.
 
     Returns:
-        the rectified noise, and the mask (H, W) of the patches that were moved.
+        the rectified noise (C, H, W), and the mask (H, W) of the moved patches.
     """
     patches, folded = _fold(eps)
     p_values = normality(patches)
@@ -44,10 +45,10 @@ def rectify_patches(eps: Tensor, rate: float) -> tuple[Tensor, Tensor]:
 
 
 def normality(patches: Tensor) -> Tensor:
-    """p-values (N,) of patches (N, C, S, S) being white normal noise.
+    """Compute the p-values (N,) of the hypothesis that patches (N, C, S, S) are white normal noise.
 
-    The smallest of four, times four: of the mean, of the norm (chi-squared, by the cube root of Wilson and
-    Hilferty 1931), and of the correlation of neighbours in either direction.
+    Each is four times the smallest p-value of four tests: of the mean, of the norm (chi-squared, by the cube
+    root of Wilson and Hilferty 1931), and of the correlation of neighbours in either direction.
     """
     count = patches[0].numel()
     mean = patches.flatten(1).mean(dim=1) * math.sqrt(count)
@@ -63,7 +64,7 @@ def normality(patches: Tensor) -> Tensor:
 
 
 def _fold(eps: Tensor) -> tuple[Tensor, tuple[int, int]]:
-    """(C, H, W) to patches (N, C, SIDE, SIDE), and how many there are in a column and in a row."""
+    """Cut (C, H, W) into patches (N, C, SIDE, SIDE); also returns their number per column and per row."""
     rows, columns = (math.ceil(length / SIDE) for length in eps.shape[1:])
     below, beside = rows * SIDE - eps.shape[1], columns * SIDE - eps.shape[2]
     whole = F.pad(eps[None], (0, beside, 0, below), mode="reflect")[0]

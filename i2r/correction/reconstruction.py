@@ -1,8 +1,8 @@
 """Partially blind restoration: the form of the degradation is known, its parameters are not.
 
-The setting of Algorithm 3 of Invert2Restore (Chihaoui and Favaro, arXiv 2503.21486): find parameters and
-image together, so that the degraded image is explained. The noise levels are descended; at each, the prior
-gives its posterior mean, the parameters are fitted to it, and the mean is moved to where it explains the
+The setting of Algorithm 3 of Invert2Restore (Chihaoui and Favaro, arXiv 2503.21486): find the parameters and
+the clean image that together explain the degraded image. At each of a series of falling noise levels, the
+prior computes the posterior mean, the parameters are fitted to it, and the mean is moved to explain the
 degraded image.
 """
 
@@ -22,29 +22,29 @@ from i2r.forms import Chain, Downsampling, Form, GaussianBlur, Mask, Noise, like
 from i2r.screening.calibration import Calibration
 from i2r.screening.spectrum import ROUNDING
 
-# What an operator took, or a lost pixel held, is not there to be carried as noise: the descent starts anew
-# from every level's solution, as half-quadratic splitting does (Zhang et al., arXiv 2008.13751, equation 6).
-# With the noise carried from the inverted image, blurs came out 0.5 dB worse and low resolution as good, at
-# four times the NFE.
+# Detail that an operator removed is not in the degraded image as noise that could be carried down. So the
+# descent drops the noise at every level and restarts from the level's solution, as half-quadratic splitting
+# does (Zhang et al., arXiv 2008.13751, equation 6). With the noise carried from the inverted image, blurs
+# were restored 0.5 dB worse and low resolution equally well, at four times the NFE.
 _OPERATOR_LEVELS = levels(0.01, 0.5, 8)
-_FIRST_ERROR = 0.15  # of the range [-1, 1]: how far the degraded image itself is trusted as an estimate
+_FIRST_ERROR = 0.15  # of the range [-1, 1]: assumed error of the degraded image as the first estimate
 
-# What a record left is noise in the image, known to lie within bounds: it is carried down, as DDIM does.
-# Blocks, which are no white noise, are entered above what rounding left: quality 10 at 0.2, 50 at 0.12.
+# A record leaves an error that is like noise and bounded: it is carried down, as in DDIM. Blocks, which are
+# not white noise, start at a level above their quantisation error: quality 10 at 0.2, 50 at 0.12.
 _RECORD_STEPS, _RECORD_DEPTH = 6, 10.0
 _BLOCK_ENTRY = 0.1
 
-_VISIBLE_WIDTH = 0.75  # pixels: soft scenes look as much blurred, and undoing that has lost up to 16 dB
-_VISIBLE_NOISE = 0.0075  # of the range [-1, 1]: less of it reads as one step of 8 bits, or as none
+_VISIBLE_WIDTH = 0.75  # pixels: soft scenes look blurred by less, and deblurring them has cost up to 16 dB
+_VISIBLE_NOISE = 0.0075  # of the range [-1, 1]: a lower estimate is one step of 8 bits, or zero
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What explains a degraded image.
+    """The clean image and parameters that explain a degraded image.
 
     Attributes:
-        x: (C, H, W) canvas.
-        parameters: of the degradation, plain JSON, by form.
+        x: (C, H, W) canvas of the clean image.
+        parameters: of the degradation by form, as plain JSON.
         nfe: network evaluations, in passes over the canvas.
     """
 
@@ -60,10 +60,10 @@ def reconstruct(
 
     Args:
         y: (C, H, W) canvas in [-1, 1].
-        names: of :data:`i2r.forms.FORMS`, in the order in which they happened.
-        grid: tells which part of the canvas is the image.
+        names: of forms in :data:`i2r.forms.FORMS`, in the order in which they happened.
+        grid: separates the image from the padding of the canvas.
         calibration: of the prior.
-        known: forms whose parameters are known, such as those that a JPEG file tells.
+        known: forms whose parameters are known, such as the tables of a JPEG file.
 
     Raises:
         FormError: the image does not show a form.
@@ -73,9 +73,11 @@ def reconstruct(
 
 
 def likeliest_forms(y: Tensor, calibration: Calibration) -> list[Form]:
-    """What took the detail of (C, H, W) in [-1, 1], an image that seems to lack some, as it happened.
+    """Find the forms most likely to have removed detail from (C, H, W) in [-1, 1], in their order.
 
-    Empty where the spectrum shows no blur that could be seen: the scene itself is soft.
+    Returns:
+        downsampling, or a blur, followed by noise if that is visible; empty if the spectrum shows no visible
+        blur, so that the scene itself is soft.
     """
     reduced = Downsampling.seen_in(y)
     if reduced is not None:
@@ -91,7 +93,7 @@ def likeliest_forms(y: Tensor, calibration: Calibration) -> list[Form]:
 def _explain(
     y: Tensor, names: Sequence[str], grid: TileGrid, calibration: Calibration, known: Sequence[Form]
 ) -> Process[tuple[Tensor, Chain]]:
-    """The canvas and the chain; what is lost is found before the other forms are read off."""
+    """Return the clean canvas and the chain; missing pixels are filled before other forms are estimated."""
     filled = y
     if Mask.name in names:
         filled, lost = yield from fill_lost(y, grid, calibration)
@@ -111,7 +113,10 @@ def _explain(
 def _descend(
     y: Tensor, filled: Tensor, chain: Chain, grid: TileGrid
 ) -> Process[tuple[Tensor, Chain, Tensor]]:
-    """The image, the chain, and what the prior expects last; ``filled`` is ``y`` with what it lost."""
+    """Descend the noise levels; returns the image, the chain, and the prior's last posterior mean.
+
+    ``filled`` is ``y`` with its missing pixels filled.
+    """
     if chain.leaves_noise:
         entry = ENTRY * chain.noise if chain.noisy else _BLOCK_ENTRY + chain.noise
         sigmas, carried, x = levels(entry / _RECORD_DEPTH, entry, _RECORD_STEPS - 1), 1.0, filled
@@ -126,6 +131,6 @@ def _descend(
 
 
 def _missed(end: tuple[Tensor, Chain, Tensor], y: Tensor) -> float:
-    """RMS by which a chain misses ``y`` from what the prior expects; what was solved misses it by none."""
+    """RMS residual between ``y`` and the degraded posterior mean (that of the solved image is near zero)."""
     _, chain, expected = end
     return (chain.forward(expected) - y).square().mean().sqrt().item()

@@ -1,7 +1,7 @@
 """Corrections: each moves one kind of atypical noise toward the noise of clean photographs.
 
 All are processes (see :mod:`i2r.diffusion.sampling`) from a canvas of shape (C, H, W) in [-1, 1] to a canvas
-of that shape. ``grid`` tells which part of the canvas is the image and which is padding.
+of that shape. ``grid`` separates the image from the padding of the canvas.
 """
 
 from __future__ import annotations
@@ -40,36 +40,43 @@ from i2r.screening.typicality import (
 )
 
 PATH_DEPTH = 10.0
-"""Regeneration ends this far below its entry level; what noise is left there cannot be seen."""
+"""Regeneration ends this many times below its entry level, where the remaining noise is invisible."""
 
-_SMALLEST_CHANGE = 0.25  # of the range [-1, 1], of a pixel that stood out
-_SMALLEST_OF_STREAKS = 0.1  # at their edges the background shines through
+# Least change of a filled pixel, of the range [-1, 1]: a fill that changes less has found no damage.
+_SMALLEST_CHANGE = 0.25
+_SMALLEST_OF_STREAKS = 0.1  # their edges are translucent
 _SMALLEST_OF_OVERLAYS = 0.05  # veils are thin
+_STILL = 4e-3  # false alarm rate for overlays after specks or streaks, which look like overlays, were filled
 _ROUNDS = 2
-# How boldly lost pixels are looked for where some are known to be lost: as false discovery rates.
+# False discovery rates of the search for missing pixels if the mask form is specified: for the most likely
+# kind of damage, and for the others.
 _BOLD, _USUAL = 0.6, 0.05
 
-_BLOCK_LEVELS = (0.01, 0.25)  # the range of entry levels that the line over periods was fitted in
-_MILDEST_PERIOD = 0.25  # that of quality 85, the mildest that it was fitted on: below, entries fall to zero
+_BLOCK_LEVELS = (0.01, 0.25)  # range of entry levels in which the line over log periods was fitted
+_MILDEST_PERIOD = 0.25  # log period of JPEG quality 85, the mildest fitted; entry levels fall to zero below
 
 ENTRY = 1.05
-"""Noise is entered at this much of it: what noise is left shows more than what detail is lost."""
+"""Entry level over noise level: remaining noise is more visible than lost detail."""
 _FAINT, _PLAIN = 0.036, 0.055  # 4 and 7 of 255: photographs have fainter noise and texture of their own
-_SOFT_EDGE = 7  # pixels, over which what is noisy in a part of a picture ends
-_SMOOTHER = 1.3  # times as much in wider differences as in the finest: white noise in photographs has less
+_SOFT_EDGE = 7  # pixels over which the correction of a noisy part fades out
+_SMOOTHER = 1.3  # ratio of wider to finest differences that white noise in photographs stays below
 
 _SHARPEN_LEVELS = levels(0.03, 0.12, 2)
-_CAUTION = 0.85  # on the width: too narrow a kernel leaves some blur, too wide a one rings
-_INPUT_NOISE = 0.02  # of the range [-1, 1], as sharpening trusts its input
+_CAUTION = 0.85  # factor on the width: too narrow a kernel leaves some blur, too wide a one rings
+_INPUT_NOISE = 0.02  # of the range [-1, 1]: error that sharpening assumes in its input
+
+
+Mend = Callable[[Tensor, TileGrid, Calibration, Sequence[Region]], Process[tuple[Tensor, Tensor]]]
+"""From a canvas and its damaged regions to the filled canvas and the mask (H, W) of the filled pixels."""
 
 
 def fill_damage(
     y: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
 ) -> Process[tuple[Tensor, Tensor]]:
-    """Find the pixels of some regions that stand out of their neighbourhood and fill them from the prior.
+    """Fill the pixels in the given regions whose residual stands out from its neighbourhood.
 
-    Returns the canvas and the mask (H, W) of what was replaced. What was damaged first hides what lies
-    beside it, so the search is repeated on the filled canvas.
+    Returns the canvas and the mask (H, W) of the filled pixels. Damage hides other damage beside it, so the
+    search is repeated on the filled canvas.
     """
     image, level, frame = grid.crop(y), calibration.damage_level, grid.framed()
     searched = mask_of(where, image)
@@ -77,9 +84,9 @@ def fill_damage(
     for _ in range(_ROUNDS):
         filled = grid.crop(x)
         noise = frame.crop((yield Query(frame.pad(filled), level, frame)))
-        missed = (filled - image).sub_(noise, alpha=level)  # of what the prior expects in the filled image
+        missed = (filled - image).sub_(noise, alpha=level)  # posterior mean of the filled image - image
         found = damaged(missed.square_().mean(dim=0).sqrt()) & searched
-        # What was found first stays found: its own fill would hide some of it from the next search.
+        # Pixels found before stay in the mask: their own fill may hide them from this search.
         mask = mask | grid.pad(found[None])[0]
         x = yield from fill(y, mask)
     return _keep_changes(y, x, mask, _SMALLEST_CHANGE)
@@ -88,9 +95,10 @@ def fill_damage(
 def fill_streaks(
     y: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
 ) -> Process[tuple[Tensor, Tensor]]:
-    """Find the streaks of some regions and fill them from the prior.
+    """Fill the streaks in the given regions.
 
-    Returns the canvas and the mask (H, W) of what was replaced. As with damage, the search is repeated.
+    Returns the canvas and the mask (H, W) of the filled pixels. The search is repeated as in
+    :func:`fill_damage`.
     """
     x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
     found: list[Streaks] = []
@@ -98,7 +106,7 @@ def fill_streaks(
         image, level = grid.crop(x), calibration.damage_level
         noise = grid.crop((yield Query(x, level))).mul_(level)
         parts = [(image[:, rows, columns], noise[:, rows, columns]) for rows, columns in where]
-        # How they run is seen once: a filled canvas no longer tells.
+        # The directions are found in the first round: the filled canvas no longer shows them.
         found = found or [find_streaks(*part) for part in parts]
         lines = torch.zeros(image.shape[1:], dtype=torch.bool, device=y.device)
         for (rows, columns), part, streaks in zip(where, parts, found, strict=True):
@@ -115,10 +123,10 @@ def fill_overlays(
     where: Sequence[Region],
     least: float = -math.inf,
 ) -> Process[tuple[Tensor, Tensor]]:
-    """Find what lies over some regions; lift it where the scene shines through, and fill the rest.
+    """Remove the overlays in the given regions: brighten translucent ones, fill the others.
 
-    Regions whose evidence is not above ``least`` stay. Returns the canvas and the mask (H, W) of what was
-    replaced.
+    Regions whose evidence is not above ``least`` stay unchanged. Returns the canvas and the mask (H, W) of
+    the changed pixels.
     """
     logits = yield Covered(grid.crop(y))
     covered = torch.zeros_like(logits, dtype=torch.bool)
@@ -131,12 +139,17 @@ def fill_overlays(
     return _keep_changes(y, x, mask, _SMALLEST_OF_OVERLAYS)
 
 
+MENDS: Mapping[str, Mend] = {"tails": fill_damage, "streaks": fill_streaks, "overlay": fill_overlays}
+"""The fill for each statistic of local damage, in the order of use: each sees the result of those before."""
+
+
 def fill_all(
     y: Tensor, grid: TileGrid, calibration: Calibration, where: Mapping[str, Sequence[Region]]
 ) -> Process[tuple[Tensor, Tensor]]:
-    """Fill the damage of every kind in the regions in which its statistic is atypical.
+    """Fill every kind of damage in the regions ``where`` its statistic is atypical.
 
-    Returns the canvas and the mask (H, W) of what was replaced.
+    Returns the canvas and the mask (H, W) of the changed pixels. Specks and streaks look like overlays too:
+    once some were filled, only overlays with stronger evidence are removed.
     """
     x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
     for name in names(sign=Sign.DAMAGE):
@@ -152,12 +165,12 @@ def fill_all(
 
 
 def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tuple[Tensor, Tensor]]:
-    """Find and fill the lost pixels of an image that is known to have some, be they specks or streaks.
+    """Find and fill the missing pixels of an image that is known to have some, such as specks or streaks.
 
-    By all kinds of damage, in the regions that look damaged: the likeliest of them is looked for at a rate at
-    which an image that lost nothing would be filled too often.
+    Applies all of ``MENDS`` to the regions that look damaged. The most likely kind of damage is searched for
+    at a false discovery rate that would fill too many pixels of an undamaged image.
 
-    Returns the canvas and the mask (H, W) of what was replaced.
+    Returns the canvas and the mask (H, W) of the filled pixels.
     """
     parts = regions(grid.height, grid.width)
     if min(grid.height, grid.width) < SMALLEST_SIDE:
@@ -176,7 +189,10 @@ def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tu
 
 
 def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor, smallest: float) -> tuple[Tensor, Tensor]:
-    """The canvas with what the fill changed, and the mask of that: what it gives back was not damaged."""
+    """Keep only the pixels that the fill changed by more than ``smallest``: the others were not damaged.
+
+    Returns the canvas and the mask (H, W) of the pixels kept.
+    """
     mask = mask & ((y - filled).square_().mean(dim=0).sqrt() > smallest)
     return torch.where(mask, filled, y), mask
 
@@ -184,20 +200,20 @@ def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor, smallest: float) -> t
 def remove_noise(
     y: Tensor, grid: TileGrid, calibration: Calibration, steps: int, strength: float = 1.0
 ) -> Process[Tensor]:
-    """Regenerate ``y``, an image, read as a sample at the level of its own noise, times ``strength``."""
+    """Regenerate image ``y``, taken as a sample at its own noise level times ``strength``."""
     level = yield from entry_level(y, grid, calibration)
     return (yield from _without_noise(y, level, steps, strength))
 
 
 def _without_noise(y: Tensor, level: float, steps: int, strength: float) -> Process[Tensor]:
-    """Regenerate ``y`` at ``strength`` times the level of its noise; the dial ends at ``y`` itself."""
+    """Regenerate ``y`` at ``strength`` times its noise level; the result nears ``y`` as ``strength`` falls."""
     return unclip((yield from regenerate(y, strength * level, steps)), min(strength, 1.0) * level)
 
 
 def find_noisy_part(
     y: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
 ) -> Process[Tensor]:
-    """The mask (height, width) of what noise covers in some regions of an image, and in what adjoins them."""
+    """Find the mask (height, width) of noisy pixels in the given regions of an image, and adjoining them."""
     eps = grid.crop((yield Query(y, calibration.level)))
     return noisy_part(grid.crop(y), eps, where, calibration)
 
@@ -205,24 +221,25 @@ def find_noisy_part(
 def remove_noise_in_part(
     y: Tensor, noisy: Tensor, grid: TileGrid, calibration: Calibration, steps: int, strength: float = 1.0
 ) -> Process[tuple[Tensor, Tensor]]:
-    """Regenerate the ``noisy`` part (H, W) of an image at the level of its noise.
+    """Regenerate the ``noisy`` part (H, W) of an image at its noise level.
 
-    Returns the canvas and the mask (H, W) of what was replaced.
+    Returns the canvas and the mask (H, W) of the changed pixels.
     """
     fine = ENTRY * difference_scale(grid.crop(y), where=grid.crop(noisy[None])[0]).item()
     level = _unless_faint(fine, calibration)
     x = yield from _without_noise(y, level, steps, strength)
-    # A soft edge: what is noisy ends nowhere sharply.
+    # Noisy parts have no sharp edge.
     share = averaged(noisy[None].float(), _SOFT_EDGE)[0]
     return torch.lerp(y, x, share), share > 0
 
 
 def entry_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[float]:
-    """The level of the noise of ``y``, an image.
+    """Estimate the noise level of image ``y``, from which DDIM regenerates it.
 
-    White noise shows in the finest differences: what the prior takes for noise holds some texture, or lacks
-    what it takes for texture. Where wider differences tell of more, the noise is smoother, or there is
-    texture: there the prior is asked. Faint noise may be the photograph's own, and is entered less deep.
+    White noise is measured by the finest differences: the prior's noise includes some texture, or lacks noise
+    that the prior takes for texture. If wider differences are larger, the noise is smoother or the image has
+    texture, and the prior decides (:func:`noise_level`). The level of faint noise, which may be the
+    photograph's own, is reduced.
     """
     known = list(calibration.entry_scale)
     fine, wide = (ENTRY * difference_scale(grid.crop(y), reach).item() for reach in (1, 2))
@@ -234,7 +251,7 @@ def entry_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[
 
 
 def _unless_faint(level: float, calibration: Calibration) -> float:
-    """The level to enter noise of ``level`` at: what is faint may be the photograph's own."""
+    """Return the entry level for noise of ``level``: lower for faint noise, perhaps the photograph's own."""
     least, *_, most = calibration.entry_scale
     level = min(max(level, least), most)
     share = min(max((level - _FAINT) / (_PLAIN - _FAINT), 0.0), 1.0)
@@ -242,10 +259,11 @@ def _unless_faint(level: float, calibration: Calibration) -> float:
 
 
 def noise_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[float]:
-    """The highest level at which the noise of ``y`` is as strong as noise of that level is.
+    """Find the level at which the noise of ``y`` is as strong as calibrated noise of that level.
 
-    Walks up while it is, or down until it is, from the level that damage is looked for at. (Strong gray noise
-    read at a low level poses as texture, so that walking up from there would stop at once.)
+    Starts at the calibration's ``damage_level`` and steps up while the noise is stronger, or down until it
+    is, then interpolates. (A search upward from the lowest level would stop at once on strong gray noise: at
+    a low level the prior takes it for texture.)
     """
     known = list(calibration.entry_scale)
     index = min(bisect_left(known, calibration.damage_level), len(known) - 1)
@@ -261,14 +279,14 @@ def noise_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[
 
 
 def _excess(y: Tensor, grid: TileGrid, calibration: Calibration, level: float) -> Process[float]:
-    """How much stronger the noise of ``y`` is than noise of a calibrated level, in logarithms."""
+    """Log ratio of the scale of the noise of ``y`` to that of calibrated noise of ``level``."""
     return log_scale(grid.crop((yield Query(y, level)))).item() - calibration.entry_scale[level]
 
 
 def remove_blocks(
     y: Tensor, grid: TileGrid, calibration: Calibration, steps: int, strength: float = 1.0
 ) -> Process[Tensor]:
-    """Regenerate from the entry level, times ``strength``, that fits how much of a grid the noise shows."""
+    """Regenerate from the entry level calibrated for the noise's grid period, times ``strength``."""
     intercept, slope = calibration.block_entry
     period = log_period(grid.crop((yield Query(y, calibration.level)))).item()
     entry = min(max(math.exp(intercept + slope * period), _BLOCK_LEVELS[0]), _BLOCK_LEVELS[1])
@@ -277,10 +295,10 @@ def remove_blocks(
 
 
 def sharpen(y: Tensor, grid: TileGrid, calibration: Calibration, strength: float = 1.0) -> Process[Tensor]:
-    """Undo a Gaussian blur whose width is read off the spectrum, the prior filling what the blur has lost.
+    """Undo a Gaussian blur whose width is estimated from the spectrum; the prior restores lost detail.
 
-    Alternates posterior means with the exact solution of ``|H x - y|^2`` near them (half-quadratic
-    splitting with a denoiser: Zhang et al., arXiv 2008.13751, equation 6).
+    Alternates posterior means with exact minimisers of ``|H x - y|^2`` near them (half-quadratic splitting
+    with a denoiser: Zhang et al., arXiv 2008.13751, equation 6).
     """
     blur = GaussianBlur(strength * _CAUTION * blur_width(grid.crop(y), calibration.spectrum))
     x = blur.solve(y, y, _INPUT_NOISE)
@@ -291,5 +309,5 @@ def sharpen(y: Tensor, grid: TileGrid, calibration: Calibration, strength: float
 
 
 def regenerate(y: Tensor, entry: float, steps: int) -> Process[Tensor]:
-    """Follow DDIM from ``y``, read as a sample at level ``entry``, to a clean image."""
+    """Follow DDIM from ``y``, taken as a sample at level ``entry``, to a clean image in ``steps`` steps."""
     return (yield from generate(y, levels(entry / PATH_DEPTH, entry, steps - 1)))

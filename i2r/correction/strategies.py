@@ -1,7 +1,7 @@
-"""Strategies of rectification: how an image whose noise is atypical is moved to where noise is typical.
+"""Strategies of rectification: how an image with atypical noise is corrected to have typical noise.
 
-All share one interface, :class:`Strategy`. ``method.strategy`` chooses between those of the fully blind
-setting; its default is what the benchmark chose (benchmarks/quality.md).
+All share one interface, :class:`Strategy`. The setting ``method.strategy`` chooses between the fully blind
+ones; the default did best in the benchmark (benchmarks/quality.md).
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ from i2r.screening.trace import Screening
 from i2r.settings import RestoreSettings
 
 IMPLAUSIBLE = 1e-5
-"""Typicality below which an image is not what undoing a form would leave: blurs leave 1e-16 and more."""
+"""Typicality of a result below which a form that the image does not have was undone."""
 
-_WHOLE = 0.9  # share of an image that noise covers where it is noisy as a whole: less is a part of it
+_WHOLE = 0.9  # share of noisy pixels from which the whole image counts as noisy
 _PATCH_LEVELS = levels(0.02, 1.0, 8)
-_PATCH_ITERATIONS, _PATCH_TOLERANCE = 12, 2e-3  # gives images back at 62 dB and more, after 21 evaluations
+_PATCH_ITERATIONS, _PATCH_TOLERANCE = 12, 2e-3  # round trip of 62 dB and more, in 21 evaluations
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An image whose noise is atypical, and all that is known of it.
+    """An image to correct, with all that is known about it.
 
     Attributes:
-        y: (C, H, W) canvas in [-1, 1], or of latents.
-        grid: tells which part of the canvas is the image.
+        y: (C, H, W) canvas, of pixels in [-1, 1] or of latents.
+        grid: separates the image from the padding of the canvas.
         calibration: of the prior, for this kind of canvas.
-        seen: what its noise shows.
-        known: the tables that the file tells, if it is a JPEG.
-        of_pixels: whether the prior sees pixels, and not latents.
+        seen: screening of the image.
+        known: form with the tables of the file, if it is a JPEG.
+        of_pixels: whether the canvas holds pixels, not latents.
     """
 
     y: Tensor
@@ -69,16 +69,17 @@ class Subject:
 
 @dataclass(frozen=True)
 class Correction:
-    """What a strategy makes of a subject.
+    """Result of a strategy.
 
     Attributes:
-        x: the corrected canvas; not looked at where nothing moved.
-        mask: (H, W), what moved on it.
-        lost: (H, W), what of it was damage, which says nothing of what was below it; None if nothing was.
-        parameters: of the degradation, as far as they were found: plain JSON, by form.
-        inversion_psnr: dB between the image and what its inverted noise regenerates; NaN where nothing was
-            inverted.
-        message: why nothing moved, where the image does not show the form that it was told.
+        x: (C, H, W), the corrected canvas; ignored if ``mask`` is empty.
+        mask: (H, W), the changed pixels.
+        lost: (H, W), the damaged pixels, whose clean values are unknown; None if there are none.
+        parameters: estimated parameters of the degradation by form, as plain JSON; empty if none were
+            estimated.
+        inversion_psnr: PSNR in dB between the image and the one that DDIM regenerates from its inverted
+            noise; NaN if nothing was inverted.
+        message: reason why nothing changed, if the image does not show the specified form.
     """
 
     x: Tensor
@@ -90,7 +91,7 @@ class Correction:
 
 
 class Strategy(Protocol):
-    """Moves the noise of an image to where noise is typical, and regenerates the image.
+    """Corrects the noise of an image to be typical, and regenerates the image.
 
     Raises:
         FloatingPointError: the prior diverges on this image, or its inversion does not converge.
@@ -100,16 +101,16 @@ class Strategy(Protocol):
 
 
 def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction]:
-    """Ours: what is atypical tells its cause, and each cause is corrected in its own way.
+    """Our strategy: infer the cause from the atypical statistics, and correct each cause in its own way.
 
-    Local damage is filled where it is, and noise that covers only a part removed there; then noise,
-    compression or lost detail is undone all over the image.
+    Fills local damage and removes noise that covers a part of the image, each in place. Then undoes noise,
+    compression or loss of detail in the whole image.
     """
     y, grid, calibration, seen = subject.y, subject.grid, subject.calibration, subject.seen
     everywhere = torch.ones(y.shape[1:], dtype=torch.bool, device=y.device)
     steps, strength = settings.steps, settings.strength
     if not subject.of_pixels:
-        # Damage, blur and blocks look like nothing known in latents: regenerating is left.
+        # In latents damage, blur and blocks have no known signature: only regeneration applies.
         level = yield from noise_level(y, grid, calibration)
         return Correction((yield from regenerate(y, strength * level, steps)), everywhere)
     x, lost = yield from fill_all(y, grid, calibration, seen.where)
@@ -118,9 +119,9 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
     if noisy is not None:
         x, removed = yield from remove_noise_in_part(x, noisy, grid, calibration, steps, strength)
         mask = mask | removed
-    # Noise drowns the other statistics. Low resolution by two looks like a grid, and a strong compression
-    # like a blur: a table of steps tells them apart.
-    filled = x
+    # Noise masks the other statistics. Low resolution by a factor of two looks like a block grid, and strong
+    # compression like a blur: whether a JPEG table fits separates the two.
+    rest, filled = seen.atypical.difference(LOCAL_STATISTICS, NOISE), x
     parameters: Mapping[str, Any] = {}
     if seen.noisy and noisy is None:
         x = yield from remove_noise(x, grid, calibration, steps, strength)
@@ -137,10 +138,10 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
 
 
 def by_patches(subject: Subject, settings: RestoreSettings) -> Process[Correction]:
-    """The paper's own: invert, test the noise patch by patch, move the patches that fail, regenerate.
+    """The paper's strategy: invert, test the noise patch by patch, move the patches that fail, regenerate.
 
-    Algorithm 2 of Invert2Restore (Chihaoui and Favaro, arXiv 2503.21486), at the depth down to which the
-    round trip is exact; :mod:`i2r.correction.patches` has the tests and the move.
+    Algorithm 2 of Invert2Restore (Chihaoui and Favaro, arXiv 2503.21486), at the highest noise level with an
+    accurate round trip; :mod:`i2r.correction.patches` has the tests and the move.
     """
     y, grid, sigma = subject.y, subject.grid, _PATCH_LEVELS[-1]
     found = yield from invert(y, _PATCH_LEVELS, _PATCH_ITERATIONS, tolerance=_PATCH_TOLERANCE)
@@ -151,14 +152,14 @@ def by_patches(subject: Subject, settings: RestoreSettings) -> Process[Correctio
     rectified, moved = rectify_patches(grid.crop(eps), settings.false_discovery_rate)
     z = found.z + settings.strength * sigma * (grid.pad(rectified) - eps)
     x = yield from generate(z, _PATCH_LEVELS)
-    # A patch is moved, and the image around it follows: everything may have changed.
+    # The network is not local: one moved patch may change the whole image.
     mask = moved.any().expand(y.shape[1:])
     back = _psnr(grid.crop(again), grid.crop(y))
     return Correction(x if moved.any() else y, mask, inversion_psnr=back)
 
 
 def by_forms(subject: Subject, settings: RestoreSettings) -> Process[Correction]:
-    """The partially blind setting: undo the forms that are told (:mod:`i2r.correction.reconstruction`).
+    """The partially blind setting: undo the specified forms (:mod:`i2r.correction.reconstruction`).
 
     Raises:
         FormError: the image does not show a form.
@@ -172,21 +173,21 @@ def by_forms(subject: Subject, settings: RestoreSettings) -> Process[Correction]
     mask = (x != y).any(dim=0)
     if settings.forms == (Mask.name,):
         return Correction(x, mask, mask, found.parameters)
-    # All of it moved, though clipping gave a pixel back as it was.
+    # If any pixel changed, all count as changed: only clipping left some equal.
     return Correction(x, mask.any().expand(mask.shape), None, found.parameters)
 
 
 STRATEGIES: Mapping[str, Strategy] = {"causes": by_causes, "patches": by_patches}
-"""By the name that ``method.strategy`` gives them."""
+"""Fully blind strategies by their name in ``method.strategy``."""
 
 
 def _noisy_part(x: Tensor, subject: Subject, lost: Tensor) -> Process[Tensor | None]:
-    """The mask (H, W) of what noise covers; None where there is none, or it covers the whole image.
+    """Return the mask (H, W) of a noisy part; None if there is none or it covers the whole image.
 
-    What was lost may have been taken for noise, so that the noise is looked at again where it was filled.
+    Damage may have been taken for noise, so the noise is tested again after damage was filled.
     """
     seen, grid, part = subject.seen, subject.grid, subject.seen.noisy_part
-    # Faint noise all over a gray picture is seen only where there is little texture.
+    # Faint noise all over a gray picture is detected only where there is little texture.
     if part is None or (seen.noisy and len(x) == 1):
         return None
     if lost.any():
@@ -197,19 +198,19 @@ def _noisy_part(x: Tensor, subject: Subject, lost: Tensor) -> Process[Tensor | N
 def _undo_compression(
     y: Tensor, subject: Subject, settings: RestoreSettings
 ) -> Process[Reconstruction | None]:
-    """With the tables of the file, or those that the pixels show; None where neither tells any."""
+    """Undo JPEG compression with the tables of the file or of the pixels; None if neither gives any."""
     if settings.forms == NONE:
         return None
     try:
         return (yield from reconstruct(y, (Jpeg.name,), subject.grid, subject.calibration, subject.known))
-    except FormError:  # blocks that were moved, or mixed with others since
+    except FormError:  # the blocks were shifted, or the image was compressed again on another grid
         return None
 
 
 def _bring_detail_back(
     y: Tensor, subject: Subject, settings: RestoreSettings
 ) -> Process[tuple[Tensor, Mapping[str, Any]]]:
-    """Undo what seems to have taken the detail; where that was something else, leave it so."""
+    """Undo the blur or low resolution that most likely removed the detail; no change if the fit is wrong."""
     grid, calibration = subject.grid, subject.calibration
     if settings.forms == NONE:
         return (yield from sharpen(y, grid, calibration, settings.strength)), {}
@@ -218,7 +219,7 @@ def _bring_detail_back(
         return y, {}
     found = yield from reconstruct(y, [form.name for form in forms], grid, calibration, forms)
     if not isinstance(forms[0], Downsampling):
-        # A wrong form leaves its marks: undoing a blur shows the grid of an image that was enlarged.
+        # Undoing a wrong form leaves artefacts: deblurring an enlarged image reveals its pixel grid.
         seen = yield from screen(found.x, grid, calibration, settings.false_discovery_rate)
         if seen.typicality < IMPLAUSIBLE:
             return y, {}
@@ -226,11 +227,11 @@ def _bring_detail_back(
 
 
 def _share(y: Tensor, x: Tensor, strength: float) -> Tensor:
-    """As much of a correction as the strength wants: all of it, at 1; nothing goes beyond."""
+    """Blend from ``y`` to its correction ``x`` by ``strength``; 1 and above give ``x``."""
     return x if strength >= 1 else torch.lerp(y, x, strength)
 
 
 def _psnr(x: Tensor, y: Tensor) -> float:
-    """Of (C, H, W) canvases, whose range [-1, 1] is two wide; infinite where they are equal."""
+    """PSNR in dB of (C, H, W) canvases, whose range [-1, 1] is two wide; infinite if they are equal."""
     error = (x.clamp(-1, 1) - y.clamp(-1, 1)).square().mean().item()
     return 10 * math.log10(4 / error) if error else math.inf

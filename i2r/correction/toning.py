@@ -1,8 +1,9 @@
-"""Monochrome photographs whose file has colour: sepia, yellowed, or toned otherwise.
+"""Monochrome photographs in colour files: sepia, yellowed, or toned otherwise.
 
-All of their channels are one picture, each through a curve of its own. Their grain is equal in the channels
-as well, which a prior of colour takes for texture: it is seen, and removed, in the picture alone, and the
-change goes through the curves into every channel. What the curves do not explain, such as a stain, stays.
+Each channel is the same gray picture (luma) mapped through its own curve. The grain is also equal in all
+channels, so that a colour prior takes it for texture. It is therefore detected and removed in the luma, and
+the change is mapped through the curves into every channel. Colours that the curves do not explain, such as a
+stain, stay unchanged.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ from torch import Tensor
 
 _LUMA = 0.299, 0.587, 0.114  # ITU-R BT.601, as JPEG files have it
 _KNOTS = 33
-_MOST_COLOUR = 7 / 255  # of the range [-1, 1], root mean square
-_MOST_COLOUR_SHARE = 0.15  # of the picture's own contrast
-_SMOOTHNESS = 1e-4  # carries the curves over values that the picture does not have
-_RIDGE = 1e-9  # decides the slope at an image of one value
-_ENOUGH = 1 << 16  # pixels to fit the curves to
+_MOST_COLOUR = 7 / 255  # of the range [-1, 1]: largest RMS colour that the curves may leave unexplained
+_MOST_COLOUR_SHARE = 0.15  # the same, as a share of the luma's standard deviation
+_SMOOTHNESS = 1e-4  # interpolates the curves over values that the picture does not contain
+_RIDGE = 1e-9  # determines the slope for an image of a single value
+_ENOUGH = 1 << 16  # about the number of pixels to fit the curves to
 
 
 @dataclass(frozen=True)
 class Toning:
-    """An image taken apart into one picture and the curves that tone it.
+    """An image decomposed into its luma and the curves that tone it.
 
     Attributes:
         image: (3, H, W) in [-1, 1].
-        luma: (1, H, W) in [-1, 1], the picture.
-        curves: (3, 33), each channel's value at even steps of luma from -1 to 1, straight in between.
+        luma: (1, H, W) in [-1, 1].
+        curves: (3, 33), each channel's value at even steps of luma from -1 to 1, linear in between.
     """
 
     image: Tensor
@@ -37,12 +38,12 @@ class Toning:
     curves: Tensor
 
     def apply(self, luma: Tensor) -> Tensor:
-        """The image (3, H, W) when the picture has become ``luma``, (1, H, W)."""
+        """Return the image (3, H, W) for a changed ``luma`` (1, H, W)."""
         return self.image + (_evaluate(self.curves, luma) - _evaluate(self.curves, self.luma))
 
 
 def find_toning(image: Tensor) -> Toning | None:
-    """The toning of an image, (3, H, W) in [-1, 1]; None where its colours are more than that."""
+    """Fit the toning of an image (3, H, W) in [-1, 1]; None if the curves do not explain its colours."""
     step = max(1, math.isqrt(image[0].numel() // _ENOUGH))
     sample = image[:, ::step, ::step]
     luma = _luma(sample)
@@ -53,7 +54,7 @@ def find_toning(image: Tensor) -> Toning | None:
     bend = unit.diff(n=2, dim=0)
     normal = weights.T @ weights / luma.numel() + _SMOOTHNESS * bend.T @ bend + _RIDGE * unit
     target = weights.T @ sample.flatten(1).T.double() / luma.numel()
-    curves = torch.linalg.solve_ex(normal, target).result.T.to(image.dtype)  # the ridge: it has a solution
+    curves = torch.linalg.solve_ex(normal, target).result.T.to(image.dtype)  # solvable, due to the ridge
     colour = (sample - _evaluate(curves, luma)).square().mean(dim=(1, 2)).sqrt().max()
     if colour > (_MOST_COLOUR_SHARE * luma.std(correction=0)).clamp_max(_MOST_COLOUR):
         return None
@@ -66,13 +67,13 @@ def _luma(image: Tensor) -> Tensor:
 
 
 def _position(luma: Tensor) -> tuple[Tensor, Tensor]:
-    """The knot below each value, and how far it is on the way to the next one."""
+    """Return the knot below each value, and the value's fraction of the way to the next knot."""
     position = (luma.clamp(-1, 1) + 1) / 2 * (_KNOTS - 1)
     low = position.long().clamp_max(_KNOTS - 2)
     return low, position - low
 
 
 def _evaluate(curves: Tensor, luma: Tensor) -> Tensor:
-    """(3, H, W), what the curves make of (1, H, W)."""
+    """Map (1, H, W) through the curves to (3, H, W)."""
     low, share = _position(luma[0])
     return torch.lerp(curves[:, low], curves[:, low + 1], share)
