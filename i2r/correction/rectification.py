@@ -206,7 +206,7 @@ def remove_noise(
 
 
 def _without_noise(y: Tensor, level: float, steps: int, strength: float) -> Process[Tensor]:
-    """Regenerate ``y`` at ``strength`` times its noise level; the result nears ``y`` as ``strength`` falls."""
+    """Regenerate ``y`` at ``strength`` times its noise level; with falling ``strength`` it approaches ``y``."""
     return unclip((yield from regenerate(y, strength * level, steps)), min(strength, 1.0) * level)
 
 

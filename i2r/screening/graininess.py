@@ -1,10 +1,10 @@
-"""Graininess: how much a picture looks like noise, patch by patch, where noise covers only a part of it.
+"""Graininess: how much each patch of an image looks like noise, to detect noise in a part of the image.
 
-Sensors are noisier in the shadows, scans where the film was dense, composites where one source was poor. In
-a patch of 32 pixels noise is told from texture by two things at once: it is strong, and neighbours do not
-agree. In colour the noise that the prior predicts is looked at: of clean photographs one patch in a thousand
-comes near. In gray a prior of colour takes noise for texture; there the picture's finest differences tell,
-which are correlated as those of white noise are, and those of textures are not.
+Sensors are noisier in the shadows, scans where the film was dense, composites where one source was poor. In a
+patch of 32 pixels noise differs from texture in that it is strong and neighbouring pixels are uncorrelated.
+In colour this is measured on the noise that the prior predicts; one patch of clean photographs in a thousand
+comes near it. In gray a colour prior takes noise for texture, so it is measured on the image's finest
+differences: those of noise are correlated like those of white noise, those of textures are not.
 """
 
 from __future__ import annotations
@@ -17,40 +17,41 @@ from i2r.canvas.windows import diagonal_differences, widened
 from i2r.screening.calibration import TAIL, Spread
 
 PATCH = 32
-"""Side of the patches in pixels: noise shows in fewer, but so does texture."""
+"""Side of the patches in pixels: smaller ones detect noise too, but also texture."""
 STEP = 16
 NOISIEST = 0.95
-"""Quantile over patches: noise that covers a twentieth of a region shows."""
-_SURE = 1e-3  # chance of a region of a clean photograph to hold as much
-_GROWTH = 4  # patches beside what surely is noise that may be likely ones
-_TOLD = 0.12  # of the range [-1, 1]: stronger differences are no more like noise
+"""Quantile over patches, so that noise in a twentieth of a region is detected."""
+_SURE = 1e-3  # share of regions of clean photographs that exceed the threshold of surely noisy patches
+_GROWTH = 4  # largest distance of likely noisy patches from surely noisy ones, in patches
+_TOLD = 0.12  # of the range [-1, 1]: differences stronger than this do not raise the graininess
 _WHITE = {(0, 1): -0.5, (1, 0): -0.5, (1, 1): 0.25, (1, -1): 0.25} | dict.fromkeys(
     [(0, 2), (2, 0), (1, 2), (2, 1), (1, -2), (2, -1), (2, 2), (2, -2)], 0.0
 )
-"""By rows and columns apart, how the diagonal differences of white noise are correlated."""
-_APART = 3.0  # by how much not being so correlated counts
-_FLATTEST = 2e-3  # of the range: what rounding leaves
+"""Correlation of the diagonal differences of white noise, by their offset in rows and columns."""
+_APART = 3.0  # weight of the distance from these correlations
+_FLATTEST = 2e-3  # of the range: differences due to rounding
 MAD_TO_STD = 0.6744897501960817
 """The median of ``|n|`` for ``n`` of N(0, 1)."""
 _OF_PATCH = (-3, -2, -1)
-_AT_ONCE = 1 << 24  # values of patches that are looked at together
-_NEAR, _FINE = 8, 9  # pixels: how far noise may reach beyond its patches, and over which it is told there
-_SHARE = 0.5  # of the power within: at the edge of what is noisy
-_STRONGEST = 4.0  # of typical power: an edge of the picture counts for no more
+_AT_ONCE = 1 << 24  # values of patches that are processed together
+_NEAR, _FINE = 8, 9  # pixels that noise may extend beyond its patches, and side of the window to detect it
+_SHARE = 0.5  # least power of noisy pixels over the median power in surely noisy patches
+_STRONGEST = 4.0  # limit of a pixel's power, in units of typical power, so that edges do not dominate
 
 
 def graininess(images: Tensor, eps: Tensor) -> Tensor:
-    """How much every patch looks like noise.
+    """Compute how much every patch looks like noise.
 
     Args:
         images: (N, C, H, W) in [-1, 1]; sides of at least ``PATCH``.
-        eps: of that shape, the noise that the prior predicts at a low level, of unit scale.
+        eps: (N, C, H, W), the noise that the prior predicts at a low level, of unit scale.
 
     Returns:
-        (N, R, K), for the patches that start at :func:`starts` of both sides. In colour, and of latents: the
-        log robust standard deviation of ``eps``, less twice the correlation of neighbours along the direction
-        in which it is largest; about 0 for white noise of the level or above. In gray: the same of the
-        images' diagonal differences, less how far their correlations are from those of white noise.
+        (N, R, K), for patches that start at :func:`starts` of both sides. For colour and latents: the log
+        robust standard deviation of ``eps``, minus twice the largest correlation of neighbours over the
+        directions; about 0 for white noise of the level or above. For gray: the log robust standard deviation
+        of the images' diagonal differences, minus the weighted distance of their correlations from those of
+        white noise.
     """
     figure, values = (_of_noise, eps) if images.shape[1] > 1 else (_of_differences, _differences(images))
     patches = values.unfold(-2, PATCH, 1).unfold(-2, PATCH, 1).permute(0, 2, 3, 1, 4, 5)
@@ -61,26 +62,27 @@ def graininess(images: Tensor, eps: Tensor) -> Tensor:
 
 
 def starts(length: int, device: torch.device | None = None) -> Tensor:
-    """Where the patches along a side of ``length`` pixels begin: evenly, from one end to the other."""
+    """Return the starts of the patches along a side of ``length`` pixels, evenly spaced from end to end."""
     last = length - PATCH
     count = -(-last // STEP)
     return torch.arange(count + 1, device=device) * last // max(count, 1)
 
 
 def patchiness(images: Tensor, eps: Tensor) -> Tensor:
-    """How much the noisiest patches of each image look like noise, (N,); see :func:`graininess`."""
+    """Compute the graininess of the noisiest patches of each image, (N,); see :func:`graininess`."""
     return graininess(images, eps).flatten(1).quantile(NOISIEST, dim=1)
 
 
 def noise_mask(image: Tensor, eps: Tensor, where: Tensor, clean: Spread) -> Tensor:
-    """The pixels (H, W) that noise covers, where it covers a part of a picture.
+    """Find the noisy pixels (H, W) of an image of which noise covers a part.
 
-    By hysteresis: surely noisy somewhere in ``where`` (H, W), and likely beside it. A patch that is found
-    tells only about where: at its edges the pixels do.
+    Finds patches by hysteresis: surely noisy ones in ``where``, and likely noisy ones beside them. Then finds
+    the noisy pixels in and around the patches by their own power.
 
     Args:
         image, eps: (C, H, W), as in :func:`graininess`.
-        clean: how the patchiness of clean photographs lies.
+        where: (H, W), the pixels of the regions with atypical patchiness.
+        clean: distribution of the patchiness of clean photographs.
     """
     grain = graininess(image[None], eps[None])[0]
     found = sure = (grain > clean.exceeded_by(_SURE)) & _mostly(where)
@@ -99,13 +101,13 @@ def noise_mask(image: Tensor, eps: Tensor, where: Tensor, clean: Spread) -> Tens
 
 
 def _differences(images: Tensor) -> Tensor:
-    """The diagonal differences of (N, C, H, W), of the deviation of their noise; the last ones twice."""
+    """Diagonal differences of (N, C, H, W), scaled like the noise; the last row and column are repeated."""
     steps = diagonal_differences(images.flatten(0, 1))
     return F.pad(steps, (0, 1, 0, 1), mode="replicate").view_as(images)
 
 
 def _of_differences(patches: Tensor) -> Tensor:
-    """Of diagonal differences (..., C, PATCH, PATCH), one figure each."""
+    """Compute the graininess (...) of patches of diagonal differences (..., C, PATCH, PATCH)."""
     scale = _magnitude(patches) + _FLATTEST
     power = patches.square().mean(dim=_OF_PATCH) + 1e-9
     apart = torch.zeros_like(scale)
@@ -117,7 +119,7 @@ def _of_differences(patches: Tensor) -> Tensor:
 
 
 def _of_noise(patches: Tensor) -> Tensor:
-    """Of noise (..., C, PATCH, PATCH), one figure each."""
+    """Compute the graininess (...) of patches of predicted noise (..., C, PATCH, PATCH)."""
     inner = patches[..., 1:, 1:-1]
     neighbours = patches[..., 1:, :-2], patches[..., :-1, 1:-1], patches[..., :-1, :-2], patches[..., :-1, 2:]
     products = torch.stack([(inner * other).mean(dim=_OF_PATCH) for other in (*neighbours, inner)])
@@ -126,24 +128,24 @@ def _of_noise(patches: Tensor) -> Tensor:
 
 
 def _magnitude(patches: Tensor) -> Tensor:
-    """The robust standard deviation of each patch."""
+    """Robust standard deviation of each patch."""
     return patches.abs().flatten(-3).median(dim=-1).values / MAD_TO_STD
 
 
 def _mostly(where: Tensor) -> Tensor:
-    """The patches (R, K) of which at least half lies in ``where`` (H, W)."""
+    """Find the patches (R, K) with at least half of their pixels in ``where`` (H, W)."""
     down, across = _belonging(where)
     return down @ where.float() @ across.T >= PATCH**2 / 2
 
 
 def _painted(patches: Tensor, where: Tensor) -> Tensor:
-    """The pixels (H, W) of the marked ones among the patches (R, K) of an image, as many as in ``where``."""
+    """Convert a mask of patches (R, K) to the mask of their pixels, of the shape (H, W) of ``where``."""
     down, across = _belonging(where)
     return down.T @ patches.float() @ across > 0
 
 
 def _belonging(where: Tensor) -> tuple[Tensor, Tensor]:
-    """Which rows and which columns of ``where`` (H, W) lie in each patch: (R, H) and (K, W) of 0 and 1."""
+    """Return which rows and columns of ``where`` (H, W) lie in each patch: (R, H) and (K, W) of 0 and 1."""
     belonging = []
     for length in where.shape:
         beyond = torch.arange(length, device=where.device) - starts(length, where.device)[:, None]

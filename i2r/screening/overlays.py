@@ -1,9 +1,9 @@
-"""Overlays: what lies over a scene, such as dust, scratches, stains and drops, told by a small network.
+"""Overlays: marks over a scene, such as dust, scratches, stains and drops, detected by a small network.
 
-A prior expects such marks: a dark speck is as likely as the pupil of an eye. What tells them is how they end,
-that many look alike, and that the scene goes on around them. That was learnt from random marks on photographs
-(:mod:`i2r.training.overlay_network`), once for all priors; the calibration of each prior tells how much of it
-clean photographs show.
+The noise that a prior predicts does not show them: a dark speck is as likely as the pupil of an eye. They
+differ from the scene in their edges, in that many look alike, and in that the scene continues around them.
+The network learnt this from random marks on photographs (:mod:`i2r.training.overlay_network`), once for all
+priors. The calibration of each prior holds the distribution of its output on clean photographs.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from i2r.canvas.windows import averaged, widened
 from i2r.screening import overlay_weights
 
 STRIDE = 16
-"""Of the network, in pixels."""
+"""Stride of the network, in pixels: it pads the sides of its input to multiples of this."""
 SURE, LIKELY = 2.0, -0.5
-"""Logits of what surely is covered, and of what is covered where it adjoins that."""
-_SHARE = 120 / 192**2  # of the pixels of a region, that lines lie over at least
-_SPECK, _BLOT = 6, 24  # px, sides of what lies over a region in one piece
-_TILE, _MARGIN = 512, 64  # px that the network sees at once, and that it sees around them
-_GROWTH = 48  # px, that what is likely reaches from what is sure
+"""Least logits of pixels that are surely covered, and of covered pixels connected to those."""
+_SHARE = 120 / 192**2  # least share of a region's pixels that lines cover
+_SPECK, _BLOT = 6, 24  # px, sides of the squares over which specks and blots are averaged
+_TILE, _MARGIN = 512, 64  # px, side of the tiles of the network, and the margin it sees around each
+_GROWTH = 48  # px, largest distance of likely pixels from sure ones
 _WIDTHS = (40, 64, 96, 128)
-_DETAIL_SIDES = (7, 21)  # px, of what detail is held against
-_MARK_SIDES = (7, 19)  # px: what is narrower stands out as a mark
-_FAINTEST = 0.04  # of the range [-1, 1]: detail below this is flat
+_DETAIL_SIDES = (7, 21)  # px, sides of the windows whose mean is subtracted to give the detail
+_MARK_SIDES = (7, 19)  # px: narrower marks show in the top-hats
+_FAINTEST = 0.04  # of the range [-1, 1]: added to the contrast, so that fainter detail counts as flat
 
 
 def find_overlays(image: Tensor, device: torch.device, precision: torch.dtype) -> Tensor:
-    """How surely something lies over each pixel of an image, (H, W), as logits.
+    """Compute the logits (H, W) that an overlay covers each pixel of an image.
 
     Args:
-        image: (C, H, W) in [-1, 1]; in gray where C is not 3.
-        device: what the network is evaluated on, wherever the image lives.
-        precision: what it computes in; see :func:`i2r.device.precision_on`.
+        image: (C, H, W) in [-1, 1]; converted to gray if C is not 3.
+        device: where the network is evaluated; the image may be on another.
+        precision: dtype that it computes in; see :func:`i2r.device.precision_on`.
     """
     colour = image if len(image) == 3 else image.mean(dim=0, keepdim=True).expand(3, -1, -1)
     logits = torch.empty_like(colour[0])
@@ -56,10 +56,10 @@ def find_overlays(image: Tensor, device: torch.device, precision: torch.dtype) -
 
 
 def overlay_evidence(logits: Tensor) -> Tensor:
-    """How surely something lies over each region (N, H, W) at all, (N,): be it lines, specks or blots.
+    """Compute the evidence for an overlay of any kind in each region of logits (N, H, W): (N,).
 
-    In units of the mean excess of clean regions, from what a twentieth of them exceed: there a chance is as
-    small in each of the three at the same figure.
+    The largest evidence for lines, specks and blots. Each is measured from the value that a twentieth of
+    clean regions exceed, in units of their mean excess, so that equal values have equal false alarm rates.
     """
     seen = overlay_kinds(logits)
     kinds = [
@@ -69,10 +69,10 @@ def overlay_evidence(logits: Tensor) -> Tensor:
 
 
 def overlay_kinds(logits: Tensor) -> dict[str, Tensor]:
-    """How surely lines, specks and blots lie over each region (N, H, W), each as logits (N,).
+    """Compute the logits (N,) that lines, specks and blots cover each region of logits (N, H, W).
 
-    Of lines, which are thin and long, what a three hundredth of the pixels reach; of specks and blots, which
-    are of one piece, the mean over the surest square of their size.
+    For lines, which are thin and long, the logit that a three hundredth of the pixels reach. For specks and
+    blots, which are compact, the largest mean over a square of their size.
     """
     pixels = logits.flatten(1)
     rank = math.ceil(_SHARE * pixels.shape[1])
@@ -84,7 +84,7 @@ def overlay_kinds(logits: Tensor) -> dict[str, Tensor]:
 
 
 def overlay_mask(logits: Tensor) -> Tensor:
-    """The pixels (H, W) of a region that something lies over: what is sure, and what is likely beside it."""
+    """Find the covered pixels (H, W) of a region: sure ones, and likely ones connected to them."""
     mask, likely = logits > SURE, logits > LIKELY
     for _ in range(_GROWTH):
         grown = widened(mask, 1) & likely
@@ -95,7 +95,7 @@ def overlay_mask(logits: Tensor) -> Tensor:
 
 
 def _surest_square(logits: Tensor, side: int) -> Tensor:
-    """The largest mean of each of (N, H, W) logits over squares, one at every third of their side."""
+    """Compute the largest mean of (N, H, W) logits over squares, placed at every third of their side."""
     return F.avg_pool2d(logits, side, stride=side // 3).amax(dim=(1, 2))
 
 
@@ -104,10 +104,11 @@ def _around(start: int, length: int) -> slice:
 
 
 @torch.inference_mode()
-def overlay_logits(network: Callable[[Tensor], Tensor], image: Tensor, precision: torch.dtype) -> Tensor:
-    """Of an image (3, H, W) that is seen at once: the means of what it and its mirror image show.
+def _logits(image: Tensor, precision: torch.dtype) -> Tensor:
+    """Compute the logits (H, W) of an image (3, H, W) in one evaluation, averaged with its mirror image's.
 
-    What looks covered from one side only is seldom so: clean photographs raise fewer alarms.
+    Averaging reduces false alarms in clean photographs: pixels that look covered in one of the two only
+    seldom are.
     """
     _, height, width = image.shape
     padded = F.pad(image[None], (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
@@ -125,16 +126,16 @@ def _network(device: torch.device, precision: torch.dtype) -> OverlayNetwork:
 
 
 def features(image: Tensor) -> Tensor:
-    """What the network sees of images.
+    """Compute the input of the network from images.
 
-    The image, its detail in units of the contrast around it, and how far what is narrow stands out, bright or
-    dark (top-hats: Serra 1982). The network would learn as much from the image alone, in thrice the time.
+    It consists of the image, its detail over the local contrast, and top-hats (Serra 1982) of narrow bright
+    and dark marks. From the image alone the network would learn as much, in three times the time.
 
     Args:
         image: (N, 3, H, W) in [-1, 1], of even sides.
 
     Returns:
-        (N, 52, H / 2, W / 2): of four pixels each.
+        (N, 52, H / 2, W / 2): 13 planes of two by two pixels each.
     """
     planes = [image]
     for side in _DETAIL_SIDES:
@@ -142,7 +143,7 @@ def features(image: Tensor) -> Tensor:
         contrast = averaged(detail.square().mean(dim=1, keepdim=True), side).sqrt()
         planes.append(detail / (contrast + _FAINTEST))
     gray = image.mean(dim=1, keepdim=True)
-    both = torch.cat([gray, -gray], dim=1)  # what is dark stands out of the negative
+    both = torch.cat([gray, -gray], dim=1)  # dark marks are bright in the negative
     planes += [both - _dilated(_eroded(both, side), side) for side in _MARK_SIDES]
     return F.pixel_unshuffle(torch.cat(planes, dim=1), 2)
 
@@ -158,7 +159,7 @@ def _eroded(x: Tensor, side: int) -> Tensor:
 
 
 class _Block(nn.Module):
-    """Two convolutions around which the input goes on."""
+    """A residual block of two convolutions."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -170,7 +171,7 @@ class _Block(nn.Module):
 
 
 class OverlayNetwork(nn.Module):
-    """A U-Net of half resolution and four scales that marks what lies over a scene."""
+    """A U-Net of four scales, from half resolution down, that detects overlays."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,7 +184,7 @@ class OverlayNetwork(nn.Module):
         self.head = nn.Conv2d(_WIDTHS[0], 4, 1)
 
     def forward(self, planes: Tensor) -> Tensor:
-        """From :func:`features` to the logit of every pixel to be covered, (N, H, W)."""
+        """Map :func:`features` to the logits (N, H, W) that each pixel is covered."""
         x, skipped = self.stem(planes), []
         for before, down in zip(self.before, self.down, strict=False):
             x = before(x)

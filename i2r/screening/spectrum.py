@@ -1,4 +1,4 @@
-"""The spectrum of an image against that of clean photographs: what blurred it?"""
+"""Estimate the blur of an image by comparing its spectrum with that of clean photographs."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from i2r.canvas.cosines import analyse, frequencies
 from i2r.screening.calibration import BANDS
 
 ROUNDING = 2 / 255 / 12**0.5
-"""Standard deviation of what rounding to 8 bits adds, of the range [-1, 1]."""
+"""Standard deviation of the error of rounding to 8 bits, in units of the [-1, 1] range."""
 
 
-_FIT = slice(1, 12)  # the lowest band is content; the highest drown in the rounding to 8 bits
-_OVER_NOISE = 1.5  # bands this close (in log power) to that of the noise say nothing of the blur
+_FIT = slice(1, 12)  # bands to fit: the lowest is content, the highest are hidden by rounding to 8 bits
+_OVER_NOISE = 1.5  # least log power over that of the noise: closer bands are not informative of the blur
 
 _WINDOW = 128  # side of the windows whose power is averaged, in pixels
-_LEAK = 0.0005  # of the power: how much a window leaks into the zeros of a line
+_LEAK = 0.0005  # share of the power that a window leaks into the zeros of a line's transfer function
 
 
 def log_band_power(image: Tensor) -> Tensor:
-    """Log mean power of (C, H, W) in ``BANDS`` rings from zero to the Nyquist frequency; shape (BANDS,)."""
+    """Log mean power (BANDS,) of (C, H, W) in ``BANDS`` rings from zero to the Nyquist frequency."""
     power = torch.zeros_like(image[0])
     for plane in image:
         power += analyse(plane).square_() / len(image)
     down, across = frequencies(image)
-    # How many cells of the mirrored image's Fourier plane a wave stands for, and its power in all of them.
+    # Number of cells of the mirrored image's Fourier plane per wave, and the wave's power in all of them.
     cells, twice = torch.full_like(down, 2.0), torch.ones_like(across)
     cells[0], twice[0, 0] = 1, 2
     count, total = torch.zeros(2, BANDS, dtype=torch.float64)
     for rows in bands(*power.shape):
         ring = (torch.sqrt(down[rows].square() + across.square()) * 2 * BANDS).long()
         inside = ring < BANDS
-        # On the CPU: a GPU adds up in another order each time.
+        # On the CPU: on a GPU the order of the sum, and so its last digits, vary from run to run.
         within = ring[inside].cpu()
         count.index_add_(0, within, cells[rows].expand_as(ring)[inside].cpu().double())
         total.index_add_(0, within, (2 * twice * power[rows])[inside].cpu().double())
@@ -46,10 +46,10 @@ def log_band_power(image: Tensor) -> Tensor:
 
 
 def blur_width(image: Tensor, clean: Sequence[float], noise: float = ROUNDING) -> float:
-    """Standard deviation in pixels of the Gaussian blur that tells this image from clean photographs.
+    """Estimate the standard deviation in pixels of a Gaussian blur of the image.
 
-    Fits ``log P(f) - log P_clean(f) = a + b log f - 4 pi^2 width^2 f^2`` over the bands that rise out
-    of the noise. ``a`` and ``b`` leave contrast and texture free, which differ from scene to scene.
+    Fits ``log P(f) - log P_clean(f) = a + b log f - 4 pi^2 width^2 f^2`` over the bands whose power exceeds
+    that of the noise. ``a`` and ``b`` absorb contrast and texture, which differ between scenes.
 
     Args:
         image: (C, H, W) in [-1, 1].
@@ -63,7 +63,7 @@ def blur_width(image: Tensor, clean: Sequence[float], noise: float = ROUNDING) -
     if usable.sum() < 4:
         usable = torch.arange(len(power)) < 4
     design = torch.stack([torch.ones_like(frequency), frequency.log(), -4 * math.pi**2 * frequency**2], dim=1)
-    # Scenes differ little in the slope of their texture: a pull of b to zero keeps it from posing as blur.
+    # Scenes differ little in the slope b of their texture: regularising b to zero keeps it from fitting blur.
     pull = torch.tensor([[0.0, 1.0, 0.0]], dtype=torch.float64)
     system = torch.cat([design[usable], pull])
     wanted = torch.cat([(power - reference)[usable], torch.zeros(1, dtype=torch.float64)])
@@ -73,16 +73,16 @@ def blur_width(image: Tensor, clean: Sequence[float], noise: float = ROUNDING) -
 
 @dataclass(frozen=True)
 class TransferFit:
-    """How badly a transfer function ``H`` explains an image's power ``P``, cell by cell of its Fourier plane.
+    """Misfit of a transfer function ``H`` to an image's power ``P``, cell by cell of the Fourier plane.
 
-    Of ``log P(f) = log P_clean(|f|) + a + b log |f| + log(|H(f)|^2 + leak + noise^2 / P_clean(|f|))``, with
-    contrast and texture ``a`` and ``b`` left free.
+    Models ``log P(f) = log P_clean(|f|) + a + b log |f| + log(|H(f)|^2 + leak + noise^2 / P_clean(|f|))``,
+    with free contrast ``a`` and texture ``b``.
 
     Attributes:
-        down, across: frequencies of the cells, (N,) float64, in cycles a pixel.
+        down, across: frequencies of the cells, (N,) float64, in cycles per pixel.
         excess: (N,), log power over that of clean photographs.
-        floor: (N,), the leak and the noise.
-        free: (N, 2), an orthonormal basis of what is left free.
+        floor: (N,), the sum of leak and noise in the model.
+        free: (N, 2), an orthonormal basis of the terms of ``a`` and ``b``.
     """
 
     down: Tensor
@@ -93,7 +93,13 @@ class TransferFit:
 
     @classmethod
     def of(cls, image: Tensor, clean: Sequence[float], noise: float) -> Self:
-        """Of (C, H, W) in [-1, 1], with white noise of standard deviation ``noise`` in it."""
+        """Prepare the fit for an image (C, H, W) in [-1, 1] with white noise of this standard deviation.
+
+        Args:
+            image: (C, H, W) in [-1, 1].
+            clean: log band power of clean photographs, of length ``BANDS``.
+            noise: standard deviation of the white noise in the image.
+        """
         power, down, across = _welch(image)
         radius = torch.sqrt(down.square() + across.square())
         band = (radius * 2 * BANDS).long()
@@ -109,20 +115,20 @@ class TransferFit:
         )
 
     def misfit(self, transfer: Tensor) -> float:
-        """Mean absolute error in log power, given ``H`` of the cells (N,)."""
+        """Mean absolute residual in log power, given ``H`` at the cells (N,)."""
         return self.missed(transfer).abs().mean().item()
 
     def missed(self, transfer: Tensor) -> Tensor:
-        """Error in log power of every cell (N,), given ``H``; differentiable."""
+        """Residual in log power at every cell (N,), given ``H`` there; differentiable."""
         missed = self.excess - (transfer.square() + self.floor).log()
         return missed - self.free @ (self.free.T @ missed)
 
 
 def _welch(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Power of the image in cells of its Fourier plane, and the cells' frequencies down and across.
+    """Compute the power of (C, H, W) in cells of the Fourier plane, and their frequencies down and across.
 
-    Not mirrored, which would confuse a direction with its reflection: faded out at the borders instead, in
-    windows that are averaged (Welch 1967).
+    Averages the power over windows that fade out at their borders (Welch 1967). Mirroring the image instead
+    would mix each direction with its reflection.
     """
     side = min(_WINDOW, *image.shape[-2:])
     window = torch.hann_window(side, periodic=False, dtype=torch.float64) + 1e-3
@@ -130,7 +136,7 @@ def _welch(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     step = max(1, side // 2)
     rows = image.unfold(1, side, step)
     power = torch.zeros(side, side // 2 + 1, dtype=torch.float64)
-    for row in rows.unbind(1):  # (C, W, side), of the windows that start at one height
+    for row in rows.unbind(1):  # (C, W, side): the windows that start at one row
         patches = row.double().cpu().unfold(1, side, step)
         patches = patches - patches.mean(dim=(-1, -2), keepdim=True)
         power += torch.fft.rfft2(patches * window).abs().square().mean(dim=(0, 1))

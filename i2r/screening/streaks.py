@@ -1,10 +1,10 @@
-"""Streaks: thin lines of one direction that were laid over a scene, such as rain and scratches.
+"""Streaks: bright thin lines of one direction over a scene, such as rain and scratches.
 
-Photographs are full of thin lines, but a scene draws them in colours of its own, in many directions, and the
-prior expects them. What was laid over a scene is nearly white, whatever lies below it, runs one way, and
-stands in the predicted noise with one sign. So lines are told by their opacity: how far a ridge lies on the
-way from its sides to white. A scene's lines are far from opaque, whatever their contrast. Dark lines, whose
-noise is negative, count against bright ones of the same contrast: where there are both, it is a texture.
+Photographs are full of thin lines, but those of a scene have various colours and directions, and the prior
+expects them. Streaks are nearly white whatever lies below them, have one direction, and appear in the
+predicted noise with one sign. They are detected by opacity: how far a ridge lies on the way from its sides to
+white. Lines of a scene are far from opaque, whatever their contrast. Dark lines, whose noise is negative,
+count against bright ones of the same contrast: a region with both is a texture.
 """
 
 from __future__ import annotations
@@ -22,32 +22,33 @@ from i2r.canvas.windows import widened
 
 DIRECTIONS = 24
 LENGTH = 21
-"""Pixels along a line over which streaks are found: longer than most of what a texture is made of."""
+"""Pixels along a line over which streaks are detected: longer than most elements of a texture."""
 SURE_LENGTH = 15
-"""The same for what surely is part of a streak: short ones count as well once it is known how they run."""
+"""Pixels along a line for the sure parts of a streak: shorter, since the direction is known by then."""
 SHORT_LENGTH = 7
-"""The same for the pixels of a line that was found, so that its ends are not cut off."""
+"""Pixels along a line for the likely parts of a streak beside sure ones, so that its ends are not cut off."""
 OPACITY = 0.35
-"""Of what surely is a streak; see :func:`_opacities`."""
+"""Least opacity of the sure parts of a streak; see :func:`_opacities`."""
 FAINT = 0.2
-"""The same for the pixels beside what surely is one."""
-_ASIDE = 0.5  # of a step between two directions: how far the streaks of an image spread around theirs
-_NOISE = 0.05  # of the range [-1, 1], along what surely is a streak: what the prior expects is the scene's
-_REACH = 2.0  # pixels from a ridge to its sides: what is thicker is an object
-_GLARE = 0.15  # of the range: near white, where anything would be opaque, ridges are held to be fainter
+"""Least opacity of the likely parts beside them."""
+_ASIDE = 0.5  # spread of an image's streaks around their direction, in steps between two directions
+_NOISE = 0.05  # of the range [-1, 1]: least mean noise along a streak; lower, the line belongs to the scene
+_REACH = 2.0  # pixels from a ridge to its sides: thicker lines are objects
+_GLARE = 0.15  # of the range: added to the distance from white, since near white any ridge would be opaque
 _TURNS = (-6, -5, 5), (-4, -3, -2, -1, 0, 1, 2, 3, 4)
-"""The directions of upright lines, in shares of ``DIRECTIONS``; together those whose sides are as far."""
+"""Directions of upright lines, in units of half a turn over ``DIRECTIONS``, grouped by equal distance to the
+sides of a line."""
 
 
 @dataclass(frozen=True)
 class Streaks:
-    """The direction along which the noise lies on opaque ridges.
+    """Direction and strength of the streaks in an image.
 
     Attributes:
-        slope: columns a row; of the transposed image if ``transposed``.
-        transposed: whether the lines are nearer to rows than to columns.
-        power: mean over the image of the noise times the squared opacity of the ridge that it lies on, in
-            units of the range; at least zero.
+        slope: columns per row; of the transposed image if ``transposed``.
+        transposed: whether the lines are closer to horizontal than to vertical.
+        power: mean over the image of the noise times the squared opacity of the ridge at the pixel, in units
+            of the [-1, 1] range; at least zero.
     """
 
     slope: float
@@ -56,7 +57,7 @@ class Streaks:
 
 
 def find_streaks(image: Tensor, noise: Tensor) -> Streaks:
-    """The strongest streaks of an image.
+    """Find the direction with the strongest streaks of an image.
 
     Args:
         image: (C, H, W) in [-1, 1].
@@ -71,13 +72,13 @@ def find_streaks(image: Tensor, noise: Tensor) -> Streaks:
 
 
 def streak_powers(images: Tensor, noises: Tensor) -> Tensor:
-    """The power of the streaks in each direction, below zero where lines are dark; see :class:`Streaks`.
+    """Compute the power of the streaks in each direction; below zero for dark lines. See :class:`Streaks`.
 
     Args:
         images, noises: (N, C, H, W), as in :func:`find_streaks`.
 
     Returns:
-        (DIRECTIONS, N): of upright lines, then of those of the transposed images.
+        (DIRECTIONS, N): of upright lines, then of upright lines of the transposed images.
     """
     stack = _stacked(images, noises)
     both = _mirrored(stack), _mirrored(stack.mT)
@@ -85,25 +86,27 @@ def streak_powers(images: Tensor, noises: Tensor) -> Tensor:
 
 
 def _powers(mirrored: Tensor, turns: Sequence[int]) -> Tensor:
-    """In some directions of upright lines, (D, N)."""
+    """Compute the power in some directions of upright lines, (D, N)."""
     slopes = tuple(_slope(turn) for turn in turns)
     sheared = _sheared(mirrored, slopes)
     opacity = torch.maximum(*_opacities(sheared[:-1], slopes[0], LENGTH)).clamp_min(0)
-    return (sheared[-1] * opacity.square()).mean(dim=(-2, -1)).T  # faint ridges are everywhere
+    # Squared, since faint ridges are everywhere.
+    return (sheared[-1] * opacity.square()).mean(dim=(-2, -1)).T
 
 
 def streak_mask(image: Tensor, noise: Tensor, streaks: Streaks) -> Tensor:
-    """The pixels (H, W) that streaks cover, with a margin of one, where the background shines through.
+    """Find the pixels (H, W) covered by streaks, with a margin of one pixel for translucent edges.
 
     Args:
         image, noise: as in :func:`find_streaks`.
+        streaks: found in them.
     """
     stack = _stacked(image[None], noise[None])
     upright = stack.mT if streaks.transposed else stack
     slopes = [
         math.tan(math.atan(streaks.slope) + side * _ASIDE * math.pi / DIRECTIONS) for side in (-1, 0, 1)
     ]
-    # What shearing moves out of the picture must come back.
+    # Pad, so that shearing moves no pixel out of the image.
     margin = math.ceil(max(map(abs, slopes)) * upright.shape[-2] / 2)
     upright = F.pad(upright, (margin, margin, 0, 0), mode="replicate")
     mirrored = _mirrored(upright)
@@ -122,29 +125,29 @@ def streak_mask(image: Tensor, noise: Tensor, streaks: Streaks) -> Tensor:
 
 
 def _slope(turn: int) -> float:
-    """Of upright lines in a direction, in columns a row."""
+    """Return the slope of upright lines of a direction, in columns per row."""
     return math.tan(math.pi * turn / DIRECTIONS)
 
 
 def _stacked(images: Tensor, noises: Tensor) -> Tensor:
-    """(C + 1, N, H, W): how far each channel is from white and its glare; last, the mean noise."""
+    """Stack each channel's distance from white, plus ``_GLARE``, and the mean noise: (C + 1, N, H, W)."""
     return torch.cat([1 + _GLARE - images.transpose(0, 1), noises.mean(dim=1)[None]])
 
 
 def _mirrored(x: Tensor) -> Tensor:
-    """(C, N, H, W) beside its mirror image and itself, (C, N, H, 3 W): beyond, all goes on like this."""
+    """Concatenate (C, N, H, W), its mirror image and itself to (C, N, H, 3 W), to be repeated cyclically."""
     return torch.cat([x, x.flip(-1), x], dim=-1)
 
 
 def _sheared(mirrored: Tensor, slopes: tuple[float, ...]) -> Tensor:
-    """Move the rows of images sideways so that lines of each of D slopes stand upright.
+    """Shift the rows of images sideways so that lines of each of D slopes become vertical.
 
     Args:
         mirrored: (C, N, H, 3 W), see :func:`_mirrored`.
-        slopes: columns a row.
+        slopes: columns per row.
 
     Returns:
-        (C, N, D, H, W): between two columns, on the straight line between their values.
+        (C, N, D, H, W), linearly interpolated between columns.
     """
     height, width = mirrored.shape[-2], mirrored.shape[-1] // 3
     rows, whole, share = _moves(slopes, height, mirrored.device)
@@ -154,7 +157,7 @@ def _sheared(mirrored: Tensor, slopes: tuple[float, ...]) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _moves(slopes: tuple[float, ...], height: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """By how many columns each row (H,) moves, (D, H), and by which share of one more, (D, H, 1)."""
+    """Return the rows (H,), their shift in whole columns (D, H), and the fraction of one more (D, H, 1)."""
     rows = torch.arange(height, device=device)
     below_middle = rows.double() - (height - 1) / 2
     moves = torch.stack([slope * below_middle for slope in slopes])
@@ -163,9 +166,9 @@ def _moves(slopes: tuple[float, ...], height: int, device: torch.device) -> tupl
 
 
 def _summed(sheared: Tensor, length: int) -> Tensor:
-    """The sums of (..., H, W) over ``length`` pixels of every upright line, which is mirrored at its ends.
+    """Sum (..., H, W) over ``length`` pixels of every column, which is mirrored at its ends.
 
-    Of runs of 1, 2, 4 pixels and so on: those whose lengths make up ``length``.
+    Adds the sums over 1, 2, 4 pixels and so on that make up ``length``.
     """
     height, half = sheared.shape[-2], length // 2
     runs = F.pad(sheared.flatten(0, -3), (0, 0, half, half), mode="reflect")
@@ -181,18 +184,19 @@ def _summed(sheared: Tensor, length: int) -> Tensor:
 
 
 def _opacities(sheared: Tensor, slope: float, length: int) -> tuple[Tensor, Tensor]:
-    """How opaque a white overlay on upright lines would be, and how far dark lines lie below it.
+    """Compute the opacity of bright vertical lines as a white overlay, and a like measure of dark lines.
 
-    By the overlay's mixture ``line = (1 - opacity) side + opacity white``, over ``length`` pixels, from the
-    brighter side, and in the channel that shows it least: the lines of a scene are seldom white. Zero or
-    below where there is no line. Of dark lines, the contrast to the darker side in the same measure.
+    Opacity follows from the mixture ``line = (1 - opacity) side + opacity white``, over ``length`` pixels,
+    with the brighter of the two sides, and in the channel with the least opacity, since lines of a scene are
+    seldom white. It is zero or below where there is no bright line. The measure of a dark line is the same
+    ratio to the darker side minus one: zero or below where there is no dark line.
 
     Args:
-        sheared: (C, N, D, H, W), how far each channel is from white: so the opacity is one less a ratio.
-        slope: of the lines before they were sheared.
+        sheared: (C, N, D, H, W), distance of each channel from white, so that opacity is one minus a ratio.
+        slope: of the lines before shearing.
 
     Returns:
-        two of (N, D, H, W).
+        opacity and measure of dark lines, (N, D, H, W) each.
     """
     lines = _summed(sheared, length)
     reach = round(_REACH * math.hypot(1, slope))
