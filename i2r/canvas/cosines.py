@@ -65,7 +65,7 @@ def _synthesise(waves: Tensor, sines: bool) -> Tensor:
 
 
 def _turns(x: Tensor) -> Tensor:
-    """Scale and phase that turn a Fourier transform of the even, then the reversed odd values into cosines."""
+    """Scale and phase that turn a Fourier transform of the even, then reversed odd values into cosines."""
     length = x.shape[-1]
     waves = torch.arange(length // 2 + 1, device=x.device, dtype=torch.float64)
     scale = torch.full_like(waves, math.sqrt(2 / length))

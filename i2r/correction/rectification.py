@@ -206,7 +206,10 @@ def remove_noise(
 
 
 def _without_noise(y: Tensor, level: float, steps: int, strength: float) -> Process[Tensor]:
-    """Regenerate ``y`` at ``strength`` times its noise level; with falling ``strength`` it approaches ``y``."""
+    """Regenerate ``y`` at ``strength`` times its noise level; it approaches ``y`` with falling ``strength``.
+
+    The correction of clipping falls with ``strength`` too.
+    """
     return unclip((yield from regenerate(y, strength * level, steps)), min(strength, 1.0) * level)
 
 

@@ -48,10 +48,10 @@ class Recipe(Pace):
 
 
 def build_network() -> UNet2DModel:
-    """The network of ``photo-64``: 5.9 M parameters, convolutions only, so that it serves any canvas.
+    """Build the network of ``photo-64``: 5.9 M parameters, convolutions only, so that it accepts any size.
 
-    Groups of four channels or more keep contrast visible to the network; the 32 groups that diffusers
-    defaults to would normalise each of 32 channels by itself.
+    GroupNorm with groups of four channels or more preserves contrast; the 32 groups that are the default of
+    diffusers would normalise each of 32 channels by itself.
     """
     return UNet2DModel(
         sample_size=64,
@@ -69,7 +69,7 @@ def build_scheduler() -> DDIMScheduler:
 
 
 class Trainer(TrainingRun[Tensor]):
-    """Trains a prior, and keeps it as a folder in the layout of diffusers."""
+    """Trains a prior, and exports it as a folder in the diffusers layout."""
 
     def __init__(self, recipe: Recipe, out: Path, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
@@ -79,7 +79,7 @@ class Trainer(TrainingRun[Tensor]):
         super().__init__(build_network(), recipe, out / "training", device)
 
     def export(self) -> None:
-        # Networks run under bfloat16 autocast, so half precision on disk loses nothing and halves the wheel.
+        # Half precision on disk halves the wheel, and loses nothing, since networks run in bfloat16 autocast.
         copy.deepcopy(self.network).half().save_pretrained(self.out / "unet", safe_serialization=True)
         self.scheduler.save_pretrained(self.out / "scheduler")
         index = {"_class_name": "DDIMPipeline", "unet": ["diffusers", "UNet2DModel"]}
@@ -108,7 +108,7 @@ class Trainer(TrainingRun[Tensor]):
 
 
 def batches(photographs: Photographs, trainer: Trainer) -> Iterator[Tensor]:
-    """Random crops without an end; other ones for a run that goes on."""
+    """Yield random crops without end; a resumed run gets different ones."""
     generator = np.random.default_rng([trainer.recipe.seed, trainer.step])
     torch.manual_seed(trainer.recipe.seed + trainer.step)
     while True:

@@ -1,7 +1,7 @@
-"""Calibrate a prior on clean photographs: what does their noise look like to it, and how deep to go?
+"""Calibrate a prior on clean photographs: measure the noise that it predicts, and entry levels of DDIM.
 
-``i2r priors calibrate PRIOR --data PHOTOS`` does it. Everything is measured in the space that the prior's
-diffusion runs in.
+Run it with ``i2r priors calibrate PRIOR --data PHOTOS``. Everything is measured in the space that the prior's
+diffusion runs in: pixels or latents.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ BLOCK_CROPS = 25
 BLOCK_STEPS = 3
 SHORT_SIDES = (256, 384, 512)
 CROP = 192
-"""Side of a crop of photographs, in pixels, where that is enough for a prior."""
-_NARROWEST = 1e-3  # spread or tail: a statistic may be the same on all crops
+"""Side of the crops of photographs, in pixels, unless the prior needs larger ones."""
+_NARROWEST = 1e-3  # least spread or tail, since a statistic may be the same on all crops
 
 
 def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
-    """Measure the noise of clean crops, as they are and with noise of known level added.
+    """Measure the noise that a prior predicts in clean crops, with and without added noise of known level.
 
     Args:
         prior: any prior.
@@ -53,7 +53,7 @@ def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
 
     Raises:
         SettingsError: there are too few crops, or their side does not fit the prior.
-        PriorError: what the prior says of them is no calibration.
+        PriorError: the prior diverges on the crops, or the measurements are no valid calibration.
     """
     if len(crops) < (fewest := len(ENTRY_LEVELS)):
         raise SettingsError(f"{len(crops)} crops are too few to calibrate on: give {fewest} or more")
@@ -75,7 +75,7 @@ def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
 
 
 def fitting_side(prior: Prior) -> int:
-    """Side of crops to calibrate a prior on, in pixels: ``CROP``, or more if its latents need it."""
+    """Return the side in pixels of crops to calibrate a prior on: ``CROP``, or more if its latents need it."""
     return math.ceil(max(CROP, SMALLEST_SIDE * prior.space.factor) / prior.stride) * prior.stride
 
 
@@ -110,7 +110,11 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
 
 
 def _block_entry(prior: Prior, crops: Tensor, pixels: TileGrid) -> tuple[float, float]:
-    """Fit the log entry level that restores blocks best to the log period they leave in the noise."""
+    """Fit the best entry level for JPEG blocks as a line of the log period that blocks leave in the noise.
+
+    Returns:
+        intercept and slope of the log entry level over the log period.
+    """
     grid = prior.space.grid(pixels)
     evaluator = FixedShapeEvaluator(prior, lambda *_: len(BLOCK_LEVELS))
     periods, best = [], []
@@ -132,22 +136,26 @@ def _block_entry(prior: Prior, crops: Tensor, pixels: TileGrid) -> tuple[float, 
 
 
 def draw_crops(folder: Path, count: int, side: int) -> Tensor:
-    """The sharper half of twice as many random crops of a folder's photographs, (>= count, 3, side, side).
+    """Draw twice ``count`` random crops of a folder's photographs, and return the sharper half of them.
+
+    Returns:
+        (>= count, 3, side, side) in [-1, 1].
 
     Raises:
-        SettingsError: the folder has no photograph that is large enough.
+        SettingsError: the folder has no photograph that is large enough, one cannot be read, or ``side`` is
+            too large.
     """
     return in_focus(Photographs(folder, side, short_sides=SHORT_SIDES).draw(2 * count))
 
 
 def in_focus(crops: Tensor) -> Tensor:
-    """The sharper half of (N, 3, H, W) crops: a crop without anything in focus is a blurred image."""
+    """Select the sharper half of (N, 3, H, W) crops: a crop with nothing in focus is a blurred image."""
     steps = crops.diff(dim=-1).abs().mean(dim=(1, 2, 3)) + crops.diff(dim=-2).abs().mean(dim=(1, 2, 3))
     return crops[steps >= steps.median()]
 
 
 def spread_of(values: Sequence[float]) -> Spread:
-    """How some 20 values or more lie, on the upper side: the tests look above."""
+    """Fit the distribution of 20 values or more on the upper side, which is the one tested."""
     ordered = sorted(values)
     middle, last = statistics.median(ordered), int((1 - TAIL) * (len(ordered) - 1))
     start = ordered[last]

@@ -1,8 +1,8 @@
 """The degradations of the benchmark and the demo.
 
-Pure functions from an image to an image: ``(H, W, C)`` float32 in [0, 1] goes in and comes out, the input is
-left alone, and what is drawn comes from the generator that is passed, so the same seed gives the same damage.
-Nothing here is used to restore: the method is never told which of these it looks at.
+Pure functions from an image to an image, both ``(H, W, C)`` float32 in [0, 1]; the input is not modified.
+All randomness comes from the generator passed in, so that the same seed gives the same damage. Restoration
+does not use this module: the method does not know which degradation was applied.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ def dead_pixels(image: FloatImage, rng: np.random.Generator, *, fraction: float 
 
 
 def jpeg(image: FloatImage, rng: np.random.Generator | None = None, *, quality: int = 10) -> FloatImage:
-    """A round trip through the file that :func:`encode_jpeg` makes."""
+    """Encode with :func:`encode_jpeg` and decode."""
     with Image.open(io.BytesIO(encode_jpeg(image, quality))) as picture:
         return _from_pillow(picture)
 
 
 def encode_jpeg(image: FloatImage, quality: int = 10) -> bytes:
-    """A baseline JPEG file of ``quality`` (1 to 95), with chroma of half the resolution both ways."""
+    """Encode a baseline JPEG file of ``quality`` (1 to 95), with chroma halved in both directions (4:2:0)."""
     file = io.BytesIO()
     _to_pillow(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
     return file.getvalue()
@@ -69,21 +69,21 @@ def encode_jpeg(image: FloatImage, quality: int = 10) -> bytes:
 def gaussian_blur(
     image: FloatImage, rng: np.random.Generator | None = None, *, sigma: float = 1.5
 ) -> FloatImage:
-    """A Gaussian of ``sigma`` pixels, cut at four of them, with reflected borders."""
+    """Gaussian blur of ``sigma`` pixels, cut at four sigma, with reflected borders."""
     offsets = np.arange(-math.ceil(4 * sigma), math.ceil(4 * sigma) + 1)
     profile = np.exp(-0.5 * (offsets / sigma) ** 2)
     return _filtered(_filtered(image, profile[:, None]), profile[None, :])
 
 
 def motion_blur(image: FloatImage, rng: np.random.Generator, *, length: float = 9) -> FloatImage:
-    """A camera that moved ``length`` pixels along a straight line in a drawn direction; reflected borders."""
+    """Blur of a camera that moved ``length`` pixels on a line in a random direction; reflected borders."""
     angle = rng.uniform(0, np.pi)
     radius = math.ceil(length / 2) + 1
     kernel = np.zeros((2 * radius + 1, 2 * radius + 1))
     for position in np.linspace(-length / 2, length / 2, 8 * radius):
         row, column = radius + position * np.sin(angle), radius + position * np.cos(angle)
         top, left = int(row), int(column)
-        # Bilinear: a point of the path counts for the four pixels around it.
+        # Bilinear: each point of the path is spread over the four pixels around it.
         kernel[top : top + 2, left : left + 2] += np.outer(
             (1 - (row - top), row - top), (1 - (column - left), column - left)
         )
@@ -110,7 +110,7 @@ def low_resolution(
 
 
 def rain(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.05) -> FloatImage:
-    """Bright streaks, all slanted alike, over ``fraction`` of the pixels or one streak more."""
+    """Bright streaks of about one slope, drawn until they cover ``fraction`` of the pixels."""
     slope = rng.uniform(-0.35, 0.35)
     height, width, _ = image.shape
     cover = np.zeros((height, width), dtype=np.float32)
@@ -124,9 +124,9 @@ def rain(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.05)
 def scratches(
     image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.03, brightness: float = 0.95
 ) -> FloatImage:
-    """Long, nearly vertical and opaque lines of worn film over ``fraction`` of the pixels, or a line more.
+    """Long, nearly vertical and opaque lines of worn film, drawn until they cover ``fraction`` of the pixels.
 
-    Their ``brightness`` is in [0, 1]: those of a negative are bright, those of a positive dark.
+    Their ``brightness`` is in [0, 1]: scratches of a negative are bright, those of a positive dark.
     """
     height, width, _ = image.shape
     cover = np.zeros((height, width), dtype=np.float32)
@@ -138,10 +138,10 @@ def scratches(
 
 
 def dust(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.01) -> FloatImage:
-    """Opaque specks and a few short hairs over ``fraction`` of the pixels or one of them more.
+    """Opaque specks and a few short hairs, drawn until they cover ``fraction`` of the pixels.
 
-    Specks have radii of 1 to 3.5 pixels, most of them small. All of an image's dust is dark, as on a print
-    that was scanned, or all of it bright, as on a negative.
+    Specks have radii of 1 to 3.5 pixels, most of them small. All dust of an image is dark, as on a scanned
+    print, or all of it bright, as on a negative.
     """
     brightness = rng.choice([0.08, 0.95])
     cover = np.zeros(image.shape[:2], dtype=np.float32)
@@ -157,10 +157,10 @@ def dust(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.01)
 
 
 def stains(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.1) -> FloatImage:
-    """Yellow and brown blots that the scene shines through, over ``fraction`` of the pixels or a blot more.
+    """Translucent yellow and brown blots, drawn until they cover ``fraction`` of the pixels.
 
-    Radii are 0.06 to 0.16 of the shorter side. A blot multiplies by its colour, as dye does, over an edge of
-    two pixels; toward that edge, where a drying liquid leaves most of its dye, it is darker.
+    Radii are 0.06 to 0.16 of the shorter side. A blot multiplies the scene by its colour, as dye does, and
+    fades over an edge of two pixels. It is darker near the edge, where drying liquid leaves most of its dye.
     """
     height, width, channels = image.shape
     light = np.ones((height, width, 3), dtype=np.float32)
@@ -177,9 +177,9 @@ def stains(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.1
 
 
 def drops(image: FloatImage, rng: np.random.Generator, *, fraction: float = 0.08) -> FloatImage:
-    """Drops of water on the lens or a window, over ``fraction`` of the pixels or a drop more.
+    """Drops of water on the lens or a window, drawn until they cover ``fraction`` of the pixels.
 
-    Radii are 0.02 to 0.075 of the shorter side. A drop is a strong lens: it shows what lies around it upside
+    Radii are 0.02 to 0.075 of the shorter side. A drop is a strong lens: it shows the scene around it upside
     down, small and out of focus, with a dark rim and the reflection of a light.
     """
     height, width, _ = image.shape
@@ -225,11 +225,11 @@ DEGRADATIONS: Mapping[str, Degradation] = MappingProxyType(
         "drops": drops,
     }
 )
-"""By the name in tables and file names, each at the strength of its defaults."""
+"""Every degradation by its name in tables and file names, used with its default strength."""
 
 
 def _filtered(image: FloatImage, kernel: npt.NDArray[np.float64]) -> FloatImage:
-    """Correlate with ``kernel`` (rows, columns), scaled to sum to one, borders reflected, in (H, W, C)."""
+    """Correlate (H, W, C) with ``kernel`` (rows, columns), scaled to sum to one; borders are reflected."""
     height, width, _ = image.shape
     rows, columns = kernel.shape
     above, left = rows // 2, columns // 2
@@ -251,7 +251,7 @@ def _draw_streak(
     thickness: float,
     opacity: float,
 ) -> None:
-    """Draw an antialiased line into ``cover`` (H, W), centred on a drawn point, ``slope`` columns a row."""
+    """Draw an antialiased line of ``slope`` columns per row into ``cover`` (H, W), around a random point."""
     height, width = cover.shape
     middle_row, middle_column = rng.uniform(0, height), rng.uniform(0, width)
     for row in range(max(0, int(middle_row - length / 2)), min(height, int(middle_row + length / 2) + 1)):
@@ -264,9 +264,10 @@ def _draw_streak(
 def _blob(
     shape: tuple[int, ...], rng: np.random.Generator, *, radius: float, roughness: float
 ) -> tuple[Place, FloatImage]:
-    """A blob around a drawn point of an image of ``shape``, its outline rough by a share of its radius.
+    """Draw a blob around a random point of an image of ``shape``; ``roughness`` is a share of the radius.
 
-    Returns where in the image it lies, and how far inside of its outline every pixel there is, in pixels.
+    Returns the rows and columns around it, and the distance of every pixel there from the outline, in pixels,
+    positive inside.
     """
     middle = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
     heights, phases = rng.normal(0, roughness, 6), rng.uniform(0, 2 * np.pi, 6)
@@ -279,7 +280,7 @@ def _blob(
 
 
 def _draw_hair(cover: FloatImage, rng: np.random.Generator, *, length: float, thickness: float) -> None:
-    """Draw an antialiased and opaque line into ``cover`` (H, W), from a drawn point in a drawn curve."""
+    """Draw an antialiased opaque line into ``cover`` (H, W), from a random point along a random curve."""
     middle = rng.uniform(0, cover.shape[0]), rng.uniform(0, cover.shape[1])
     angle, bend = rng.uniform(0, 2 * np.pi), rng.normal(0, 2) / length
     place = _around(cover.shape, middle, length + thickness + 1)
@@ -292,7 +293,10 @@ def _draw_hair(cover: FloatImage, rng: np.random.Generator, *, length: float, th
 
 
 def _through_a_lens(image: FloatImage, place: Place, reach: float) -> FloatImage:
-    """``place`` as a drop shows it: the image (H, W, C) ``reach`` pixels farther, upside down and small."""
+    """Return ``place`` of an image (H, W, C) as seen through a drop, blurred.
+
+    It shows the image up to ``reach`` pixels beyond ``place``, upside down and reduced.
+    """
     sides, seen = [], []
     for part, length in zip(place, image.shape, strict=False):
         at = np.arange(math.floor(part.start - reach), math.ceil(part.stop + reach))[::-1] % (2 * length)
@@ -305,7 +309,7 @@ def _through_a_lens(image: FloatImage, place: Place, reach: float) -> FloatImage
 
 
 def _around(shape: tuple[int, ...], middle: tuple[float, float], reach: float) -> Place:
-    """The rows and columns of an image that lie no farther than ``reach`` from a point of it."""
+    """Return the rows and columns of an image no farther than ``reach`` from a point."""
     rows, columns = (
         slice(max(0, math.floor(at - reach)), min(length, math.ceil(at + reach)))
         for at, length in zip(middle, shape, strict=True)
@@ -314,12 +318,12 @@ def _around(shape: tuple[int, ...], middle: tuple[float, float], reach: float) -
 
 
 def _centres(part: slice) -> npt.NDArray[np.float64]:
-    """The middles of some rows or columns of pixels."""
+    """Return the centres of rows or columns of pixels."""
     return np.arange(part.start, part.stop) + 0.5
 
 
 def _painted(image: FloatImage, cover: FloatImage, *, brightness: float) -> FloatImage:
-    """Paint ``brightness`` over the image (H, W, C), as opaque as ``cover`` (H, W) says."""
+    """Blend ``brightness`` over the image (H, W, C), with opacity ``cover`` (H, W)."""
     share = cover[..., None]
     return (1 - share) * image + share * np.float32(brightness)
 

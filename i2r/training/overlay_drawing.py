@@ -1,9 +1,8 @@
-"""Random overlays on clean photographs: what :mod:`i2r.training.overlay_network` learns from.
+"""Random overlays on clean photographs: training data of :mod:`i2r.training.overlay_network`.
 
-What lies over a scene is drawn from a few parts: where it lies (specks, lines, blots, drops, strips), and
-what it does to the scene there (covers it, tints it, bends it, blurs it). Marks of one image are of one kind
-and look, as they are of one cause. The degradations of the benchmark (:mod:`i2r.training.degradation`) are
-drawn in ways of their own.
+An overlay combines a shape (specks, lines, blots, drops, strips) with an effect on the scene (paint, tint,
+refraction, blur). All marks of an image have one shape and one effect, since they have one cause. The
+degradations of the benchmark (:mod:`i2r.training.degradation`) are drawn differently.
 """
 
 from __future__ import annotations
@@ -19,19 +18,20 @@ FloatImage = NDArray[np.float32]
 Draw = Callable[[FloatImage, np.random.Generator, float], None]
 
 VISIBLE = 0.05
-"""Of the range [0, 1]: what changes a pixel by less cannot be learnt to be seen."""
-_LARGEST = 400  # marks an image: many specks tell no more than some
+"""Least change of a pixel, of the range [0, 1], that the network can learn to detect."""
+_LARGEST = 400  # most specks in an image: more add nothing to learn
 
 
 def draw_overlay(image: FloatImage, rng: np.random.Generator) -> tuple[FloatImage, FloatImage]:
-    """Lay marks of one kind over a clean image.
+    """Draw marks of one kind over a clean image.
 
     Args:
         image: (H, W, 3) in [0, 1].
+        rng: source of all randomness.
 
     Returns:
-        The image with the marks, and (H, W): 1 where they show, 0 where nothing was drawn, and NaN where
-        what was drawn hardly shows.
+        The image with the marks, and the labels (H, W): 1 where marks are visible, 0 where nothing was drawn,
+        NaN where marks are hardly visible.
     """
     kind = rng.choice(len(_KINDS), p=_SHARES)
     marks, looks = _KINDS[kind]
@@ -101,7 +101,7 @@ def _lines(cover: FloatImage, rng: np.random.Generator, share: float) -> None:
 
 
 def _strips(cover: FloatImage, rng: np.random.Generator, share: float) -> None:
-    """Folds, tape, tears and bars, from edge to edge or cut off."""
+    """Draw folds, tape, tears and bars, from edge to edge or shorter."""
     height, width = cover.shape
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     for _ in range(rng.integers(1, 4)):
@@ -118,7 +118,7 @@ def _strips(cover: FloatImage, rng: np.random.Generator, share: float) -> None:
 def _blot(
     cover: FloatImage, rng: np.random.Generator, radius: float, lumps: float, soft: float, opacity: float
 ) -> None:
-    """A disc whose radius depends on the angle, with a soft edge, at a drawn place."""
+    """Draw a disc whose radius depends on the angle, with a soft edge, at a random place."""
     height, width = cover.shape
     row, column, reach = (
         rng.uniform(0, height),
@@ -148,7 +148,7 @@ def _trace(
     thickness: float,
     opacity: float,
 ) -> None:
-    """A line through points, antialiased."""
+    """Draw an antialiased line through points."""
     reach = math.ceil(thickness / 2 + 1)
     offsets = np.arange(-reach, reach + 1)
     at_rows = np.floor(rows)[:, None, None] + offsets[:, None]
@@ -161,7 +161,7 @@ def _trace(
 
 
 def _paint(image: FloatImage, cover: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """Cover the scene with a colour: black or white, as dust and scratches are; blades of grass are not."""
+    """Cover the scene with a colour: mostly near black or white, like dust and scratches, unlike grass."""
     gray = rng.choice([rng.uniform(0, 0.2), rng.uniform(0.8, 1), rng.uniform(0, 1)], p=[0.44, 0.44, 0.12])
     colour = gray + rng.choice([0.02, 0.2], p=[0.92, 0.08]) * rng.normal(size=3)
     share = (cover * rng.uniform(0.6, 1))[..., None]
@@ -169,7 +169,7 @@ def _paint(image: FloatImage, cover: FloatImage, rng: np.random.Generator) -> Fl
 
 
 def _tint(image: FloatImage, cover: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """Let the scene shine through: darker and brownish, of any tint, or faded, with or without a rim."""
+    """Cover the scene with a translucent mark: brownish, of any tint, or faded, with or without a rim."""
     rim = _softened(cover, 2.5)
     cover = cover * (1 + rng.choice([0.0, rng.uniform(0, 1.5)]) * np.clip(1 - rim, 0, 1))
     kind = rng.integers(3)
@@ -185,7 +185,7 @@ def _tint(image: FloatImage, cover: FloatImage, rng: np.random.Generator) -> Flo
 
 
 def _bend(image: FloatImage, cover: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """See the scene as through drops: a part of it, turned over or blurred, with glints and dark rims."""
+    """Show the scene as through drops: shifted, flipped or blurred, with reflections and dark rims."""
     shift = rng.integers(4, 40, 2) * rng.choice([-1, 1], 2)
     other = np.roll(image, shift, (0, 1))
     if rng.random() < 0.6:
@@ -204,13 +204,13 @@ def _bend(image: FloatImage, cover: FloatImage, rng: np.random.Generator) -> Flo
 
 
 def _blurred(image: FloatImage, cover: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """See the scene as through grease or water: blurred, a little brighter or darker."""
+    """Show the scene as through grease or water: blurred, a little brighter or darker."""
     other = _softened(image, rng.uniform(2, 7)) * np.float32(rng.uniform(0.8, 1.25))
     return image * (1 - cover[..., None]) + cover[..., None] * np.clip(other, 0, 1).astype(np.float32)
 
 
 def _softened(image: FloatImage, sigma: float) -> FloatImage:
-    """About a Gaussian blur, of (H, W) or (H, W, 3) in [0, 1]."""
+    """Approximate Gaussian blur of (H, W) or (H, W, 3) in [0, 1]."""
     picture = Image.fromarray(np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8))
     return np.asarray(picture.filter(ImageFilter.GaussianBlur(float(sigma))), np.float32) / np.float32(255)
 

@@ -1,10 +1,9 @@
-"""Train the network that tells overlays, on a folder of clean photographs.
+"""Train the network that detects overlays, on a folder of clean photographs.
 
     python -m i2r.training.overlay_network --data PHOTOS --clean OTHERS --out overlays --minutes 60
 
-What it learns from is drawn anew at each step (:mod:`i2r.training.overlay_drawing`). Interrupted runs resume
-from ``OUT/state.pt``; ``OUT/overlays.safetensors`` holds the averaged weights, and in its
-metadata what clean photographs show to them.
+Its training data is drawn anew at each step (:mod:`i2r.training.overlay_drawing`). Interrupted runs resume
+from ``OUT/state.pt``; ``OUT/overlays.safetensors`` holds the averaged weights.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from i2r.training.run import Pace, TrainingRun
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Pace):
-    """How the network that ships was trained."""
+    """Training settings of the network in the package."""
 
     crop: int = 144
     batch: int = 10
@@ -45,22 +44,22 @@ class Recipe(Pace):
     cooldown: float = 0.25
     grey: float = 0.15
     clean: float = 0.25
-    """Fraction of the crops over which nothing is drawn."""
+    """Fraction of the crops without an overlay."""
     degraded: float = 0.3
-    """Fraction of the crops that are noisy, blurred or compressed as well, below what is drawn or over it."""
+    """Fraction of the crops that are also noisy, blurred or compressed, before or after the overlay."""
     balance: float = 0.1
-    """Weight of all that is covered in a crop, however little: else specks would not be learnt at all."""
+    """Weight of the covered pixels of a crop together, however few, so that specks are learnt."""
 
 
 CLEAN_REGIONS = 400
 """Regions of clean photographs that the finished network is measured on."""
 
 Batch = tuple[Tensor, Tensor]
-"""What the network sees of crops, (N, 52, S / 2, S / 2) in bfloat16, and what is covered there, (N, S, S)."""
+"""Input of the network, (N, 52, S / 2, S / 2) in bfloat16, and labels of covered pixels, (N, S, S)."""
 
 
 class Drawn(IterableDataset[Batch]):
-    """Endless batches; other ones for a run that goes on from a step."""
+    """Endless random batches; a run resumed at step ``start`` gets different ones."""
 
     def __init__(self, photographs: Photographs, recipe: Recipe, start: int) -> None:
         self.photographs, self.recipe, self.start = photographs, recipe, start
@@ -88,7 +87,7 @@ class Drawn(IterableDataset[Batch]):
 
 
 def _degraded(image: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """Noisy, blurred or compressed: what lies over a scene is to be told from those, and under them."""
+    """Add noise, blur or compression: the network must not detect these, and must detect overlays in them."""
     kind = rng.integers(3)
     if kind == 0:
         return gaussian_noise(image, rng, sigma=math.exp(rng.uniform(math.log(2), math.log(60))) / 255)
@@ -98,10 +97,12 @@ def _degraded(image: FloatImage, rng: np.random.Generator) -> FloatImage:
 
 
 def balanced_loss(logits: Tensor, covered: Tensor, balance: float) -> Tensor:
-    """Cross-entropy in which what is covered weighs the same in every crop.
+    """Cross-entropy in which the covered pixels together have the same weight in every crop.
 
     Args:
-        logits, covered: (N, H, W); NaN where nothing is to be learnt.
+        logits: (N, H, W).
+        covered: (N, H, W), 1 or 0; NaN at pixels to ignore.
+        balance: weight of the covered pixels, where that of the others is 1.
     """
     known = covered.isfinite()
     target = covered.nan_to_num(0.0)
@@ -118,9 +119,9 @@ class Trainer(TrainingRun[Batch]):
     """Trains the network on a CPU.
 
     Args:
-        recipe: how.
-        out: folder of the state and the weights.
-        compiled: whether to compile the network, which takes half a minute and makes steps half as long.
+        recipe: training settings.
+        out: folder for the state and the weights.
+        compiled: whether to compile the network, which takes half a minute and halves the time of a step.
     """
 
     def __init__(self, recipe: Recipe, out: Path, *, compiled: bool = False) -> None:

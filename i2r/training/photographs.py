@@ -1,4 +1,4 @@
-"""A folder of photographs as random crops: what priors are trained and calibrated on."""
+"""Random crops of a folder of photographs, to train and calibrate priors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from i2r.errors import SettingsError
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 SHORT_SIDES = (256, 384, 512, 768, 1080)
 SMALLEST_REDUCTION = 1.6
-"""Photographs are shrunk at least this much, which removes their own noise and compression artefacts."""
+"""Photographs are reduced by at least this factor, which removes their noise and compression artefacts."""
 
 
 class Photographs:
@@ -25,12 +25,12 @@ class Photographs:
     Args:
         folder: searched recursively for JPEG, PNG and WebP files.
         crop: side of a crop in pixels.
-        grey: share of the crops that are turned grey: archives are.
-        short_sides: the sizes that each photograph is shrunk to.
+        grey: share of the crops that are converted to grey, since archives contain grey photographs.
+        short_sides: shorter sides, in pixels, that each photograph is reduced to.
 
     Raises:
-        SettingsError: the folder has no photograph that is large enough, one cannot be read, or a
-            crop is larger than they become.
+        SettingsError: the folder has no photograph that is large enough, one cannot be read, or ``crop`` is
+            larger than the smallest of ``short_sides``.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Photographs:
         return len(self.sizes)
 
     def draw(self, count: int, generator: np.random.Generator | None = None) -> Tensor:
-        """Draw crops of shape (count, 3, crop, crop) in [-1, 1]; always the same ones without a generator."""
+        """Draw crops (count, 3, crop, crop) in [-1, 1]; without a generator always the same ones."""
         generator = generator or np.random.default_rng(0)
         side = self.crop
         crops = np.empty((count, side, side, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""What every training needs: a network and its average, an optimiser, a clock, and a state to resume from."""
+"""A training run: a network with its averaged weights, optimiser, time budget and resumable state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Batch = TypeVar("Batch")
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """What decides trained weights, next to the photographs and the time given."""
+    """Training settings; with the photographs and the time, they decide the trained weights."""
 
     crop: int
     batch: int
@@ -32,17 +32,17 @@ class Pace:
     """Fraction of the time, at the end, over which the learning rate falls to zero."""
     ema_decay: float = 0.999
     grey: float
-    """Fraction of the crops turned grey: archives are."""
+    """Fraction of the crops converted to grey, since archives contain grey photographs."""
     seed: int = 0
 
 
 class TrainingRun(ABC, Generic[Batch]):
-    """A network in training, which resumes where the last one in its folder stopped.
+    """A network in training, which resumes from the state in its folder if there is one.
 
     Args:
-        network: the module that is trained, of which an average is kept.
-        pace: how.
-        folder: of its state.
+        network: the module to train; an exponential moving average of its weights is kept.
+        pace: training settings.
+        folder: folder for the state.
         device: where it is trained.
     """
 
@@ -53,17 +53,17 @@ class TrainingRun(ABC, Generic[Batch]):
         self.optimiser = torch.optim.AdamW(self.network.parameters(), pace.learning_rate, weight_decay=1e-2)
         self.step, self.seconds = 0, 0.0
         self.losses: list[tuple[int, float]] = []
-        """By the step, the mean loss of the steps since the last entry."""
+        """Pairs of a step and the mean loss of the steps since the last entry."""
         if self.checkpoint.exists():
             self._resume()
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
-        """What a step makes smaller."""
+        """Compute the loss of a batch, which training minimises."""
 
     @abstractmethod
     def export(self) -> None:
-        """Write the network, whose weights are the average now, for those who use it."""
+        """Write the network for use; called while its weights are the averaged ones."""
 
     @property
     def checkpoint(self) -> Path:
@@ -96,7 +96,7 @@ class TrainingRun(ABC, Generic[Batch]):
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Have the average of the weights in the network for a while."""
+        """Replace the network's weights by their average within the context."""
         self.ema.store(self.network.parameters())
         self.ema.copy_to(self.network.parameters())
         try:
@@ -105,15 +105,20 @@ class TrainingRun(ABC, Generic[Batch]):
             self.ema.restore(self.network.parameters())
 
     def rate(self, progress: float) -> float:
-        """Learning rate: a linear warm-up in steps, then constant, then a linear fall in time."""
+        """Learning rate: linear warm-up in steps, then constant, then linear decay in time.
+
+        Args:
+            progress: in [0, 1], of the whole training.
+        """
         warm = min(1.0, (self.step + 1) / self.pace.warmup_steps)
         cool = min(1.0, max(0.0, (1 - progress) / self.pace.cooldown))
         return self.pace.learning_rate * warm * cool
 
     def train_step(self, batch: Batch, progress: float) -> float:
-        """One step of Adam; returns the loss.
+        """Take one step of AdamW; returns the loss.
 
         Args:
+            batch: argument of :meth:`loss`.
             progress: in [0, 1], of the whole training.
         """
         for group in self.optimiser.param_groups:
@@ -144,7 +149,7 @@ class TrainingRun(ABC, Generic[Batch]):
         self.save()
 
     def run(self, batches: Iterable[Batch], minutes: float, every: int = 200) -> None:
-        """Train, and tell how it goes after each ``every`` steps."""
+        """Train for ``minutes`` in all, logging and recording the mean loss every ``every`` steps."""
         window: list[float] = []
         for loss in self.train(batches, minutes):
             window.append(loss)

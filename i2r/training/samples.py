@@ -18,11 +18,18 @@ from i2r.prior.network import Prior, load_prior
 
 BATCH = 16
 DEEPEST = 80.0
-"""Noise beyond this level (Karras et al., arXiv 2206.00364) hides all there is to see."""
+"""Highest noise level to start from (Karras et al., arXiv 2206.00364): it hides the image entirely."""
 
 
 def sample(prior: Prior, count: int, side: int, *, steps: int = 40, seed: int = 0) -> Tensor:
-    """Regenerate ``count`` images from normal noise at the deepest level.
+    """Generate ``count`` images by DDIM from normal noise at the highest level.
+
+    Args:
+        prior: any prior.
+        count: number of images.
+        side: of an image, in pixels.
+        steps: number of DDIM steps.
+        seed: of the noise.
 
     Returns:
         (count, C, side, side) in [-1, 1].
