@@ -8,7 +8,7 @@ OPERATORS = ("gaussian_blur", "motion_blur", "small_kernel", "downsampling")
 RECORDS = ("noise", "mask", "jpeg")
 
 AUTO = ("auto",)
-"""No form is specified; JPEG tables are read off the file or the pixels, a blur off the spectrum."""
+"""No form is specified; JPEG tables are taken from the file or the pixels, a blur from the spectrum."""
 NONE = ("none",)
 """No form is specified, and none is inferred: only the noise that the prior predicts is analysed."""
 

@@ -53,8 +53,8 @@ class Downsampling(Operator):
     def seen_in(cls, y: Tensor, noise: float = ROUNDING) -> Self | None:
         """Find the largest factor that explains (C, H, W) much better than the next; None if there is none.
 
-        This tells low resolution from blur: a blurred image is explained by several factors, each a little
-        worse than the one before it.
+        This distinguishes low resolution from blur: a blurred image is explained by several factors, each a
+        little worse than the one before it.
         """
         usable = [factor for factor in (*FACTORS, _BEYOND) if factor <= min(y.shape[-2:]) // 4]
         missed = [cls(factor)._missed(y) for factor in usable]

@@ -75,7 +75,7 @@ def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
 
 
 def fitting_side(prior: Prior) -> int:
-    """Return the side in pixels of crops to calibrate a prior on: ``CROP``, or more if its latents need it."""
+    """Return the side in pixels of crops to calibrate on: ``CROP``, or more if the latents need it."""
     return math.ceil(max(CROP, SMALLEST_SIDE * prior.space.factor) / prior.stride) * prior.stride
 
 
