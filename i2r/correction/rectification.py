@@ -46,7 +46,6 @@ PATH_DEPTH = 10.0
 _SMALLEST_CHANGE = 0.25
 _SMALLEST_OF_STREAKS = 0.1  # their edges are translucent
 _SMALLEST_OF_OVERLAYS = 0.05  # veils are thin
-_STILL = 4e-3  # false alarm rate for overlays after specks or streaks, which look like overlays, were filled
 _ROUNDS = 2
 # False discovery rates of the search for missing pixels if the mask form is specified: for the most likely
 # kind of damage, and for the others.
@@ -64,10 +63,6 @@ _SMOOTHER = 1.3  # ratio of wider to finest differences that white noise in phot
 _SHARPEN_LEVELS = levels(0.03, 0.12, 2)
 _CAUTION = 0.85  # factor on the width: too narrow a kernel leaves some blur, too wide a one rings
 _INPUT_NOISE = 0.02  # of the range [-1, 1]: error that sharpening assumes in its input
-
-
-Mend = Callable[[Tensor, TileGrid, Calibration, Sequence[Region]], Process[tuple[Tensor, Tensor]]]
-"""From a canvas and its damaged regions to the filled canvas and the mask (H, W) of the filled pixels."""
 
 
 def fill_damage(
@@ -137,10 +132,6 @@ def fill_overlays(
     veiled = translucent(y, mask)
     x = yield from fill(lift(y, veiled), mask & ~veiled)
     return _keep_changes(y, x, mask, _SMALLEST_OF_OVERLAYS)
-
-
-MENDS: Mapping[str, Mend] = {"tails": fill_damage, "streaks": fill_streaks, "overlay": fill_overlays}
-"""The fill for each statistic of local damage, in the order of use: each sees the result of those before."""
 
 
 def fill_all(

@@ -121,7 +121,7 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
         mask = mask | removed
     # Noise masks the other statistics. Low resolution by a factor of two looks like a block grid, and strong
     # compression like a blur: whether a JPEG table fits separates the two.
-    rest, filled = seen.atypical.difference(LOCAL_STATISTICS, NOISE), x
+    filled = x
     parameters: Mapping[str, Any] = {}
     if seen.noisy and noisy is None:
         x = yield from remove_noise(x, grid, calibration, steps, strength)

@@ -104,7 +104,7 @@ def _around(start: int, length: int) -> slice:
 
 
 @torch.inference_mode()
-def _logits(image: Tensor, precision: torch.dtype) -> Tensor:
+def overlay_logits(network: Callable[[Tensor], Tensor], image: Tensor, precision: torch.dtype) -> Tensor:
     """Compute the logits (H, W) of an image (3, H, W) in one evaluation, averaged with its mirror image's.
 
     Averaging reduces false alarms in clean photographs: pixels that look covered in one of the two only
