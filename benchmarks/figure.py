@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.baselines import FILTERS, Method
-from benchmarks.report import BLIND, TOLD
+from benchmarks.quality_page import BLIND, TOLD
 from benchmarks.scenes import Case, rounded
 from i2r.metrics import psnr
 from i2r.training.degradation import FloatImage

@@ -28,7 +28,7 @@ import PIL.Image
 import torch
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from benchmarks import report
+from benchmarks import quality_page
 from benchmarks.baselines import (
     FILTERS,
     Attempt,
@@ -114,8 +114,8 @@ def columns(prior: Prior, found_at: str) -> dict[str, Column]:
         "input": Column(no_method, plain),
         **{name: Column(method, plain) for name, method in FILTERS.items()},
         "Richardson-Lucy": Column(richardson_lucy, plain, of_blurs=True),
-        report.BLIND: Column(Ours(prior, default), ours),
-        report.TOLD: Column(Ours(prior, default, told=True), ours, of_forms=True),
+        quality_page.BLIND: Column(Ours(prior, default), ours),
+        quality_page.TOLD: Column(Ours(prior, default, told=True), ours, of_forms=True),
         "patches": Column(Ours(prior, patches), by_patches, slow=True),
         "DreamClean": Column(OnPrior(prior, solve_dreamclean), on_prior, slow=True),
         "Deep Image Prior": Column(untrained_network, plain, slow=True),
@@ -199,8 +199,8 @@ def summarise(
         "seed": SEED,
         "machine": in_words(machine(Restorer(prior))),
         "commit": commit(),
-        "all": report.summary(cells, fast, rows, images),
-        "few": report.summary(cells, ["input", *report.OURS, *slow], rows, FEW),
+        "all": quality_page.summary(cells, fast, rows, images),
+        "few": quality_page.summary(cells, ["input", *quality_page.OURS, *slow], rows, FEW),
     }
 
 
@@ -230,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     if options.quick:
-        options.images, options.columns, options.anew = 2, ["input", report.BLIND], True
+        options.images, options.columns, options.anew = 2, ["input", quality_page.BLIND], True
     options.out = options.out or HERE / ("quality-quick.json" if options.quick else "quality.json")
     prior, images = load_prior(options.prior), photographs()
     if options.images:
@@ -249,12 +249,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fill(cells, chosen, images, options.only, on_cpu=prior.device.type == "cpu")
 
     record = summarise(prior, cells, every, options.only, images)
-    page = report.pages(record)
+    page = quality_page.pages(record)
     options.out.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
     options.out.with_suffix(".md").write_text(page)
     print(page)
     shown = [row for row in SHOWN if row in options.only]
-    if shown and {*report.OURS} <= chosen.keys():
+    if shown and {*quality_page.OURS} <= chosen.keys():
         figure(every, shown, images).save(options.out.with_suffix(".png"), optimize=True)
 
 

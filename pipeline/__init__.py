@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.sources.fetcher import Fetcher
     from pipeline.sources.masks import protected_pixels
     from pipeline.sources.walk import open_source
-    from pipeline.stages.priors import local_prior
+    from pipeline.stages.local_prior import local_prior
     from pipeline.stages.restoring import (
         ImageRestorer,
         PriorIdentity,
@@ -50,7 +50,7 @@ _HOMES = {
     "SettingsError": "errors",
     "from_float": "codecs.depth",
     "load_settings": "settings",
-    "local_prior": "stages.priors",
+    "local_prior": "stages.local_prior",
     "on_cpu": "stages.restoring",
     "open_source": "sources.walk",
     "protected_pixels": "sources.masks",

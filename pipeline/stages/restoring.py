@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from i2r import Degraded
 from pipeline.codecs.depth import from_float, to_float
 from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError, bounded_text
+from pipeline.stages.local_prior import local_prior
 from pipeline.stages.machine import memory_bytes
-from pipeline.stages.priors import local_prior
 
 if TYPE_CHECKING:
     from i2r import Restoration, RestoreSettings

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from benchmarks import baselines, diip, quality, report, stopping
+from benchmarks import baselines, diip, quality, quality_page, stopping
 from benchmarks.cells import Cells, digest
 from benchmarks.scenes import ROWS, Case
 from i2r import Prior, load_prior
@@ -137,15 +137,15 @@ def test_a_fit_stops_where_it_lingers() -> None:
 
 def test_an_optimiser_is_compared_on_the_photographs_that_it_was_measured_on(tmp_path: Path) -> None:
     row = "noise 25/255"
-    cells = Cells(tmp_path / "quality.jsonl", dict.fromkeys((report.BLIND, "BIRD", "DIIP"), "here"))
-    rest = dict.fromkeys(report.AVERAGED, 0.0)
+    cells = Cells(tmp_path / "quality.jsonl", dict.fromkeys((quality_page.BLIND, "BIRD", "DIIP"), "here"))
+    rest = dict.fromkeys(quality_page.AVERAGED, 0.0)
     for photograph, ours in (("astronaut", 30.0), ("fig", 20.0)):
-        cells.add((row, photograph, report.BLIND), rest | {"psnr": ours})
+        cells.add((row, photograph, quality_page.BLIND), rest | {"psnr": ours})
     cells.add((row, "astronaut", "BIRD"), rest | {"psnr": 28.0})
     cells.add((row, "mountains", "DIIP"), rest | {"psnr": 28.0})
-    few = report.summary(cells, [report.BLIND, "BIRD", "DIIP"], [row], quality.FEW)
-    assert few["rows"][row]["columns"][report.BLIND]["psnr"] == 25
-    assert report.against_optimisers({"few": few}) == [("BIRD", row, 1, 2.0)]
+    few = quality_page.summary(cells, [quality_page.BLIND, "BIRD", "DIIP"], [row], quality.FEW)
+    assert few["rows"][row]["columns"][quality_page.BLIND]["psnr"] == 25
+    assert quality_page.against_optimisers({"few": few}) == [("BIRD", row, 1, 2.0)]
 
 
 def _record(columns: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
@@ -157,13 +157,14 @@ def _record(columns: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
 def test_every_row_is_wanted_above_the_others_at_a_tenth_of_the_evaluations() -> None:
     ours = {"n": 2, "psnr": 30.0, "nfe": 15.0}
     bird = {"n": 1, "psnr": 28.0, "psnr_of_ours": 29.0, "nfe": 600.0}
-    noise = {report.BLIND: ours, "BIRD": bird, "DIIP": {"n": 2, "psnr": 27.0, "psnr_of_ours": 30.0}}
+    noise = {quality_page.BLIND: ours, "BIRD": bird, "DIIP": {"n": 2, "psnr": 27.0, "psnr_of_ours": 30.0}}
     # A record from before the untrained network was compared holds no PSNR of ours beside it.
-    blur = {report.BLIND: ours | {"nfe": 90.0}, "BIRD": bird | {"psnr": 29.0}}
+    blur = {quality_page.BLIND: ours | {"nfe": 90.0}, "BIRD": bird | {"psnr": 29.0}}
     blur["Deep Image Prior"] = {"n": 2, "psnr": 26.0}
     blur["DIIP"] = noise["DIIP"] | {"psnr": 29.5}
     found = {
-        each.what: each for each in report.floors(_record({"clean": noise, "noise": noise, "blur": blur}))
+        each.what: each
+        for each in quality_page.floors(_record({"clean": noise, "noise": noise, "blur": blur}))
     }
     diip = found["blind over DIIP, dB, lowest"]
     assert (diip.where, diip.measured, diip.rests_on) == ("blur (n=2)", 0.5, "2 of 2 rows, 4 of 4 cells")
@@ -175,26 +176,26 @@ def test_every_row_is_wanted_above_the_others_at_a_tenth_of_the_evaluations() ->
     assert (equal.where, equal.measured, equal.verdict) == ("blur (n=1)", 0.0, "**missed**")
     share = found["blind's share of BIRD's NFE, highest"]
     assert (share.where, share.measured, share.verdict) == ("blur (n=1)", 0.15, "**missed**")
-    [share] = [each for each in report.floors(_record({"noise": noise})) if "NFE" in each.what]
+    [share] = [each for each in quality_page.floors(_record({"noise": noise})) if "NFE" in each.what]
     assert (share.measured, share.verdict) == (0.025, "met where measured")
 
 
 def test_what_fewer_photographs_show_stands_beside_blind_on_those() -> None:
     scores = {"psnr": 30.0, "ssim": 0.9, "ms_ssim": 0.95, "psnr_of_ours": 29.5}
-    few = _record({"rain": {report.TOLD: scores | {"n": 1}, "BIRD": scores | {"n": 2}}})["few"]
-    [row] = report.quality_table(few | {"columns": [report.TOLD, "BIRD"]})[2:]
+    few = _record({"rain": {quality_page.TOLD: scores | {"n": 1}, "BIRD": scores | {"n": 2}}})["few"]
+    [row] = quality_page.quality_table(few | {"columns": [quality_page.TOLD, "BIRD"]})[2:]
     assert row == "| rain | 30.00 (0.900, 0.950), n=1; blind there 29.50 | 30.00 (0.900, 0.950), n=2 |"
 
 
 def test_the_page_can_be_made_of_the_record_that_is_checked_in() -> None:
-    record = json.loads((Path(report.__file__).parent / "quality.json").read_text())
-    page = report.pages(record)
-    for name in report.SLOW:
+    record = json.loads((Path(quality_page.__file__).parent / "quality.json").read_text())
+    page = quality_page.pages(record)
+    for name in quality_page.SLOW:
         assert f"| blind over {name}, dB, lowest" in page
     assert "| blind's share of BIRD's NFE, highest |" in page
 
 
 def test_an_auroc_counts_ties_half() -> None:
-    assert report.auroc([0.1, 0.2], [0.3, 0.4]) == 1
-    assert report.auroc([0.1, 0.5], [0.3, 0.3]) == 0.5
-    assert report.auroc([0.3], [0.3]) == 0.5
+    assert quality_page.auroc([0.1, 0.2], [0.3, 0.4]) == 1
+    assert quality_page.auroc([0.1, 0.5], [0.3, 0.3]) == 0.5
+    assert quality_page.auroc([0.3], [0.3]) == 0.5

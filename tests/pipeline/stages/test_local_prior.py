@@ -15,7 +15,7 @@ import pytest
 from i2r import RestoreSettings
 from i2r.prior.folder import built_in_priors, digest_prior
 from pipeline.errors import RunError, SettingsError
-from pipeline.stages.priors import cache_folder, local_prior
+from pipeline.stages.local_prior import cache_folder, local_prior
 from pipeline.stages.restoring import PriorIdentity, PriorRestorerFactory
 
 BUILT_IN = built_in_priors()["photo-64"]
@@ -84,7 +84,7 @@ def test_many_processes_bring_it_once(bucket: str, cache: Path) -> None:
     address = put(BUILT_IN, f"{bucket}/photo")
     script = (
         "import sys\n"
-        "from pipeline.stages.priors import local_prior\n"
+        "from pipeline.stages.local_prior import local_prior\n"
         "from pipeline.storage import Store\n"
         "fetch = Store.fetch\n"
         "def counted(store, key, file):\n"
@@ -127,7 +127,7 @@ def test_a_hub_id_without_a_network_says_so() -> None:
         endpoint = f"http://127.0.0.1:{probe.getsockname()[1]}"  # where nobody listens
         script = (
             "from pipeline.errors import SettingsError\n"
-            "from pipeline.stages.priors import local_prior\n"
+            "from pipeline.stages.local_prior import local_prior\n"
             "try:\n"
             "    local_prior('org/prior')\n"
             "except SettingsError as error:\n"
