@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,12 +25,11 @@ from pipeline.records.manifest import ManifestWriter, Status
 from pipeline.records.summary import FIRST_IMAGE, LOADING, RESTORING
 from pipeline.settings import RunSettings
 from pipeline.stages.batches import Job
+from pipeline.stages.ray_data import Pass, images_per_batch, model_is_loaded, restored_rows
 from pipeline.stages.restoring import PriorIdentity, RestorerFactory
+from pipeline.stages.session import Machines
+from pipeline.stages.telemetry import RowTelemetry, RunTelemetry
 from pipeline.storage import Store
-
-if TYPE_CHECKING:
-    from pipeline.stages.ray_data import Pass  # imports Ray, which checking settings need not wait for
-    from pipeline.stages.session import Machines
 
 LOST_TO_WORRY = 64
 """Fewest inputs without a row after the first attempt that can stop the run, see `max_lost_share`."""
@@ -112,8 +111,6 @@ class Attempts:
         notes: Notes,
         machines: Machines,
     ) -> None:
-        from pipeline.stages.telemetry import RunTelemetry
-
         self._work, self._plan, self._course, self._lease = work, plan, course, lease
         self._writer, self._notes, self._machines = writer, notes, machines
         self._failures = FailureLog(work.run_id)
@@ -128,8 +125,6 @@ class Attempts:
         Raises:
             RunError: too many inputs got no row, or a stage cannot go on.
         """
-        from pipeline.stages.ray_data import Pass, images_per_batch
-
         course, total = self._course, pending.tally.pending
         group = images_per_batch(self._work.settings, total, self._machines)
         attempt, work = 1, Pass(pending.parts, total, group)
@@ -152,8 +147,6 @@ class Attempts:
 
     def _pass(self, attempt: int, work: Pass, total: int) -> str | None:
         """Send inputs through the stages once. Returns why it stopped early, or None."""
-        from pipeline.stages.ray_data import restored_rows
-
         job, course = self._work.job(self._lease.epoch, attempt), self._course
         try:
             for table in restored_rows(job, work, self._work.factory, self._machines):
@@ -191,8 +184,6 @@ class Attempts:
 
     def _stage(self) -> str:
         """What the stages are doing, as far as this process can see."""
-        from pipeline.stages.ray_data import model_is_loaded
-
         if self._course.handled:
             return RESTORING
         return FIRST_IMAGE if model_is_loaded() else LOADING
@@ -210,8 +201,6 @@ class Attempts:
 
     def _give_up(self, parts: Sequence[str], attempt: int) -> None:
         """Record inputs as failed that killed their process even when each was alone in it."""
-        from pipeline.stages.telemetry import RowTelemetry
-
         telemetry, common = RowTelemetry(), self._work.columns(self._lease.epoch, attempt)
         for part in parts:
             for batch in manifest.read_batches(self._work.dest, part):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.attempts import Attempts, Work
 from pipeline.codecs.codec import SUPPORTED_EXTENSIONS
@@ -31,10 +31,8 @@ from pipeline.settings import RunSettings
 from pipeline.sources.masks import open_masks
 from pipeline.sources.walk import Source, open_source, overlap
 from pipeline.stages.restoring import PriorRestorerFactory, RestorerFactory
+from pipeline.stages.session import Machines, ray_session, require_listener
 from pipeline.storage import PRIVATE, Store, open_store
-
-if TYPE_CHECKING:
-    from pipeline.stages.session import Machines  # imports Ray, which checking settings need not wait for
 
 PRUNABLE_NAMED = 50
 """Most prunable objects that a dry run names; the others are only counted."""
@@ -96,8 +94,6 @@ def _what_must_be_there(
     """
     if address is None and settings.gpus is None:
         return nullcontext()
-    from pipeline.stages.session import ray_session, require_listener
-
     if address == "auto" and settings.gpus is None:
         require_listener(address)
         return nullcontext()
@@ -225,8 +221,6 @@ class Run:
         """Start Ray now if finding the pending inputs is work for more than one machine; otherwise later."""
         if not self._plan.is_large(listing):
             return nullcontext()
-        from pipeline.stages.session import ray_session
-
         return ray_session(self._settings, self._address)
 
     def _restore(
@@ -239,8 +233,6 @@ class Run:
         there: Machines | None,
     ) -> str | None:
         """Restore the pending inputs, on `there` or on a new Ray. Returns why it stopped early, or None."""
-        from pipeline.stages.session import ray_session
-
         self._course.tell(STARTING, pending.tally.pending)
         self._course.await_machines()
         with nullcontext(there) if there else ray_session(self._settings, self._address) as machines:
