@@ -235,6 +235,8 @@ class Run:
         """Restore the pending inputs, on `there` or on a new Ray. Returns why it stopped early, or None."""
         self._course.tell(STARTING, pending.tally.pending)
         self._course.await_machines()
+        # From here on nothing of ours may be imported for the first time: in a job, the folder of its code is
+        # gone for a moment while its driver connects.
         with nullcontext(there) if there else ray_session(self._settings, self._address) as machines:
             self._course.start_clock()
             attempts = Attempts(self._work, self._plan, self._course, lease, writer, notes, machines)
