@@ -151,7 +151,7 @@ def measure(source: str, dest: str, kind: str) -> Result:
     from pipeline.records.pending import Tally, Wanted, pending_batches
     from pipeline.settings import RunSettings
     from pipeline.sources.walk import open_source
-    from pipeline.storage import open_store
+    from pipeline.storage.store import open_store
 
     store = open_store(dest)
     listing = Listing(store, f"_i2r/runs/{kind}/listing")
@@ -183,7 +183,7 @@ def measure(source: str, dest: str, kind: str) -> Result:
 def write_manifest(dest: str, batches: Iterator[pa.RecordBatch]) -> None:
     """Rows that say of all keys but one in `DONE_SHARE` that they are done."""
     from pipeline.records.manifest import SCHEMA, folder_of, to_parquet
-    from pipeline.storage import open_store
+    from pipeline.storage.store import open_store
 
     store, now = open_store(dest), datetime.now(UTC)
     for number, batch in enumerate(batches):

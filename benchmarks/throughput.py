@@ -48,7 +48,7 @@ from pipeline.codecs.depth import to_float
 from pipeline.records.manifest import SCHEMA, folder_of, to_parquet
 from pipeline.records.verify import newest_rows
 from pipeline.sources.walk import open_source
-from pipeline.storage import open_store
+from pipeline.storage.store import open_store
 
 FLOORS = {"model": 0.92, "plumbing": 0.60, "memory": 1.10, "finished": 60.0}
 """The model's and the plumbing's ratios may not be below, the others' figures not above."""

@@ -139,7 +139,7 @@ def _verify(dest: str, repair: bool) -> int:
     from jobs.views.tables import print_repair, print_verification
     from pipeline.records.summary import ExitStatus
     from pipeline.records.verify import verify_dataset
-    from pipeline.repair import repair_dataset
+    from pipeline.runs.repair import repair_dataset
 
     with show_progress(READING, lines=False) as on_check:
         verification = verify_dataset(dest, on_progress=on_check)

@@ -21,7 +21,7 @@ from pipeline import Progress, RunSettings, SettingsError, on_cpu, open_source, 
 from pipeline.records.listing import Listing
 from pipeline.records.manifest import Status
 from pipeline.records.verify import newest_rows
-from pipeline.storage import Store, open_store
+from pipeline.storage.store import Store, open_store
 
 PRICES = Path(__file__).parent / "prices.yaml"
 CONFIDENCE = 0.95

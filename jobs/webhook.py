@@ -123,7 +123,7 @@ def summary_record(summary: RunSummary) -> dict[str, Any]:
 
 def error_record(dest: str, error: Exception, exit_status: int) -> dict[str, Any]:
     """The record posted for a run that could not finish."""
-    from pipeline.redaction import public_uri
+    from pipeline.storage.redaction import public_uri
 
     dest = public_uri(dest)
     return {"text": f"{dest}: {error}", "exit_status": exit_status, "dest": dest, "error": str(error)}

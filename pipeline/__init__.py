@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pipeline.codecs.sandbox import Decoder
     from pipeline.errors import ErrorCode, ItemError, LeaseHeldError, PipelineError, RunError, SettingsError
     from pipeline.records.summary import ExitStatus, Progress, RunSummary
-    from pipeline.run import restore_dataset
+    from pipeline.runs.run import restore_dataset
     from pipeline.settings import RunSettings, load_settings
     from pipeline.sources.fetcher import Fetcher
     from pipeline.sources.masks import protected_pixels
@@ -54,7 +54,7 @@ _HOMES = {
     "on_cpu": "stages.restoring",
     "open_source": "sources.walk",
     "protected_pixels": "sources.masks",
-    "restore_dataset": "run",
+    "restore_dataset": "runs.run",
     "to_float": "codecs.depth",
 }
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pipeline.records.verify import newest_rows, verify_dataset
-from pipeline.storage import open_store
+from pipeline.storage.store import open_store
 
 ROOT = Path(__file__).parent.parent
 IMAGES = 24

@@ -223,7 +223,7 @@ def exit_status(job: SubmittedJob, run: RunWatch) -> int:
 
 def _watch_of(job: SubmittedJob) -> RunWatch:
     from pipeline.records.watching import RunWatch
-    from pipeline.storage import open_store
+    from pipeline.storage.store import open_store
 
     return RunWatch(open_store(job.dest), job.mark)
 

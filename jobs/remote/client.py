@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from jobs.remote.address import ADDRESS_VARIABLE
 from pipeline import MEND_OF_NO_GPU, PATIENCE_TO_CONNECT
 from pipeline.errors import RunError, SettingsError, bounded_text
-from pipeline.redaction import public_uri, without_secrets
+from pipeline.storage.redaction import public_uri, without_secrets
 
 RAYS, PYTHONS = ">=2.60,<2.64", ">=3.11"
 """Versions of Ray and Python that this code can run with on a cluster, the same as in pyproject.toml."""

@@ -18,9 +18,9 @@ from jobs.remote.client import Cluster, SubmittedJob
 from jobs.remote.package import stage
 from pipeline.errors import SettingsError
 from pipeline.records.lease import JOB_VARIABLE, SUBMISSION_VARIABLE
-from pipeline.redaction import without_secrets
 from pipeline.settings import RunSettings, changed_settings
-from pipeline.storage import open_store
+from pipeline.storage.redaction import without_secrets
+from pipeline.storage.store import open_store
 
 SECONDS_TO_STOP = 300
 """Seconds until a job that was asked to stop is killed: Ray's default of 3 is too short to record results."""
@@ -61,7 +61,7 @@ def describe_work(source: str, dest: str, settings: RunSettings, name: str | Non
         raise SettingsError(f"--name {name!r}: take up to 40 of a-z, 0-9 and -, with no - at either end")
     digest = ""
     if check:
-        from pipeline.run import check_dataset
+        from pipeline.runs.run import check_dataset
 
         digest = check_dataset(source, dest, settings).settings_sha256
     source, dest = _anywhere(source), _anywhere(dest)

@@ -25,8 +25,8 @@ from jobs.schedules.kubernetes import (
 )
 from jobs.webhook import check_name as check_webhook
 from pipeline.errors import SettingsError
-from pipeline.redaction import without_secrets
 from pipeline.settings import RunSettings, changed_settings
+from pipeline.storage.redaction import without_secrets
 
 GRACE_SECONDS = 900
 """Seconds after `max_hours` for a run to record what it has finished."""

@@ -12,7 +12,7 @@ from pipeline.records.lease import epochs, is_dead, read_holder
 from pipeline.records.manifest import Status, manifest_files, read_batches
 from pipeline.records.summary import RUNS, ExitStatus, read_record
 from pipeline.records.verify import open_dataset
-from pipeline.storage import Store
+from pipeline.storage.store import Store
 
 HEADS = ("run", "began", "took", *Status, "carried", "left", "exit")
 UNDER_WAY, CUT_OFF, UNKNOWN = "under way", "cut off", "-"

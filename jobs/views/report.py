@@ -26,7 +26,7 @@ from pipeline.errors import PipelineError, SettingsError
 from pipeline.records.manifest import STAGES, Status, manifest_files, read_batches
 from pipeline.records.summary import read_records, run_folder
 from pipeline.records.verify import open_dataset
-from pipeline.storage import PRIVATE, Store
+from pipeline.storage.store import PRIVATE, Store
 
 PAIRS = {Status.RESTORED: 12, Status.REJECTED: 6, Status.UNCHANGED: 4}
 """Most images of each status that are shown before and after."""

@@ -16,7 +16,7 @@ from pipeline.records.summary import Progress, RunSummary
 from pipeline.records.verify import DatasetStatus, Fault, Verification
 
 if TYPE_CHECKING:
-    from pipeline.repair import Repair
+    from pipeline.runs.repair import Repair
 
 MOST_FAULTS = 50
 """Most faults that `verify` names; the others are only counted."""

@@ -23,7 +23,7 @@ from pipeline.records.lease import Lease
 from pipeline.records.manifest import manifest_files
 from pipeline.records.summary import OnProgress, Progress, silent
 from pipeline.records.verify import chosen_rows, newest_mask, numbered_batches, open_dataset
-from pipeline.storage import Store
+from pipeline.storage.store import Store
 
 LEASE_SECONDS = 60.0
 _READS = 16

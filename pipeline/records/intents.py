@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from pipeline.errors import ErrorCode, ItemError
 from pipeline.records.manifest import manifest_files, read_batches
 from pipeline.records.summary import RUNS, run_folder
-from pipeline.storage import Store
+from pipeline.storage.store import Store
 
 DELETES = 16
 """Notes that are removed at once."""

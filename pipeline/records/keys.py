@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from pipeline.codecs.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import ErrorCode, ItemError
-from pipeline.storage import PRIVATE
+from pipeline.storage.store import PRIVATE
 
 MAX_SEGMENT = 255
 """Most bytes of one part of a key that common file systems accept."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ItemError, LeaseHeldError, LeaseLostError, RunError
-from pipeline.storage import PRIVATE, Store
+from pipeline.storage.store import PRIVATE, Store
 
 FOLDER = f"{PRIVATE}/lease"
 JOB_VARIABLE = "I2R_JOB"

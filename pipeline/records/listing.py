@@ -17,7 +17,7 @@ from pipeline.settings import RunSettings
 from pipeline.sources.containers import Found, Kind
 from pipeline.sources.masks import with_masks
 from pipeline.sources.walk import Source, matches
-from pipeline.storage import Store
+from pipeline.storage.store import Store
 
 ROWS_PER_BATCH = 5_000
 BATCHES_PER_PART = 10

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.storage import PRIVATE, Store
+from pipeline.storage.store import PRIVATE, Store
 
 SCHEMA_VERSION = 1
 FOLDER = f"{PRIVATE}/manifest"

@@ -25,7 +25,7 @@ from pipeline.records.listing import Listing
 from pipeline.records.manifest import ManifestFile, Status, read_batches, total_rows
 from pipeline.records.scatter import ray_is_here, scattered
 from pipeline.settings import Only, RunSettings
-from pipeline.storage import Store
+from pipeline.storage.store import Store
 
 NEW, CHANGED, OUTDATED, FAILED, DONE, HANDLED = range(6)
 """Kinds of an input, by its newest row in the manifest: no row; another version; other settings; a failure;

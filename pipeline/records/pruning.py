@@ -26,7 +26,7 @@ from pipeline.records.verify import chosen_rows, newest_mask, numbered_batches
 from pipeline.settings import RunSettings
 from pipeline.sources.containers import LISTS
 from pipeline.sources.walk import Source
-from pipeline.storage import Store
+from pipeline.storage.store import Store
 
 READS = 16
 """Objects that are checked at once."""

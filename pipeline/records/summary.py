@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.errors import ErrorCode, ItemError
 from pipeline.records.manifest import Status
-from pipeline.storage import PRIVATE, Store
+from pipeline.storage.store import PRIVATE, Store
 
 RUNS = f"{PRIVATE}/runs"
 STARTING, LOADING, FIRST_IMAGE = "starting Ray", "loading the model", "restoring the first image"

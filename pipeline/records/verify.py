@@ -23,7 +23,7 @@ from pipeline.records.buckets import DIGEST, Buckets, bucket_count, digests, new
 from pipeline.records.lease import describe, epochs, is_dead, read_holder
 from pipeline.records.manifest import ManifestFile, Status, manifest_files, read_batches, total_rows
 from pipeline.records.summary import OnProgress, Progress, read_records, silent
-from pipeline.storage import Store, open_store
+from pipeline.storage.store import Store, open_store
 
 READS = 16
 """Objects that are checked at once."""

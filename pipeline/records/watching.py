@@ -31,7 +31,7 @@ from pipeline.records.summary import (
     read_records,
     run_folder,
 )
-from pipeline.storage import Store
+from pipeline.storage.store import Store
 
 _COLUMNS = ("status", "timings", "finished_at", "width", "height")
 

@@ -23,10 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import RunError, SettingsError
-from pipeline.redaction import public_uri
-from pipeline.retries import item_error
 from pipeline.sources.columns import address_column, csv_column, csv_values, image_column
-from pipeline.storage import Store, open_store
+from pipeline.storage.redaction import public_uri
+from pipeline.storage.retries import item_error
+from pipeline.storage.store import Store, open_store
 
 HEADS = 32
 """Objects of a list whose size and version are requested at once."""

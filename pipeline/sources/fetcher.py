@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ErrorCode, ItemError, SettingsError
-from pipeline.retries import item_error
 from pipeline.sources.columns import address_column, csv_column, image_column
 from pipeline.sources.containers import UNREADABLE, Kind, address_in, address_store, container_kind, is_csv
-from pipeline.storage import Store, open_store
+from pipeline.storage.retries import item_error
+from pipeline.storage.store import Store, open_store
 
 OPEN_CONTAINERS = 4
 """Most containers that a fetcher keeps open."""

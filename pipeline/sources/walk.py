@@ -16,11 +16,11 @@ from typing import Any
 from fsspec.core import has_magic
 
 from pipeline.errors import PipelineError, RunError, SettingsError, bounded_text
-from pipeline.redaction import without_secrets
-from pipeline.retries import retried, translated
 from pipeline.sources.containers import HEADS, Found, Kind, container_kind, members
 from pipeline.sources.pages import ListPage, page_lister
-from pipeline.storage import Store, local_version, open_store, version_of
+from pipeline.storage.redaction import without_secrets
+from pipeline.storage.retries import retried, translated
+from pipeline.storage.store import Store, local_version, open_store, version_of
 
 PAGE = 1000
 """Most keys that one request to an object store lists."""

@@ -28,7 +28,6 @@ from pipeline.records.intents import announce, announced
 from pipeline.records.keys import output_key
 from pipeline.records.listing import SOURCE_COLUMNS
 from pipeline.records.manifest import Status
-from pipeline.retries import repetitions
 from pipeline.settings import RunSettings
 from pipeline.sources.fetcher import Fetcher
 from pipeline.sources.masks import has_mask, protected_pixels
@@ -37,7 +36,8 @@ from pipeline.stages.item import Item, as_table, items_of
 from pipeline.stages.restoring import RestoreActor, Restored, RestorerFactory, describe
 from pipeline.stages.scores import scores
 from pipeline.stages.telemetry import DeviceTelemetry, RowTelemetry
-from pipeline.storage import Store
+from pipeline.storage.retries import repetitions
+from pipeline.storage.store import Store
 
 FETCHES = 8
 """Objects that one stage fetches or stores at once: object stores answer late, but many at a time."""

@@ -21,7 +21,7 @@ import pyarrow as pa
 from pipeline.codecs.codec import Picture
 from pipeline.errors import ErrorCode, ItemError, RunError, bounded_text
 from pipeline.records.manifest import Status
-from pipeline.redaction import without_secrets
+from pipeline.storage.redaction import without_secrets
 
 _OUT_OF_BAND = 5  # the first pickle protocol with out-of-band buffers
 

@@ -20,7 +20,7 @@ from i2r.errors import PriorError
 from i2r.prior.folder import INDEX, PARTS, digest_prior, find_prior
 from i2r.screening.calibration import CALIBRATION
 from pipeline.errors import ItemError, SettingsError
-from pipeline.storage import Store, open_store
+from pipeline.storage.store import Store, open_store
 
 SUFFIXES = (".json", ".safetensors")
 """Files of a prior that are downloaded: configurations and weights, no code."""

@@ -21,13 +21,13 @@ import pyarrow as pa
 
 from pipeline.errors import RunError, bounded_text
 from pipeline.records.manifest import read_batches
-from pipeline.redaction import without_secrets
 from pipeline.settings import RunSettings
 from pipeline.stages import ray_internals
 from pipeline.stages.batches import BLOCK_BYTES, Batch, EncodeAndStore, FetchAndDecode, Job, RestoreItems
 from pipeline.stages.restoring import RestorerFactory
 from pipeline.stages.session import Machines
-from pipeline.storage import Store
+from pipeline.storage.redaction import without_secrets
+from pipeline.storage.store import Store
 
 BATCH_ON_GPU, BATCH_ON_CPU = 32, 8
 """Most images in a batch: where an image takes seconds, a batch whose process dies must not cost minutes."""

@@ -20,7 +20,7 @@ from jobs.commands.options import settings_of
 from jobs.views import progress
 from pipeline.records.manifest import folder_of, to_parquet, to_table
 from pipeline.records.summary import ExitStatus, record_key
-from pipeline.storage import open_store
+from pipeline.storage.store import open_store
 
 
 @pytest.fixture

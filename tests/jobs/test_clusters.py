@@ -22,7 +22,7 @@ from pictures import png
 from jobs.cli import main
 from pipeline.records.summary import ExitStatus, read_records
 from pipeline.records.verify import newest_rows, verify_dataset
-from pipeline.storage import Store, open_store
+from pipeline.storage.store import Store, open_store
 
 pytestmark = pytest.mark.timeout(600)  # beside other work, a minute here and there
 

@@ -25,7 +25,7 @@ from standin import logged
 
 from pipeline.records.manifest import folder_of, manifest_files, read_batches
 from pipeline.records.verify import newest_rows, verify_dataset
-from pipeline.storage import open_store
+from pipeline.storage.store import open_store
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import ErrorCode, ItemError, RunError
 from pipeline.records.keys import output_key
 from pipeline.sources.walk import open_source
-from pipeline.storage import Store, open_store
+from pipeline.storage.store import Store, open_store
 
 
 def check_objects(store: Store) -> None:

@@ -20,7 +20,7 @@ from test_run import restore, rows
 from pipeline.errors import ErrorCode, ItemError
 from pipeline.records.verify import verify_dataset
 from pipeline.sources import walk
-from pipeline.storage import open_store
+from pipeline.storage.store import open_store
 
 pytest.importorskip("adlfs")
 from azure.storage.blob import ContainerClient

@@ -20,12 +20,12 @@ from standin import BROKEN as DIVIDES_BY_ZERO
 from standin import DEADLY
 from test_run import images, restore, rows
 
-from pipeline import retries
 from pipeline.errors import ErrorCode, ItemError, RunError
 from pipeline.records.lease import Lease
 from pipeline.records.summary import read_records
 from pipeline.records.verify import verify_dataset
-from pipeline.storage import open_store
+from pipeline.storage import retries
+from pipeline.storage.store import open_store
 
 MOST_REQUESTS = 40
 MOST_SECONDS = 60

@@ -22,7 +22,7 @@ from pipeline.records.cleaning import clean_dataset
 from pipeline.records.lease import Lease
 from pipeline.records.verify import verify_dataset
 from pipeline.sources.walk import open_source
-from pipeline.storage import open_store
+from pipeline.storage.store import open_store
 
 # Read when gcsfs is imported, here and in Ray's workers: it would ask by gRPC what kind of bucket it has.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"

@@ -15,9 +15,9 @@ from standin import BROKEN, StandIn
 from pipeline.errors import LeaseHeldError
 from pipeline.records.lease import Lease
 from pipeline.records.summary import ExitStatus, RunSummary, read_records
-from pipeline.run import restore_dataset
+from pipeline.runs.run import restore_dataset
 from pipeline.settings import RunSettings
-from pipeline.storage import open_store
+from pipeline.storage.store import open_store
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 QUIET_NIGHT = 20.0

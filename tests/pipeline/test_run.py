@@ -27,10 +27,10 @@ from pipeline.records.manifest import SCHEMA, STAGES
 from pipeline.records.scatter import scattered
 from pipeline.records.summary import Progress, RunSummary
 from pipeline.records.verify import newest_rows, read_status, verify_dataset
-from pipeline.repair import repair_dataset
-from pipeline.run import restore_dataset
+from pipeline.runs.repair import repair_dataset
+from pipeline.runs.run import restore_dataset
 from pipeline.settings import RunSettings
-from pipeline.storage import open_store
+from pipeline.storage.store import open_store
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 

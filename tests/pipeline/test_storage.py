@@ -16,10 +16,10 @@ from gcsfs.retry import HttpError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from pipeline import retries
 from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError
-from pipeline.redaction import public_uri, without_secrets
-from pipeline.storage import Store, open_store
+from pipeline.storage import retries
+from pipeline.storage.redaction import public_uri, without_secrets
+from pipeline.storage.store import Store, open_store
 
 
 @pytest.fixture(params=["local", "s3"])

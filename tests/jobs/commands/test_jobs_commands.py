@@ -15,7 +15,7 @@ from jobs.views.tables import print_job
 from pipeline.records.lease import FOLDER, identity
 from pipeline.records.summary import ExitStatus, Progress
 from pipeline.records.watching import RunWatch
-from pipeline.storage import open_store
+from pipeline.storage.store import open_store
 
 
 @pytest.mark.parametrize(

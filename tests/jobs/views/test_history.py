@@ -13,7 +13,7 @@ from jobs.views.history import CUT_OFF, HEADS, UNDER_WAY, nights
 from pipeline.records.lease import FOLDER, identity
 from pipeline.records.manifest import Status, folder_of, to_parquet, to_table
 from pipeline.records.summary import RunSummary, run_folder
-from pipeline.storage import Store, open_store
+from pipeline.storage.store import Store, open_store
 
 ENDED, DEAD, ALIVE = "20260101T020000-a", "20260102T020000-b", "20260103T020000-c"
 

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.errors import LeaseHeldError, LeaseLostError
 from pipeline.records.lease import FOLDER, Lease, epochs, identity, is_dead
-from pipeline.storage import Store, open_store
+from pipeline.storage.store import Store, open_store
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.sources.containers import Found
 from pipeline.records.listing import BATCHES_PER_PART, ROWS_PER_BATCH, Listing, to_batch
-from pipeline.storage import open_store
+from pipeline.storage.store import open_store
 
 
 def resident_mib(name):

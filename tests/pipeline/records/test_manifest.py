@@ -18,7 +18,7 @@ from pipeline.records.manifest import (
     read_batches,
     to_table,
 )
-from pipeline.storage import Store, open_store
+from pipeline.storage.store import Store, open_store
 
 
 def row(number: int, **values: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pipeline.records.manifest import folder_of, manifest_files, to_parquet, to_
 from pipeline.records.pending import Tally, Wanted, pending_batches
 from pipeline.settings import Only
 from pipeline.sources.containers import Found
-from pipeline.storage import Store, open_store
+from pipeline.storage.store import Store, open_store
 
 NAMES = [f"{letter}.png" for letter in "abcdef"]
 

@@ -13,7 +13,7 @@ from test_run import images, restore, rows
 
 from pipeline.errors import RunError, SettingsError
 from pipeline.records.verify import verify_dataset
-from pipeline.run import restore_dataset
+from pipeline.runs.run import restore_dataset
 from pipeline.settings import RunSettings
 
 pytestmark = pytest.mark.usefixtures("ray_here")

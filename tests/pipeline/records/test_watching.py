@@ -14,7 +14,7 @@ from pipeline.records.lease import FOLDER, identity
 from pipeline.records.manifest import Status, compact, folder_of, to_parquet, to_table
 from pipeline.records.summary import RunSummary, run_folder
 from pipeline.records.watching import RunWatch
-from pipeline.storage import Store, open_store
+from pipeline.storage.store import Store, open_store
 
 RUN, MARK = "20260101T000000-abc", "job/1"
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -24,7 +24,7 @@ from pipeline.records.listing import Listing
 from pipeline.settings import RunSettings
 from pipeline.sources.fetcher import Fetcher
 from pipeline.sources.walk import open_source
-from pipeline.storage import open_store
+from pipeline.storage.store import open_store
 
 FILES = {"a.jpg": b"first", "folder/b.png": b"second" * 1000, "c.json": b"{}", "d.webp": b""}
 IMAGES = {name: data for name, data in FILES.items() if not name.endswith("json")}

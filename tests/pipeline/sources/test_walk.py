@@ -15,7 +15,7 @@ from pipeline.settings import RunSettings
 from pipeline.sources import walk
 from pipeline.sources.fetcher import Fetcher
 from pipeline.sources.walk import matches, open_source, overlap
-from pipeline.storage import Store, open_store
+from pipeline.storage.store import Store, open_store
 
 KEYS = ["a/1.jpg", "a/2.PNG", "a/b/3.tiff", "a/b/notes.txt", "c/4.webp", "c/README"]
 

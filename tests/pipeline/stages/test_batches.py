@@ -16,7 +16,7 @@ from pipeline.sources.walk import open_source
 from pipeline.stages import batches
 from pipeline.stages.batches import EncodeAndStore, FetchAndDecode, Job, seed_of
 from pipeline.stages.item import Item, as_table, items_of
-from pipeline.storage import open_store
+from pipeline.storage.store import open_store
 
 
 @pytest.mark.parametrize("status", ["restored", "unchanged", "rejected"])

@@ -85,7 +85,7 @@ def test_many_processes_bring_it_once(bucket: str, cache: Path) -> None:
     script = (
         "import sys\n"
         "from pipeline.stages.local_prior import local_prior\n"
-        "from pipeline.storage import Store\n"
+        "from pipeline.storage.store import Store\n"
         "fetch = Store.fetch\n"
         "def counted(store, key, file):\n"
         "    print(key)\n"

@@ -9,7 +9,7 @@ from small_images import write_image
 from standin import StandIn
 
 from pipeline.errors import SettingsError
-from pipeline.run import restore_dataset
+from pipeline.runs.run import restore_dataset
 from pipeline.settings import RunSettings
 from pipeline.stages.session import _machines, ray_session
 

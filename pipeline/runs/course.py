@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline.records.manifest import Status, megapixels, seconds_by_stage
 from pipeline.records.summary import OnProgress, Progress
-from pipeline.retries import repetitions
+from pipeline.storage.retries import repetitions
 
 
 class Course:

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.errors import SettingsError
 from pipeline.records.summary import ExitStatus, OnProgress, RunSummary, read_records
 from pipeline.records.verify import Fault, open_dataset, verify_dataset
-from pipeline.run import restore_dataset
+from pipeline.runs.run import restore_dataset
 from pipeline.settings import RunSettings
 from pipeline.stages.restoring import RestorerFactory
 

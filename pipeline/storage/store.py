@@ -24,8 +24,8 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from pipeline.errors import ItemError, RunError, SettingsError
-from pipeline.redaction import public_uri, without_secrets
-from pipeline.retries import item_error, retried, takes_no_more
+from pipeline.storage.redaction import public_uri, without_secrets
+from pipeline.storage.retries import item_error, retried, takes_no_more
 
 PRIVATE = "_i2r"
 """Folder of a destination that holds everything this package writes except restored images."""

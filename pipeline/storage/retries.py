@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from pipeline.errors import MAX_MESSAGE, ErrorCode, ItemError, RunError, bounded_text
-from pipeline.redaction import without_secrets
+from pipeline.storage.redaction import without_secrets
 
 Result = TypeVar("Result")
 

@@ -15,7 +15,7 @@ from pipeline.records.manifest import manifest_files, to_parquet
 from pipeline.records.pending import Tally, Wanted, is_large, pending_batches
 from pipeline.records.summary import RUNS, run_folder
 from pipeline.settings import RunSettings
-from pipeline.storage import Store
+from pipeline.storage.store import Store
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipeline.attempts import Attempts, Work
 from pipeline.codecs.codec import SUPPORTED_EXTENSIONS
-from pipeline.course import Course
 from pipeline.errors import LeaseHeldError, PipelineError, SettingsError
-from pipeline.plan import Pending, Plan
 from pipeline.records import manifest
 from pipeline.records.intents import Notes, withdraw_settled
 from pipeline.records.lease import SUBMISSION_VARIABLE, Lease
@@ -26,13 +23,16 @@ from pipeline.records.manifest import ManifestWriter, Status
 from pipeline.records.pending import Tally
 from pipeline.records.pruning import Pruning, check_prunable, tombstone
 from pipeline.records.summary import STARTING, OnProgress, RunSummary, run_folder, silent, versions
-from pipeline.redaction import public_uri
+from pipeline.runs.attempts import Attempts, Work
+from pipeline.runs.course import Course
+from pipeline.runs.plan import Pending, Plan
 from pipeline.settings import RunSettings
 from pipeline.sources.masks import open_masks
 from pipeline.sources.walk import Source, open_source, overlap
 from pipeline.stages.restoring import PriorRestorerFactory, RestorerFactory
 from pipeline.stages.session import Machines, ray_session, require_listener
-from pipeline.storage import PRIVATE, Store, open_store
+from pipeline.storage.redaction import public_uri
+from pipeline.storage.store import PRIVATE, Store, open_store
 
 PRUNABLE_NAMED = 50
 """Most prunable objects that a dry run names; the others are only counted."""

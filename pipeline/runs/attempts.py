@@ -13,9 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.course import Course
 from pipeline.errors import ErrorCode, RunError
-from pipeline.plan import Pending, Plan
 from pipeline.records import manifest
 from pipeline.records.failures import FailureLog
 from pipeline.records.intents import Notes
@@ -23,13 +21,15 @@ from pipeline.records.lease import Lease
 from pipeline.records.listing import SOURCE_COLUMNS, Listing
 from pipeline.records.manifest import ManifestWriter, Status
 from pipeline.records.summary import FIRST_IMAGE, LOADING, RESTORING
+from pipeline.runs.course import Course
+from pipeline.runs.plan import Pending, Plan
 from pipeline.settings import RunSettings
 from pipeline.stages.batches import Job
 from pipeline.stages.ray_data import Pass, images_per_batch, model_is_loaded, restored_rows
 from pipeline.stages.restoring import PriorIdentity, RestorerFactory
 from pipeline.stages.session import Machines
 from pipeline.stages.telemetry import RowTelemetry, RunTelemetry
-from pipeline.storage import Store
+from pipeline.storage.store import Store
 
 LOST_TO_WORRY = 64
 """Fewest inputs without a row after the first attempt that can stop the run, see `max_lost_share`."""
