@@ -40,8 +40,19 @@ class LocalCluster:
         self._launch_head()
         # One after the other: two that start at once on one machine choose the same names for their sockets.
         for nodes in (2, 3):
-            self._launch(f"--address={self.ray_address}")
-            self._wait_for(lambda: self.count("nodes") == nodes)  # noqa: B023
+            self._join(nodes)
+
+    def _join(self, nodes: int) -> None:
+        """Start a worker, and wait until so many nodes are there."""
+        self._launch(f"--address={self.ray_address}")
+
+        def there() -> bool:
+            if self._nodes[-1].poll() is not None:  # `ray start` gives up on a busy machine after 30 seconds
+                self._nodes.pop()
+                self._launch(f"--address={self.ray_address}")
+            return self.count("nodes") == nodes
+
+        self._wait_for(there)
 
     def count(self, kind: str, name: str = "") -> int:
         """How many `nodes`, or `actors` of a class whose name holds ``name``, are alive; 0 of no answer."""
