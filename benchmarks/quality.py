@@ -45,7 +45,7 @@ from benchmarks.cells import Cells, digest
 from benchmarks.commit import commit
 from benchmarks.figure import SHOWN, draw
 from benchmarks.machine import in_words, machine
-from benchmarks.scenes import ROWS, SEED, Case, Row, photographs, rounded
+from benchmarks.scenes import ROWS, SEED, Case, Row, evenly, photographs, rounded
 from i2r import Degraded, Prior, Restorer, RestoreSettings, load_prior
 from i2r.form_names import parse_forms
 from i2r.metrics import no_reference, psnr, ssim
@@ -234,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out = options.out or HERE / ("quality-quick.json" if options.quick else "quality.json")
     prior, images = load_prior(options.prior), photographs()
     if options.images:
-        images = dict(list(images.items())[:: max(1, len(images) // options.images)][: options.images])
+        images = evenly(images, options.images)
     every = columns(prior, options.prior)
     if unknown := set(options.columns or ()) - every.keys():
         parser.error(f"no column {', '.join(sorted(unknown))}: give some of {', '.join(every)}")

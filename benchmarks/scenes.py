@@ -168,6 +168,11 @@ def photographs() -> dict[str, FloatImage]:
     return images
 
 
+def evenly(images: Mapping[str, FloatImage], count: int) -> dict[str, FloatImage]:
+    """So many of some images, evenly spread over them."""
+    return dict(list(images.items())[:: max(1, len(images) // count)][:count])
+
+
 def rounded(image: FloatImage) -> FloatImage:
     """As an 8-bit file would hold it."""
     return (np.rint(np.clip(image, 0, 1) * 255) / 255).astype(np.float32)

@@ -18,7 +18,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from benchmarks.commit import commit
-from benchmarks.scenes import ROWS, Case, photographs, rounded
+from benchmarks.scenes import ROWS, Case, evenly, photographs, rounded
 from i2r import Degraded, Outcome, Restorer, load_prior
 from i2r.metrics import psnr
 from i2r.training.degradation import FloatImage
@@ -89,8 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--prior", default="photo-64")
     parser.add_argument("--out", type=Path, default=PAGES)
     options = parser.parse_args(arguments)
-    images = photographs()
-    chosen = dict(list(images.items())[:: max(1, len(images) // options.images)][: options.images])
+    chosen = evenly(photographs(), options.images)
     restorer = Restorer(load_prior(options.prior))
     found = sweep(restorer, options.constant, options.values, options.rows, chosen)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -147,10 +147,10 @@ def fill_all(
         if name not in where:
             continue
         statistic = STATISTICS[name]
-        fill = statistic.correct
+        correct = statistic.correct
         if statistic.after_others is not None and mask.any():
-            fill = partial(fill, least=calibration.clean[name].exceeded_by(statistic.after_others))
-        x, filled = yield from fill(x, grid, calibration, where[name])
+            correct = partial(correct, least=calibration.clean[name].exceeded_by(statistic.after_others))
+        x, filled = yield from correct(x, grid, calibration, where[name])
         mask = mask | filled
     return x, mask
 
@@ -158,7 +158,7 @@ def fill_all(
 def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tuple[Tensor, Tensor]]:
     """Find and fill the missing pixels of an image that is known to have some, such as specks or streaks.
 
-    Applies all of ``MENDS`` to the regions that look damaged. The most likely kind of damage is searched for
+    Applies every fill to the regions that look damaged. The most likely kind of damage is searched for
     at a false discovery rate that would fill too many pixels of an undamaged image.
 
     Returns the canvas and the mask (H, W) of the filled pixels.

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 PATH = Path(__file__).with_name("overlays.safetensors")
 CLEAN = "clean_logits"
@@ -22,15 +23,16 @@ def clean_logits() -> Mapping[str, tuple[float, float]]:
 
     Measured by :mod:`i2r.training.overlay_network` on photographs that the network did not learn from.
     """
-    header, _ = _split(PATH.read_bytes())
-    measured = json.loads(header["__metadata__"][CLEAN])
+    with PATH.open("rb") as file:
+        measured = json.loads(_header(file)["__metadata__"][CLEAN])
     return {kind: (float(start), float(excess)) for kind, (start, excess) in measured.items()}
 
 
 @cache
 def digest() -> str:
     """Of the weights and of how they are read: a calibration holds for these only."""
-    header, weights = _split(PATH.read_bytes())
+    with PATH.open("rb") as file:
+        header, weights = _header(file), file.read()
     del header["__metadata__"]
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -38,7 +40,6 @@ def digest() -> str:
     return hashlib.sha256(bare + repr(clean_logits()).encode()).hexdigest()[:16]
 
 
-def _split(file: bytes) -> tuple[dict[str, dict[str, str]], bytes]:
-    """The header of a safetensors file, and the bytes behind it."""
-    end = 8 + int.from_bytes(file[:8], "little")
-    return json.loads(file[8:end]), file[end:]
+def _header(file: BinaryIO) -> dict[str, dict[str, str]]:
+    """The header of a safetensors file; the weights follow it."""
+    return json.loads(file.read(int.from_bytes(file.read(8), "little")))

@@ -336,9 +336,10 @@ def _of_regions(wanted: Sequence[str], seen: Seen) -> list[Mapping[str, Tensor]]
     # Memory of its own: small tensors that outlive a stack would leave holes too narrow for the next one.
     found = seen.image.new_empty(len(rows) * len(columns), len(wanted))
     order: list[int] = []
+    measures = [STATISTICS[name].measure for name in wanted]
     for indices in _alike(height, width, _AT_ONCE[seen.image.device.type]):
         stack = Seen(*(torch.stack([of_plane[index] for index in indices]) for of_plane in parts))
-        values = [STATISTICS[name].measure(stack) for name in wanted]
+        values = [measure_one(stack) for measure_one in measures]
         torch.stack(values, dim=1, out=found[len(order) : len(order) + len(indices)])
         order += indices
     values_of = iter(found.flatten().unbind())

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from jobs.schedules.kubernetes import Nodes, cron_job, ray_cron_job, ray_job_spec
+from jobs.schedules.kubernetes import cron_job, ray_cron_job, ray_job_spec
 from jobs.schedules.schedule import Schedule
-from jobs.schedules.yaml_text import to_yaml
+from jobs.schedules.yaml_text import Object, to_yaml
 
 
-def _cluster_nodes(schedule: Schedule) -> Nodes:
-    if not schedule.webhook:
-        return schedule.nodes
-    return replace(schedule.nodes, secret=f"{schedule.name}-webhook", webhook=schedule.webhook)
+def _place_time_and_job(schedule: Schedule) -> tuple[str, str, str, str, Object]:
+    """Name, namespace, cron line, its timezone and the job, as both kinds of objects take them."""
+    nodes = schedule.nodes
+    if schedule.webhook:
+        nodes = replace(nodes, secret=f"{schedule.name}-webhook", webhook=schedule.webhook)
+    job = ray_job_spec(nodes, schedule.arguments, schedule.settings.max_hours)
+    return schedule.name, schedule.namespace, schedule.cron.expression, schedule.timezone or "UTC", job
 
 
 def _webhook_note(schedule: Schedule) -> str:
@@ -26,14 +29,7 @@ def _webhook_note(schedule: Schedule) -> str:
 
 
 def ray_cron_job_files(schedule: Schedule) -> dict[str, str]:
-    nodes = _cluster_nodes(schedule)
-    item = ray_cron_job(
-        schedule.name,
-        schedule.namespace,
-        schedule.cron.expression,
-        schedule.timezone or "UTC",
-        ray_job_spec(nodes, schedule.arguments, schedule.settings.max_hours),
-    )
+    item = ray_cron_job(*_place_time_and_job(schedule))
     text = (
         "# KubeRay 1.6 or newer. Its feature gate RayCronJob is off by default: in the Helm chart's values,\n"
         "#   featureGates: [{name: RayCronJob, enabled: true}]\n"
@@ -44,14 +40,7 @@ def ray_cron_job_files(schedule: Schedule) -> dict[str, str]:
 
 
 def cron_job_files(schedule: Schedule) -> dict[str, str]:
-    nodes = _cluster_nodes(schedule)
-    objects = cron_job(
-        schedule.name,
-        schedule.namespace,
-        schedule.cron.expression,
-        schedule.timezone or "UTC",
-        ray_job_spec(nodes, schedule.arguments, schedule.settings.max_hours),
-    )
+    objects = cron_job(*_place_time_and_job(schedule))
     text = (
         "# A CronJob that creates a RayJob, with the right to do that and nothing else.\n"
         f"# Apply it with: kubectl apply -f {schedule.name}.yaml\n"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from i2r import STATISTICS, Degraded, Look, Outcome, Restoration, Restorer, Trace, load_prior
+from i2r import STATISTICS, Degraded, Look, Outcome, Restoration, Restorer, Trace, load_prior, self_test
 from i2r.errors import I2RError
 from jobs.views.contact_sheet import Panel, Strip, contact_sheet
 from pipeline import Decoder, Picture, local_prior, open_source, protected_pixels, to_float
@@ -95,8 +95,6 @@ def _read(address: str, decoder: Decoder, settings: RunSettings) -> Picture:
 def _restorer(settings: RunSettings) -> Restorer:
     """A restorer with a tested prior, on a GPU if there is one, as in a run. Raises SettingsError."""
     import torch
-
-    from i2r import self_test
 
     torch.set_num_threads(settings.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
