@@ -43,7 +43,6 @@ class Course:
         self.handled = 0
         self.megapixels = 0.0
         self._repeated = 0
-        repetitions.take()  # requests repeated before now were not for this run
 
     @property
     def seconds(self) -> float:

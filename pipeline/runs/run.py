@@ -32,6 +32,7 @@ from pipeline.sources.walk import Source, open_source, overlap
 from pipeline.stages.restoring import PriorRestorerFactory, RestorerFactory
 from pipeline.stages.session import Machines, ray_session, require_listener
 from pipeline.storage.redaction import public_uri
+from pipeline.storage.retries import repetitions
 from pipeline.storage.store import PRIVATE, Store, open_store
 
 PRUNABLE_NAMED = 50
@@ -143,6 +144,7 @@ class Run:
         self._masks = open_masks(settings.protect) if settings.protect else None
         self._started_at = datetime.now(UTC)
         self._id = f"{self._started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+        self._course = Course(self._id, on_progress, stop, settings.max_hours)
         if overlap(self._source.extent, self._dest):
             raise SettingsError(
                 f"SOURCE {self._source.extent.uri()} and DEST {self._dest.uri()} overlap: "
@@ -165,7 +167,7 @@ class Run:
             masks=self._masks.store if self._masks else None,
         )
         self._plan = Plan(self._dest, self._id, settings, self._work.digest, self._work.extension, redo)
-        self._course = Course(self._id, on_progress, stop, settings.max_hours)
+        repetitions.take()  # requests repeated before now were not for this run
 
     @property
     def checked(self) -> CheckedRun:
