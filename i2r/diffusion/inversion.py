@@ -17,18 +17,34 @@ from torch import Tensor
 
 from i2r.diffusion.sampling import Process, Query, generate
 
-_DAMPING = 0.7
-_MEMORY = 3  # earlier iterates in Anderson acceleration; more gain nothing within ten iterations
-_SHORTEST = 1 / 8  # step of the line search, in fixed-point steps
-_RIDGE = 1e-8
-_RATE = 0.03  # learning rate of Adam, in units of the deepest level; 0.06 to 0.2 end within 2 dB of this
+
+@dataclass(frozen=True)
+class InversionTuning:
+    """How the solvers choose their next iterate.
+
+    Attributes:
+        damping: share of the way to ``g(x)`` that ``DAMPED`` goes.
+        memory: earlier iterates that ``ANDERSON`` mixes; more gain nothing within ten iterations.
+        ridge: of its least squares, as a share of the mean squared change of the residuals.
+        shortest: step of ``LINE_SEARCH``, in fixed-point steps.
+        rate: learning rate of ``BIRD``, in units of the deepest level; 0.06 to 0.2 end within 2 dB of 0.03.
+    """
+
+    damping: float = 0.7
+    memory: int = 3
+    ridge: float = 1e-8
+    shortest: float = 1 / 8
+    rate: float = 0.03
+
+
+INVERSION = InversionTuning()
 
 
 class Solver(StrEnum):
     """How an implicit step is solved; each costs one evaluation per iteration and step.
 
     - ``FIXED_POINT``: ``x <- g(x)`` (Pan et al., arXiv 2309.04907; Garibi et al., arXiv 2403.14602).
-    - ``DAMPED``: goes 0.7 of the way to ``g(x)``, against overshooting.
+    - ``DAMPED``: goes a share of the way to ``g(x)``, against overshooting.
     - ``ANDERSON``: mixes the last few ``g(x)`` so that their residuals cancel best (Walker and Ni 2011).
     - ``LINE_SEARCH``: a fixed-point step, halved from the best ``x`` so far until the residual falls.
     - ``BIRD``: Adam on the noise of all steps together, with the gradient through the linear terms of DDIM
@@ -43,22 +59,11 @@ class Solver(StrEnum):
 
 
 class Convergence(StrEnum):
-    """How an inversion ended."""
+    """How an inversion ended, and what to do."""
 
-    REACHED = "reached"
-    NOT_REACHED = "not_reached"
-    DIVERGED = "diverged"
-
-    @property
-    def message(self) -> str:
-        return _MESSAGES[self]
-
-
-_MESSAGES = {
-    Convergence.REACHED: "every step reached the tolerance",
-    Convergence.NOT_REACHED: "a step missed the tolerance: allow more iterations or take more levels",
-    Convergence.DIVERGED: "the prior's noise is not finite: lower the depth",
-}
+    REACHED = "every step reached the tolerance"
+    NOT_REACHED = "a step missed the tolerance: allow more iterations or take more levels"
+    DIVERGED = "the prior's noise is not finite: lower the depth"
 
 
 @dataclass(frozen=True)
@@ -109,12 +114,11 @@ def invert(
     for sigma in sigmas:
         # First guess: the noise of the previous level, which changes little from one level to the next.
         guess = x if eps is None else x + (sigma - lower) * eps
-        step = yield from _solve_step(x, guess, sigma, lower, iterations, tolerance, solver)
-        trace += step.trace
-        if not math.isfinite(step.trace[-1]):
+        solved, eps, misses = yield from _solve_step(x, guess, sigma, lower, iterations, tolerance, solver)
+        trace += misses
+        if not math.isfinite(misses[-1]):
             return Inversion(x, Convergence.DIVERGED, tuple(trace), math.inf)
-        worst = max(worst, step.trace[-1])
-        x, eps, lower = step.x, step.eps, sigma
+        x, lower, worst = solved, sigma, max(worst, misses[-1])
     reached = Convergence.REACHED if worst <= tolerance else Convergence.NOT_REACHED
     return Inversion(x, reached, tuple(trace), worst)
 
@@ -126,7 +130,7 @@ def _descend(y: Tensor, sigmas: Sequence[float], iterations: int, tolerance: flo
     ``|G(z) - y|^2 / 2`` is ``G(z) - y``.
     """
     z = y.clone()
-    adam = torch.optim.Adam([z], lr=_RATE * sigmas[-1])
+    adam = torch.optim.Adam([z], lr=INVERSION.rate * sigmas[-1])
     trace: list[float] = []
     for iteration in range(iterations):
         z.grad = (yield from generate(z, sigmas)) - y
@@ -142,23 +146,10 @@ def _descend(y: Tensor, sigmas: Sequence[float], iterations: int, tolerance: flo
     return Inversion(z.detach(), reached, tuple(trace), miss)
 
 
-@dataclass(frozen=True)
-class _Step:
-    x: Tensor
-    eps: Tensor
-    trace: list[float]
-
-
 def _solve_step(
-    target: Tensor,
-    x: Tensor,
-    sigma: float,
-    lower: float,
-    iterations: int,
-    tolerance: float,
-    solver: Solver,
-) -> Process[_Step]:
-    """Solve ``x = target + (sigma - lower) eps(x, sigma)`` from ``x``."""
+    target: Tensor, x: Tensor, sigma: float, lower: float, iterations: int, tolerance: float, solver: Solver
+) -> Process[tuple[Tensor, Tensor, list[float]]]:
+    """Solve ``x = target + (sigma - lower) eps(x, sigma)`` from ``x``; returns also eps and the residuals."""
     trace: list[float] = []
     tried: list[tuple[Tensor, Tensor]] = []  # x and its residual g(x) - x
     share, best = 1.0, math.inf
@@ -174,16 +165,16 @@ def _solve_step(
             if miss < best:
                 best, share, tried = miss, 1.0, [(x, residual)]
             else:
-                share = max(share / 2, _SHORTEST)
+                share = max(share / 2, INVERSION.shortest)
             x = tried[0][0] + share * tried[0][1]
         elif solver is Solver.ANDERSON:
-            tried = [*tried[-_MEMORY:], (x, residual)]
+            tried = [*tried[-INVERSION.memory :], (x, residual)]
             x = _mixed(tried)
         else:
-            x = x + (_DAMPING if solver is Solver.DAMPED else 1.0) * residual
+            x = x + (INVERSION.damping if solver is Solver.DAMPED else 1.0) * residual
         if miss <= tolerance:
             break
-    return _Step(x, eps, trace)
+    return x, eps, trace
 
 
 def _mixed(tried: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
@@ -194,7 +185,8 @@ def _mixed(tried: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     moves = torch.stack([(x - earlier).flatten() for earlier, _ in tried[:-1]])
     changes = torch.stack([(residual - earlier).flatten() for _, earlier in tried[:-1]])
     gram = (changes @ changes.T).double()
-    gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    ridge = INVERSION.ridge * gram.diagonal().mean()
+    gram += ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     # Pseudo-inverse: once the iterates no longer move, the matrix is singular.
     inverse = torch.linalg.pinv(gram, hermitian=True)
     weights = (inverse @ (changes @ residual.flatten()).double()).to(x)

@@ -125,7 +125,7 @@ def drive(
             question = process.send(answers.pop(index)) if index in answers else next(process)
             while isinstance(question, Covered):
                 if find_overlays is None:
-                    raise ValueError("a process asks what lies over an image: give what finds it")
+                    raise ValueError("a process requests overlay logits: give ``find_overlays``")
                 question = process.send(find_overlays(question.image))
             queries[index] = question
         except StopIteration as stop:

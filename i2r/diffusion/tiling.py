@@ -20,9 +20,6 @@ from torch import Tensor
 
 from i2r.settings import SMALLEST_TILE
 
-SIDE_STEP = 16
-"""Tile sides, in pixels, are multiples of this, rounded up to a multiple of the prior's stride."""
-
 
 @dataclass(frozen=True)
 class TileGrid:
@@ -35,7 +32,8 @@ class TileGrid:
         height, width: of the image, in pixels.
         tile: height and width of a tile, in pixels.
         overlap: pixels that neighbouring tiles share, at most half a tile.
-        step: the sides of a tile are multiples of this.
+        step: the sides of a tile are multiples of this; :meth:`fitting` rounds it up to a multiple of the
+            prior's stride.
         margin: of the canvas around the image, in pixels.
     """
 
@@ -43,7 +41,7 @@ class TileGrid:
     width: int
     tile: tuple[int, int]
     overlap: int
-    step: int = SIDE_STEP
+    step: int = 16
     margin: int = 0
 
     @classmethod
@@ -61,7 +59,7 @@ class TileGrid:
             overlap: pixels that neighbouring tiles share.
             stride: the sides of a tile must be multiples of this.
         """
-        step = -(-SIDE_STEP // stride) * stride
+        step = -(-cls.step // stride) * stride
         sides = [side for side in (*range(step, longest, step), longest) if side >= SMALLEST_TILE]
         down, across = (_fitting_side(length, sides, overlap) for length in (height, width))
         return cls(height, width, (down, across), overlap, step)

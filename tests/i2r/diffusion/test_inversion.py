@@ -85,7 +85,7 @@ def test_a_missed_tolerance_has_a_name(white_images: GaussianImages) -> None:
     inversion = white_images.answer(invert(_canvas(4, 4), levels(0.1, 1, 3), 1, tolerance=1e-6))
     assert inversion.convergence is Convergence.NOT_REACHED
     assert inversion.residual > 1e-6
-    assert "allow more iterations" in inversion.convergence.message
+    assert "allow more iterations" in inversion.convergence
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -99,7 +99,7 @@ def test_divergence_has_a_name_and_a_finite_noise(
     assert inversion.convergence is Convergence.DIVERGED
     assert inversion.nfe == 8
     assert inversion.z.isfinite().all()
-    assert "lower the depth" in inversion.convergence.message
+    assert "lower the depth" in inversion.convergence
 
 
 def test_line_search_tames_a_predictor_that_overshoots() -> None:
