@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import torch
 
@@ -11,14 +12,27 @@ from i2r.settings import BY_DEVICE, PRECISIONS
 
 _FIRST_BFLOAT16 = 8, 0
 """Compute capability of the first GPUs whose matrix units support bfloat16."""
-_MOST_PIXELS = 1 << 21
-"""Most pixels in one batch of tiles: milliseconds of work for a large GPU, longer than the launch takes."""
-_MOST_MEMORY = 0.3
-"""Share of a GPU's memory for one batch, so that two processes, each with its canvases, can share the GPU."""
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 """Environment variables that restrict the instructions of oneDNN, which computes convolutions on CPUs."""
 _WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
 """Values of these variables that rule out the instructions for products of bfloat16."""
+
+
+@dataclass(frozen=True)
+class DeviceTuning:
+    """How large the batches of a GPU are.
+
+    Attributes:
+        most_pixels: in one batch of tiles: milliseconds of work for a large GPU, more than the launch takes.
+        most_memory: share of a GPU's memory for one batch, so that two processes, each with its canvases, can
+            share the GPU.
+    """
+
+    most_pixels: int = 1 << 21
+    most_memory: float = 0.3
+
+
+DEVICE = DeviceTuning()
 
 
 def precision_on(device: torch.device, wanted: str = BY_DEVICE) -> torch.dtype:
@@ -55,7 +69,7 @@ def pixels_at_once(device: torch.device, bytes_a_pixel: int) -> int:
     """
     if device.type != "cuda":
         return 0
-    return min(_MOST_PIXELS, int(_MOST_MEMORY * total_memory(device) / bytes_a_pixel))
+    return min(DEVICE.most_pixels, int(DEVICE.most_memory * total_memory(device) / bytes_a_pixel))
 
 
 def total_memory(device: torch.device) -> int:

@@ -7,20 +7,32 @@ structure. A result that differs from its input at coarse scale contains invente
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from i2r.canvas.bands import bands
 
-CELL = 8
-"""Side of the cells over which images are averaged, in pixels: it reduces noise of 50/255 to 6/255."""
+
+@dataclass(frozen=True)
+class FidelityTuning:
+    """At which scale images are compared.
+
+    Attributes:
+        cell: side of the cells over which images are averaged, in pixels: 8 reduce noise of 50/255 to 6/255.
+    """
+
+    cell: int = 8
+
+
+FIDELITY = FidelityTuning()
 
 
 def consistency_psnr(
     result: NDArray[np.float32], given: NDArray[np.float32], replaced: NDArray[np.bool_] | None = None
 ) -> float:
-    """Compute the PSNR in dB between result and input, both averaged over cells of ``CELL`` pixels a side.
+    """Compute the PSNR in dB between result and input, both averaged over cells.
 
     Args:
         result, given: (H, W, C) in [0, 1].
@@ -32,7 +44,7 @@ def consistency_psnr(
     """
     height, width, _ = given.shape
     error, compared = 0.0, 0.0
-    for rows in bands(height, width, CELL):
+    for rows in bands(height, width, FIDELITY.cell):
         difference = result[rows].astype(np.float64) - given[rows]
         weight = np.ones(difference.shape[:2]) if replaced is None else (~replaced[rows]).astype(np.float64)
         share = _cell_sums(weight)
@@ -44,5 +56,5 @@ def consistency_psnr(
 
 def _cell_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum over the cells; the last ones at the right and at the bottom may be smaller."""
-    rows, columns = (range(0, length, CELL) for length in values.shape[:2])
+    rows, columns = (range(0, length, FIDELITY.cell) for length in values.shape[:2])
     return np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)

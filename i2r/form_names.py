@@ -10,7 +10,7 @@ RECORDS = ("noise", "mask", "jpeg")
 AUTO = ("auto",)
 """No form is specified; JPEG tables are taken from the file or the pixels, a blur from the spectrum."""
 NONE = ("none",)
-"""No form is specified, and none is read off the image: lost detail counts as a Gaussian blur."""
+"""No form is specified, and none is estimated from the image: missing detail counts as a Gaussian blur."""
 
 
 def parse_forms(forms: str | Sequence[str]) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ class JpegTables:
             luma = tables[picture.layer[0][3]]
             return cls(luma, luma, (1, 1))
         if picture.mode != "RGB":
-            raise FormError(f"a JPEG file of mode {picture.mode} tells no luma: only gray and RGB do")
+            raise FormError(f"a JPEG file of mode {picture.mode} holds no luma: only gray and RGB do")
         luma_layer, *chroma_layers = picture.layer
         down, across = luma_layer[2], luma_layer[1]
         if {layer[1:] for layer in chroma_layers} != {(1, 1, chroma_layers[0][3])} or max(down, across) > 2:

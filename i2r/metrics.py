@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.float32]
 
-_MAD_TO_STD = 0.6744897501960817  # the median of |n| for n of N(0, 1)
+MAD_TO_STD = 0.6744897501960817
+"""The median of ``|n|`` for ``n`` of N(0, 1)."""
 
 
 def psnr(image: Image, reference: Image) -> float:
@@ -40,16 +41,6 @@ def noise_level(image: Image) -> float:
     Zero for images under 2 px a side.
     """
     return _noise_level(image[1:] - image[:-1])
-
-
-def sharpness(image: Image) -> float:
-    """Standard deviation of the Laplacian of the luminance: low for blurred images. Zero under 3 px."""
-    return _sharpness(*_luminance(_steps(image)))
-
-
-def blockiness(image: Image) -> float:
-    """Mean step across the borders of the 8x8 JPEG grid over the mean step elsewhere; 1 without a grid."""
-    return _blockiness(*_luminance(_steps(image)))
 
 
 def no_reference(image: Image) -> dict[str, float]:
@@ -81,10 +72,11 @@ def _noise_level(down: Image) -> float:
         return 0.0
     np.abs(diagonal, out=diagonal).sort()
     middle = diagonal[(diagonal.size - 1) // 2 : diagonal.size // 2 + 1]
-    return float(middle.mean()) / 2 / _MAD_TO_STD
+    return float(middle.mean()) / 2 / MAD_TO_STD
 
 
 def _sharpness(down: Image, right: Image) -> float:
+    """Standard deviation of the Laplacian of the luminance: low for blurred images. Zero under 3 px."""
     laplacian = down[1:, 1:-1] - down[:-1, 1:-1]
     if not laplacian.size:
         return 0.0
@@ -95,6 +87,7 @@ def _sharpness(down: Image, right: Image) -> float:
 
 
 def _blockiness(down: Image, right: Image) -> float:
+    """Mean step across the borders of the 8x8 JPEG grid over the mean step elsewhere; 1 without a grid."""
     ratios = []
     for steps in (down, right.T):
         length = steps.shape[1]

@@ -1,4 +1,4 @@
-"""The consistency score forgives lost detail and damage, and nothing else."""
+"""The consistency score forgives missing detail and damage, and nothing else."""
 
 from __future__ import annotations
 
