@@ -237,7 +237,7 @@ class PriorFolder:
             raise PriorError(f"{self.path} holds a {kind}: only UNet2DModel priors can be used")
         if self.network.get("class_embed_type") or self.network.get("num_class_embeds"):
             raise PriorError(
-                f"{self.path} wants to be told a class with each image: only unconditional priors can be used"
+                f"{self.path} is conditioned on the class of an image: only unconditional priors can be used"
             )
         embedding = self.network.get("time_embedding_type", "positional")
         if embedding == "learned":
@@ -290,22 +290,19 @@ class PriorFolder:
         return f"{coming} in, {going} out" + (", half of them variances: left out" if going > coming else "")
 
     def _check_schedule(self) -> str:
-        kind = self.scheduler.get("_class_name")
+        config = self.scheduler
+        kind = config.get("_class_name")
         if kind not in PRESERVING | EXPLODING.keys():
             raise PriorError(
                 f"{self.path} was made for {kind}: "
                 "only DDPM and DDIM, solvers of the same diffusion, ScoreSdeVe and KarrasVe can be used"
             )
-        if self.scheduler.get("use_flow_sigmas") or self.scheduler.get("timestep_type") == "continuous":
+        if config.get("use_flow_sigmas") or config.get("timestep_type") == "continuous":
             raise PriorError(f"{self.path} has a schedule that its betas do not define: it cannot be used")
         if self.is_score:
             low, high = self.score_levels
             return f"{kind}, noise levels {low:g} to {high:g}"
-        betas = (
-            "trained"
-            if self.scheduler.get("trained_betas")
-            else self.scheduler.get("beta_schedule", "linear")
-        )
+        betas = "trained" if config.get("trained_betas") else config.get("beta_schedule", "linear")
         return f"{kind}, {betas} betas, {self.timesteps} timesteps"
 
     def _check_prediction(self) -> str:

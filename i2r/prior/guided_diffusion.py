@@ -74,6 +74,7 @@ def convert_checkpoint(checkpoint: Path, out: Path, unsaid: Unsaid | None = None
     if out.exists():
         raise PriorError(f"{out} exists: give a new folder")
     network = build_network(read_weights(checkpoint), unsaid)
+    has_variance = network.config["out_channels"] > network.config["in_channels"]
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -83,7 +84,7 @@ def convert_checkpoint(checkpoint: Path, out: Path, unsaid: Unsaid | None = None
             beta_schedule=unsaid.beta_schedule,
             beta_start=0.1 / unsaid.timesteps,
             beta_end=20 / unsaid.timesteps,
-            variance_type="learned_range" if _has_variance(network) else "fixed_large",
+            variance_type="learned_range" if has_variance else "fixed_large",
         ).save_pretrained(partial / "scheduler")
         index = {"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"]}
         index["scheduler"] = ["diffusers", "DDPMScheduler"]
@@ -150,7 +151,7 @@ class Plan:
 
 def _read_plan(weights: Weights) -> Plan:
     if "label_emb.weight" in weights:
-        raise ValueError("it wants to be told a class with each image")
+        raise ValueError("it is conditioned on the class of an image")
     layers = _layers(weights)
     levels = range(1, _count(weights, "input_blocks"), layers + 1)
     channels = tuple(len(weights[f"input_blocks.{first}.0.out_layers.3.weight"]) for first in levels)
@@ -268,7 +269,3 @@ def _queries_keys_values(tensor: Tensor, unsaid: Unsaid) -> Iterator[Tensor]:
     split = rows.unflatten(0, order)
     for part in split.unbind(0 if unsaid.new_attention_order else 1):
         yield part.flatten(0, 1).contiguous()
-
-
-def _has_variance(network: UNet2DModel) -> bool:
-    return bool(network.config["out_channels"] > network.config["in_channels"])

@@ -151,7 +151,7 @@ class Prior:
     def _gray_eps(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Predict the noise in gray images (B, 1, H, W) with a colour network.
 
-        A colour network takes noise that is equal in all channels for texture. Adding the missing colour
+        A colour network predicts noise that is equal in all channels as texture. Adding the missing colour
         noise, ``x + sqrt(3) sigma (g - mean(g))`` for white ``g``, gives exactly a gray image in white noise
         of level ``sqrt(3) sigma``: the mean over three channels of white noise of variance 3 s^2 has variance
         s^2. The added noise is the same for every image, so that results are reproducible.

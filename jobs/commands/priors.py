@@ -69,7 +69,7 @@ def _say(name: str, found: str) -> None:
 def _denoises(folder: PriorFolder) -> str:
     from i2r import load_prior, self_test
 
-    left = self_test(load_prior(str(folder.path))).left
+    left = self_test(load_prior(str(folder.path)))
     return "leaves " + ", ".join(f"{share:.1%} of noise {level:g}" for level, share in left.items())
 
 

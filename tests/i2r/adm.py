@@ -94,14 +94,14 @@ class Adm:
         change = resize or _same
         inner = change(F.silu(self._norm(f"{name}.in_layers.0", x)))
         inner = self._conv(f"{name}.in_layers.2", inner, channels)
-        told = self._linear(f"{name}.emb_layers.1", time, channels * (2 if self.shifts else 1))[
+        embedded = self._linear(f"{name}.emb_layers.1", time, channels * (2 if self.shifts else 1))[
             ..., None, None
         ]
         if self.shifts:
-            scale, shift = told.chunk(2, 1)
+            scale, shift = embedded.chunk(2, 1)
             inner = self._norm(f"{name}.out_layers.0", inner) * (1 + scale) + shift
         else:
-            inner = self._norm(f"{name}.out_layers.0", inner + told)
+            inner = self._norm(f"{name}.out_layers.0", inner + embedded)
         inner = self._conv(f"{name}.out_layers.3", F.silu(inner), channels)
         x = change(x)
         return inner + (

@@ -85,7 +85,7 @@ def test_other_architectures_are_refused(tmp_path: Path) -> None:
     adm = Adm(layers=1)
     _made(adm)
     for weights, reason in (
-        (adm.weights | {"label_emb.weight": torch.zeros(10, 256)}, "told a class"),
+        (adm.weights | {"label_emb.weight": torch.zeros(10, 256)}, "on the class"),
         (adm.weights | {"input_blocks.1.0.other.weight": torch.zeros(1)}, "other"),
         (adm.weights | {"time_embed.0.weight": torch.zeros(256, 128)}, "embedding of time"),
         (_without(adm.weights, "middle_block.1.qkv.weight"), "Missing key"),

@@ -142,8 +142,8 @@ def test_another_kind_of_network_is_refused(folder: Path) -> None:
     [
         ({"in_channels": 4}, "4 channels in, 3 out: only RGB or gray priors"),
         ({"out_channels": 5}, "3 channels in, 5 out: it must give the noise"),
-        ({"num_class_embeds": 10}, "wants to be told a class"),
-        ({"class_embed_type": "timestep"}, "wants to be told a class"),
+        ({"num_class_embeds": 10}, "is conditioned on the class"),
+        ({"class_embed_type": "timestep"}, "is conditioned on the class"),
         ({"time_embedding_type": "learned"}, "whole timesteps only"),
         ({"time_embedding_type": "fourier"}, "must be one of ScoreSdeVeScheduler, KarrasVeScheduler"),
     ],
