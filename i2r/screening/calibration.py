@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from i2r.errors import PriorError
 from i2r.screening import overlay_weights
 from i2r.screening.statistics import STATISTICS
 
+# Facts of the file: the calibrations of priors were measured with these.
 CALIBRATION = "calibration.json"
 """Name of the file in a prior's folder."""
 TAIL, TAIL_START = 0.05, 1.6448536269514722
@@ -72,7 +72,7 @@ class Calibration:
         gray: the same for gray images, of a prior that knows colour; see :meth:`i2r.prior.network.Prior.eps`.
 
     Raises:
-        ValueError: a figure is not finite, not positive where it must be, or there are too few of them.
+        ValueError: a value is not finite, not positive where it must be, or there are too few of them.
     """
 
     level: float
@@ -89,20 +89,20 @@ class Calibration:
         _require(set(self.clean) == set(STATISTICS), f"clean does not hold {', '.join(STATISTICS)}")
         _require(len(levels) >= 2, "entry_scale has fewer than two levels")
         _require(len(self.spectrum) == BANDS, f"spectrum has {len(self.spectrum)} bands, not {BANDS}")
-        _require_finite("level", (self.level, self.damage_level, *levels))
-        _require_finite("middle", (spread.middle for spread in self.clean.values()))
-        _require_finite("spread", (spread.spread for spread in self.clean.values()))
-        _require_finite("tail", (spread.tail for spread in self.clean.values()))
-        _require_finite("entry_scale", self.entry_scale.values())
-        _require_finite("block_entry", self.block_entry)
-        _require_finite("spectrum", self.spectrum)
-        _require(min(self.level, self.damage_level, *levels) > 0, "a noise level is not positive")
-        _require(
-            all(low < high for low, high in pairwise(levels)),
-            "the levels of entry_scale do not increase",
-        )
-        _require(all(spread.spread > 0 for spread in self.clean.values()), "a spread is not positive")
-        _require(all(spread.tail > 0 for spread in self.clean.values()), "a tail is not positive")
+        numbers: dict[str, Sequence[float]] = {
+            "level": (self.level, self.damage_level, *levels),
+            "middle": [spread.middle for spread in self.clean.values()],
+            "spread": [spread.spread for spread in self.clean.values()],
+            "tail": [spread.tail for spread in self.clean.values()],
+            "entry_scale": list(self.entry_scale.values()),
+            "block_entry": self.block_entry,
+            "spectrum": self.spectrum,
+        }
+        for name, values in numbers.items():
+            _require(all(map(math.isfinite, values)), f"a value of {name} is not finite")
+        for name, fault in (("level", "noise level"), ("spread", "spread"), ("tail", "tail")):
+            _require(min(numbers[name]) > 0, f"a {fault} is not positive")
+        _require(levels == sorted(set(levels)), "the levels of entry_scale do not increase")
 
     @classmethod
     def load(cls, folder: Path) -> Calibration:
@@ -112,15 +112,15 @@ class Calibration:
             PriorError: the file is missing or damaged, or was made with another network of overlays.
         """
         path = folder / CALIBRATION
-        mend = f"make it with `i2r priors calibrate {folder} --data PHOTOS`"
+        fix = f"make it with `i2r priors calibrate {folder} --data PHOTOS`"
         try:
             calibration = cls._from_json(json.loads(path.read_text()))
         except FileNotFoundError as error:
-            raise PriorError(f"{path} is missing: {mend}") from error
+            raise PriorError(f"{path} is missing: {fix}") from error
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise PriorError(f"{path} is damaged ({_one_line(error)}): {mend}") from error
+            raise PriorError(f"{path} is damaged ({_one_line(error)}): {fix}") from error
         if calibration.overlays != overlay_weights.digest():
-            raise PriorError(f"{path} was made by another version of this program: {mend}")
+            raise PriorError(f"{path} was made by another version of this program: {fix}")
         return calibration
 
     def save(self, folder: Path) -> None:
@@ -135,7 +135,7 @@ class Calibration:
         return cls(
             level=float(content["level"]),
             damage_level=float(content["damage_level"]),
-            clean={name: Spread(**_floats(content["clean"][name])) for name in STATISTICS},
+            clean={name: Spread(**content["clean"][name]) for name in STATISTICS},
             entry_scale={float(level): float(scale) for level, scale in content["entry_scale"]},
             block_entry=(float(intercept), float(slope)),
             spectrum=tuple(float(power) for power in content["spectrum"]),
@@ -144,29 +144,13 @@ class Calibration:
         )
 
     def _to_json(self) -> dict[str, Any]:
-        return {
-            "level": self.level,
-            "damage_level": self.damage_level,
-            "clean": {name: asdict(spread) for name, spread in self.clean.items()},
-            "entry_scale": [[level, scale] for level, scale in self.entry_scale.items()],
-            "block_entry": self.block_entry,
-            "spectrum": self.spectrum,
-            "overlays": self.overlays,
-            "gray": self.gray._to_json() if self.gray else None,
-        }
-
-
-def _floats(values: Mapping[str, float]) -> dict[str, float]:
-    return {name: float(value) for name, value in values.items()}
+        gray = self.gray._to_json() if self.gray else None
+        return asdict(self) | {"entry_scale": [*self.entry_scale.items()], "gray": gray}
 
 
 def _require(condition: bool, fault: str) -> None:
     if not condition:
         raise ValueError(fault)
-
-
-def _require_finite(name: str, values: Iterable[float]) -> None:
-    _require(all(math.isfinite(value) for value in values), f"a figure of {name} is not finite")
 
 
 def _one_line(error: Exception) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
@@ -21,18 +22,40 @@ from torch import Tensor, nn
 from i2r.canvas.windows import averaged, widened
 from i2r.screening import overlay_weights
 
-STRIDE = 16
+# The architecture of the trained network: other values need other weights.
+_WIDTHS = (40, 64, 96, 128)  # channels, by scale
+STRIDE = 2 ** len(_WIDTHS)
 """Stride of the network, in pixels: it pads the sides of its input to multiples of this."""
-SURE, LIKELY = 2.0, -0.5
-"""Least logits of pixels that are surely covered, and of covered pixels connected to those."""
-_SHARE = 120 / 192**2  # least share of a region's pixels that lines cover
-_SPECK, _BLOT = 6, 24  # px, sides of the squares over which specks and blots are averaged
-_TILE, _MARGIN = 512, 64  # px, side of the tiles of the network, and the margin it sees around each
-_GROWTH = 48  # px, largest distance of likely pixels from sure ones
-_WIDTHS = (40, 64, 96, 128)
 _DETAIL_SIDES = (7, 21)  # px, sides of the windows whose mean is subtracted to give the detail
 _MARK_SIDES = (7, 19)  # px: narrower marks show in the top-hats
 _FAINTEST = 0.04  # of the range [-1, 1]: added to the contrast, so that fainter detail counts as flat
+
+
+@dataclass(frozen=True)
+class OverlayTuning:
+    """How overlays are detected from the network's output.
+
+    Attributes:
+        sure: least logit of pixels that are surely covered.
+        likely: least logit of covered pixels connected to those.
+        growth: largest distance of likely pixels from sure ones, in pixels.
+        line_share: least share of a region's pixels that lines cover.
+        speck, blot: sides of the squares over which specks and blots are averaged, in pixels.
+        tile: side of the tiles that the network is evaluated on, in pixels; a multiple of ``STRIDE``.
+        margin: that the network sees around each tile, in pixels.
+    """
+
+    sure: float = 2.0
+    likely: float = -0.5
+    growth: int = 48
+    line_share: float = 120 / 192**2
+    speck: int = 6
+    blot: int = 24
+    tile: int = 512
+    margin: int = 64
+
+
+OVERLAYS = OverlayTuning()
 
 
 def find_overlays(image: Tensor, device: torch.device, precision: torch.dtype) -> Tensor:
@@ -45,13 +68,13 @@ def find_overlays(image: Tensor, device: torch.device, precision: torch.dtype) -
     """
     colour = image if len(image) == 3 else image.mean(dim=0, keepdim=True).expand(3, -1, -1)
     logits = torch.empty_like(colour[0])
-    height, width = logits.shape
-    for top in range(0, height, _TILE):
-        for left in range(0, width, _TILE):
+    (height, width), side = logits.shape, OVERLAYS.tile
+    for top in range(0, height, side):
+        for left in range(0, width, side):
             rows, columns = _around(top, height), _around(left, width)
             seen = overlay_logits(_network(device, precision), colour[:, rows, columns].to(device), precision)
-            inner = seen[top - rows.start :, left - columns.start :][:_TILE, :_TILE]
-            logits[top : top + _TILE, left : left + _TILE] = inner
+            inner = seen[top - rows.start :, left - columns.start :][:side, :side]
+            logits[top : top + side, left : left + side] = inner
     return logits
 
 
@@ -75,18 +98,18 @@ def overlay_kinds(logits: Tensor) -> dict[str, Tensor]:
     blots, which are compact, the largest mean over a square of their size.
     """
     pixels = logits.flatten(1)
-    rank = math.ceil(_SHARE * pixels.shape[1])
+    rank = math.ceil(OVERLAYS.line_share * pixels.shape[1])
     return {
         "lines": pixels.kthvalue(pixels.shape[1] + 1 - rank, dim=1).values,
-        "specks": _surest_square(logits, _SPECK),
-        "blots": _surest_square(logits, _BLOT),
+        "specks": _surest_square(logits, OVERLAYS.speck),
+        "blots": _surest_square(logits, OVERLAYS.blot),
     }
 
 
 def overlay_mask(logits: Tensor) -> Tensor:
     """Find the covered pixels (H, W) of a region: sure ones, and likely ones connected to them."""
-    mask, likely = logits > SURE, logits > LIKELY
-    for _ in range(_GROWTH):
+    mask, likely = logits > OVERLAYS.sure, logits > OVERLAYS.likely
+    for _ in range(OVERLAYS.growth):
         grown = widened(mask, 1) & likely
         if torch.equal(grown, mask):
             break
@@ -100,7 +123,8 @@ def _surest_square(logits: Tensor, side: int) -> Tensor:
 
 
 def _around(start: int, length: int) -> slice:
-    return slice(max(0, start - _MARGIN), min(length, start + _TILE + _MARGIN))
+    margin = OVERLAYS.margin
+    return slice(max(0, start - margin), min(length, start + OVERLAYS.tile + margin))
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Screening: what the noise that the prior sees in an image tells of it."""
+"""Screening: test whether the noise that the prior predicts in an image is that of clean photographs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from i2r.diffusion.tiling import TileGrid
 from i2r.screening.calibration import Calibration
 from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names
 from i2r.screening.trace import Look, Screening, Trace
-from i2r.screening.typicality import SMALLEST_SIDE, Seen, discoveries, measure, noisy_part, regions
+from i2r.screening.typicality import TYPICALITY, Seen, discoveries, measure, noisy_part, regions
 
 
 def screen(
@@ -20,15 +20,15 @@ def screen(
 
     Args:
         y: (C, H, W) canvas in [-1, 1].
-        grid: tells which part of the canvas is the image.
+        grid: separates the image from the padding of the canvas.
         calibration: the noise of clean photographs.
         rate: of false discoveries among the statistics.
-        trace: what keeps the noise, where it is wanted.
+        trace: keeps the noise; None to keep none.
 
     Raises:
         FloatingPointError: the prior's noise is not finite.
     """
-    if min(grid.height, grid.width) < SMALLEST_SIDE:
+    if min(grid.height, grid.width) < TYPICALITY.smallest_side:
         return Screening()
     image = grid.crop(y)
     noise = (yield from _noise(y, grid, calibration.damage_level)).mul_(calibration.damage_level)

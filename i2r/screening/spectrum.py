@@ -18,11 +18,26 @@ ROUNDING = 2 / 255 / 12**0.5
 """Standard deviation of the error of rounding to 8 bits, in units of the [-1, 1] range."""
 
 
-_FIT = slice(1, 12)  # bands to fit: the lowest is content, the highest are hidden by rounding to 8 bits
-_OVER_NOISE = 1.5  # least log power over that of the noise: closer bands are not informative of the blur
+@dataclass(frozen=True)
+class SpectrumTuning:
+    """How spectra are compared.
 
-_WINDOW = 128  # side of the windows whose power is averaged, in pixels
-_LEAK = 0.0005  # share of the power that a window leaks into the zeros of a line's transfer function
+    Attributes:
+        fitted: first band to fit, and the first above: the lowest is content, the highest are hidden by
+            rounding to 8 bits.
+        over_noise: least log power of a band over that of the noise: closer bands are not informative of the
+            blur.
+        window: side of the windows whose power is averaged, in pixels.
+        leak: share of the power that a window leaks into the zeros of a line's transfer function.
+    """
+
+    fitted: tuple[int, int] = (1, 12)
+    over_noise: float = 1.5
+    window: int = 128
+    leak: float = 0.0005
+
+
+SPECTRUM = SpectrumTuning()
 
 
 def log_band_power(image: Tensor) -> Tensor:
@@ -56,10 +71,11 @@ def blur_width(image: Tensor, clean: Sequence[float], noise: float = ROUNDING) -
         clean: log band power of clean photographs, of length ``BANDS``.
         noise: standard deviation of the white noise in the image.
     """
-    power = log_band_power(image)[_FIT].double().cpu()
-    reference = torch.tensor(clean, dtype=torch.float64)[_FIT]
-    frequency = (torch.arange(BANDS, dtype=torch.float64)[_FIT] + 0.5) / (2 * BANDS)
-    usable = power > 2 * math.log(noise) + _OVER_NOISE
+    fitted = slice(*SPECTRUM.fitted)
+    power = log_band_power(image)[fitted].double().cpu()
+    reference = torch.tensor(clean, dtype=torch.float64)[fitted]
+    frequency = (torch.arange(BANDS, dtype=torch.float64)[fitted] + 0.5) / (2 * BANDS)
+    usable = power > 2 * math.log(noise) + SPECTRUM.over_noise
     if usable.sum() < 4:
         usable = torch.arange(len(power)) < 4
     design = torch.stack([torch.ones_like(frequency), frequency.log(), -4 * math.pi**2 * frequency**2], dim=1)
@@ -103,14 +119,15 @@ class TransferFit:
         power, down, across = _welch(image)
         radius = torch.sqrt(down.square() + across.square())
         band = (radius * 2 * BANDS).long()
-        usable = (band >= _FIT.start) & (band < _FIT.stop)
+        first, end = SPECTRUM.fitted
+        usable = (band >= first) & (band < end)
         radius, reference = radius[usable], torch.tensor(clean, dtype=torch.float64)[band[usable]]
         free = torch.stack([torch.ones_like(radius), radius.log()], dim=1)
         return cls(
             down[usable],
             across[usable],
             power[usable].log() - reference,
-            _LEAK + noise**2 / reference.exp(),
+            SPECTRUM.leak + noise**2 / reference.exp(),
             torch.linalg.qr(free).Q,
         )
 
@@ -130,7 +147,7 @@ def _welch(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Averages the power over windows that fade out at their borders (Welch 1967). Mirroring the image instead
     would mix each direction with its reflection.
     """
-    side = min(_WINDOW, *image.shape[-2:])
+    side = min(SPECTRUM.window, *image.shape[-2:])
     window = torch.hann_window(side, periodic=False, dtype=torch.float64) + 1e-3
     window = window[:, None] * window
     step = max(1, side // 2)

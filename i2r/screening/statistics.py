@@ -1,7 +1,8 @@
 """The statistics of the noise that a prior sees: one record each, read without torch.
 
-To add one, write a function that measures it, add its record to :data:`STATISTICS`, and calibrate the priors
-anew. Measuring, testing, calibration files, corrections of damage and pictures walk over the records.
+To add one, write a function of its name that measures it, add its record to :data:`STATISTICS`, and calibrate
+the priors anew. Measuring, testing, calibration files, corrections of damage and pictures walk over the
+records.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -26,7 +28,7 @@ class Level(Enum):
     """The noise level that the prior reads the image at, as a calibration sets it."""
 
     LOW = auto()
-    """``Calibration.level``: where noise, grids and lost detail show."""
+    """``Calibration.level``: where noise, grids and missing detail show."""
     HIGH = auto()
     """``Calibration.damage_level``: where the prior paints over damage."""
 
@@ -36,7 +38,7 @@ class Sign(Enum):
 
     NOISE = auto()
     GRID = auto()
-    LOST_DETAIL = auto()
+    MISSING_DETAIL = auto()
     DAMAGE = auto()
 
 
@@ -49,14 +51,13 @@ class Statistic:
         scope: of what it is a value.
         level: at which the noise is read.
         sign: of what it is one where it is atypical.
-        measured_by: ``module:function``, from :class:`i2r.screening.typicality.Seen` to its value: of a stack
-            of N regions to (N,), of an image to a scalar.
         label: in pictures.
         weight: of its p-value among all, whose mean is 1; None shares what the others leave.
-        weight_in_gray: the same for gray images.
-        corrected_by: ``module:function`` that corrects damage, from a canvas, its grid, the calibration and
-            the atypical regions to the canvas and the mask (H, W) of what was replaced. Empty for the others:
-            :func:`i2r.correction.strategies.by_causes` chooses by their signs.
+        weight_in_gray: the same for gray images; None where it does not differ.
+        corrected_by: function of :mod:`i2r.correction.rectification` that corrects damage, from a canvas, its
+            grid, the calibration and the atypical regions to the canvas and the mask (H, W) of what was
+            replaced. Empty for the others: :func:`i2r.correction.strategies.by_causes` chooses by their
+            signs.
         beside_others: share of the rate of false discoveries at which it is corrected in images that show
             something else.
         after_others: chance of a clean photograph to show as much, below which it is corrected though other
@@ -68,7 +69,6 @@ class Statistic:
     scope: Scope
     level: Level
     sign: Sign
-    measured_by: str
     label: str
     weight: float | None = None
     weight_in_gray: float | None = None
@@ -79,97 +79,46 @@ class Statistic:
 
     @property
     def measure(self) -> Callable[..., Any]:
-        """The function that measures it."""
-        return _load(self.measured_by)
+        """The function of its name in :mod:`i2r.screening.typicality`.
+
+        It maps a :class:`i2r.screening.typicality.Seen` to its value: a stack of N regions to (N,), an image
+        to a scalar.
+        """
+        return getattr(import_module("i2r.screening.typicality"), self.name)
 
     @property
     def correct(self) -> Callable[..., Any]:
         """The function that corrects it, where there is one."""
-        return _load(self.corrected_by)
+        return getattr(import_module("i2r.correction.rectification"), self.corrected_by)
 
-
-def _load(place: str) -> Callable[..., Any]:
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
-
-
-_TYPICALITY, _RECTIFICATION = "i2r.screening.typicality", "i2r.correction.rectification"
 
 # Weights are high for streaks and overlays, which are faint among the lines and spots of a scene, and for
 # blur, which is faint among soft scenes. The others stand out by far, and noise in a part of a picture
 # farther, except in gray, where it looks like texture.
+_image = partial(Statistic, scope=Scope.IMAGE, level=Level.LOW)
+_damage = partial(Statistic, scope=Scope.REGION, level=Level.HIGH, sign=Sign.DAMAGE)
 PATCHY = Statistic(
-    "patchy",
-    Scope.REGION,
-    Level.LOW,
-    Sign.NOISE,
-    f"{_TYPICALITY}:patchy",
-    "noise in a part",
-    weight=0.08,
-    weight_in_gray=1.0,
-    colour="#7ad000",
+    "patchy", Scope.REGION, Level.LOW, Sign.NOISE, "noise in a part", 0.08, 1.0, colour="#7ad000"
 )
-STATISTICS: Mapping[str, Statistic] = MappingProxyType(
-    {
-        statistic.name: statistic
-        for statistic in (
-            Statistic("grain", Scope.IMAGE, Level.LOW, Sign.NOISE, f"{_TYPICALITY}:grain", "noise is strong"),
-            Statistic(
-                "antilag", Scope.IMAGE, Level.LOW, Sign.NOISE, f"{_TYPICALITY}:antilag", "neighbours opposed"
-            ),
-            Statistic(
-                "lag",
-                Scope.IMAGE,
-                Level.LOW,
-                Sign.LOST_DETAIL,
-                f"{_TYPICALITY}:lag",
-                "neighbours alike",
-                weight=2.16,
-                weight_in_gray=2.16,
-            ),
-            Statistic("period", Scope.IMAGE, Level.LOW, Sign.GRID, f"{_TYPICALITY}:period", "8-pixel blocks"),
-            Statistic(
-                "tails",
-                Scope.REGION,
-                Level.HIGH,
-                Sign.DAMAGE,
-                f"{_TYPICALITY}:tails",
-                "lone outliers",
-                corrected_by=f"{_RECTIFICATION}:fill_damage",
-                colour="#00b4ff",
-            ),
-            Statistic(
-                "streaks",
-                Scope.REGION,
-                Level.HIGH,
-                Sign.DAMAGE,
-                f"{_TYPICALITY}:streaks",
-                "bright lines",
-                weight=1.8,
-                weight_in_gray=1.8,
-                corrected_by=f"{_RECTIFICATION}:fill_streaks",
-                colour="#ffb000",
-            ),
-            Statistic(
-                "overlay",
-                Scope.REGION,
-                Level.HIGH,
-                Sign.DAMAGE,
-                f"{_TYPICALITY}:overlay",
-                "something over the scene",
-                weight=2.0,
-                weight_in_gray=2.0,
-                corrected_by=f"{_RECTIFICATION}:fill_overlays",
-                # Noise, blur and other damage look covered here and there.
-                beside_others=0.25,
-                # Specks and streaks look like overlays too.
-                after_others=4e-3,
-                colour="#ff5ad0",
-            ),
-            PATCHY,
-        )
-    }
+_RECORDS = (
+    _image("grain", sign=Sign.NOISE, label="noise is strong"),
+    _image("antilag", sign=Sign.NOISE, label="neighbours opposed"),
+    _image("lag", sign=Sign.MISSING_DETAIL, label="neighbours alike", weight=2.16),
+    _image("period", sign=Sign.GRID, label="8-pixel blocks"),
+    _damage("tails", label="lone outliers", corrected_by="fill_damage", colour="#00b4ff"),
+    _damage("streaks", label="bright lines", weight=1.8, corrected_by="fill_streaks", colour="#ffb000"),
+    _damage(
+        "overlay",
+        label="something over the scene",
+        weight=2.0,
+        corrected_by="fill_overlays",
+        beside_others=0.25,  # noise, blur and other damage look covered here and there
+        after_others=4e-3,  # specks and streaks look like overlays too
+        colour="#ff5ad0",
+    ),
+    PATCHY,
 )
+STATISTICS: Mapping[str, Statistic] = MappingProxyType({record.name: record for record in _RECORDS})
 """By name. Damage is corrected in this order: the later see what the earlier filled."""
 
 
@@ -189,7 +138,7 @@ def weights(*, gray: bool) -> Mapping[str, float]:
     given = {
         statistic.name: weight
         for statistic in STATISTICS.values()
-        if (weight := statistic.weight_in_gray if gray else statistic.weight) is not None
+        if (weight := (gray and statistic.weight_in_gray) or statistic.weight) is not None
     }
     rest = (len(STATISTICS) - sum(given.values())) / (len(STATISTICS) - len(given))
     return dict.fromkeys(STATISTICS, rest) | given

@@ -10,9 +10,9 @@ count against bright ones of the same contrast: a region with both is a texture.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -20,24 +20,40 @@ from torch import Tensor
 
 from i2r.canvas.windows import widened
 
-DIRECTIONS = 24
-LENGTH = 21
-"""Pixels along a line over which streaks are detected: longer than most elements of a texture."""
-SURE_LENGTH = 15
-"""Pixels along a line for the sure parts of a streak: shorter, since the direction is known by then."""
-SHORT_LENGTH = 7
-"""Pixels along a line for the likely parts of a streak beside sure ones, so that its ends are not cut off."""
-OPACITY = 0.35
-"""Least opacity of the sure parts of a streak; see :func:`_opacities`."""
-FAINT = 0.2
-"""Least opacity of the likely parts beside them."""
-_ASIDE = 0.5  # spread of an image's streaks around their direction, in steps between two directions
-_NOISE = 0.05  # of the range [-1, 1]: least mean noise along a streak; lower, the line belongs to the scene
-_REACH = 2.0  # pixels from a ridge to its sides: thicker lines are objects
-_GLARE = 0.15  # of the range: added to the distance from white, since near white any ridge would be opaque
-_TURNS = (-6, -5, 5), (-4, -3, -2, -1, 0, 1, 2, 3, 4)
-"""Directions of upright lines, in units of half a turn over ``DIRECTIONS``, grouped by equal distance to the
-sides of a line."""
+
+@dataclass(frozen=True)
+class StreakTuning:
+    """How streaks are detected.
+
+    Attributes:
+        directions: number of tested directions, over half a turn; a multiple of 4.
+        length: pixels along a line over which streaks are detected: longer than most elements of a texture.
+        sure_length: pixels along a line for the sure parts of a streak: shorter, since the direction is known
+            by then.
+        short_length: pixels along a line for the likely parts of a streak beside sure ones, so that its ends
+            are not cut off.
+        sure_opacity: least opacity of the sure parts, in [0, 1]; see :func:`_opacities`.
+        likely_opacity: least opacity of the likely parts beside them.
+        spread: of an image's streaks around their direction, in steps between two directions.
+        noise: least mean noise along a streak, in units of the range [-1, 1]; lower, the line belongs to the
+            scene.
+        reach: pixels from a ridge to its sides: thicker lines are objects.
+        glare: added to the distance from white, in units of the range: near white any ridge would be opaque.
+    """
+
+    directions: int = 24
+    length: int = 21
+    sure_length: int = 15
+    short_length: int = 7
+    sure_opacity: float = 0.35
+    likely_opacity: float = 0.2
+    spread: float = 0.5
+    noise: float = 0.05
+    reach: float = 2.0
+    glare: float = 0.15
+
+
+STREAKS = StreakTuning()
 
 
 @dataclass(frozen=True)
@@ -64,11 +80,12 @@ def find_streaks(image: Tensor, noise: Tensor) -> Streaks:
         noise: (C, H, W), the noise that the prior predicts in it, in units of the range.
     """
     powers = streak_powers(image[None], noise[None])[:, 0].tolist()
-    best = max(range(DIRECTIONS), key=powers.__getitem__)
+    best = max(range(len(powers)), key=powers.__getitem__)
     if powers[best] <= 0:
         return Streaks(0.0, False, 0.0)
-    transposed, turn = divmod(best, DIRECTIONS // 2)
-    return Streaks(_slope(sum(_TURNS, ())[turn]), bool(transposed), powers[best])
+    slopes = [slope for group in _slopes() for slope in group]
+    transposed, index = divmod(best, len(slopes))
+    return Streaks(slopes[index], bool(transposed), powers[best])
 
 
 def streak_powers(images: Tensor, noises: Tensor) -> Tensor:
@@ -78,18 +95,17 @@ def streak_powers(images: Tensor, noises: Tensor) -> Tensor:
         images, noises: (N, C, H, W), as in :func:`find_streaks`.
 
     Returns:
-        (DIRECTIONS, N): of upright lines, then of upright lines of the transposed images.
+        (D, N), D directions: of upright lines, then of upright lines of the transposed images.
     """
     stack = _stacked(images, noises)
     both = _mirrored(stack), _mirrored(stack.mT)
-    return torch.cat([_powers(mirrored, turns) for mirrored in both for turns in _TURNS])
+    return torch.cat([_powers(mirrored, slopes) for mirrored in both for slopes in _slopes()])
 
 
-def _powers(mirrored: Tensor, turns: Sequence[int]) -> Tensor:
+def _powers(mirrored: Tensor, slopes: tuple[float, ...]) -> Tensor:
     """Compute the power in some directions of upright lines, (D, N)."""
-    slopes = tuple(_slope(turn) for turn in turns)
     sheared = _sheared(mirrored, slopes)
-    opacity = torch.maximum(*_opacities(sheared[:-1], slopes[0], LENGTH)).clamp_min(0)
+    opacity = torch.maximum(*_opacities(sheared[:-1], slopes[0], STREAKS.length)).clamp_min(0)
     # Squared, since faint ridges are everywhere.
     return (sheared[-1] * opacity.square()).mean(dim=(-2, -1)).T
 
@@ -103,35 +119,41 @@ def streak_mask(image: Tensor, noise: Tensor, streaks: Streaks) -> Tensor:
     """
     stack = _stacked(image[None], noise[None])
     upright = stack.mT if streaks.transposed else stack
-    slopes = [
-        math.tan(math.atan(streaks.slope) + side * _ASIDE * math.pi / DIRECTIONS) for side in (-1, 0, 1)
-    ]
+    aside = STREAKS.spread * math.pi / STREAKS.directions
+    slopes = [math.tan(math.atan(streaks.slope) + side * aside) for side in (-1, 0, 1)]
     # Pad, so that shearing moves no pixel out of the image.
     margin = math.ceil(max(map(abs, slopes)) * upright.shape[-2] / 2)
     upright = F.pad(upright, (margin, margin, 0, 0), mode="replicate")
     mirrored = _mirrored(upright)
     mask = torch.zeros(upright.shape[-2:], dtype=torch.bool, device=image.device)
+    length, half = STREAKS.sure_length, STREAKS.sure_length // 2
     for slope in slopes:
         sheared = _sheared(mirrored, (slope,))
-        sure = _opacities(sheared[:-1], slope, SURE_LENGTH)[0] > OPACITY
-        sure &= _summed(sheared[-1], SURE_LENGTH) > SURE_LENGTH * _NOISE
-        half = SURE_LENGTH // 2
-        near = F.max_pool2d(sure.float(), (SURE_LENGTH, 3), stride=1, padding=(half, 1)) > 0
-        likely = _opacities(sheared[:-1], slope, SHORT_LENGTH)[0] > FAINT
-        likely &= _summed(sheared[-1], SHORT_LENGTH) > 0
+        sure = _opacities(sheared[:-1], slope, length)[0] > STREAKS.sure_opacity
+        sure &= _summed(sheared[-1], length) > length * STREAKS.noise
+        near = F.max_pool2d(sure.float(), (length, 3), stride=1, padding=(half, 1)) > 0
+        likely = _opacities(sheared[:-1], slope, STREAKS.short_length)[0] > STREAKS.likely_opacity
+        likely &= _summed(sheared[-1], STREAKS.short_length) > 0
         mask |= _sheared(_mirrored((near & likely).float()), (-slope,))[0, 0, 0] > 0.5
     mask = widened(mask[:, margin : mask.shape[1] - margin], 1)
     return mask.T if streaks.transposed else mask
 
 
-def _slope(turn: int) -> float:
-    """Return the slope of upright lines of a direction, in columns per row."""
-    return math.tan(math.pi * turn / DIRECTIONS)
+def _slopes() -> list[tuple[float, ...]]:
+    """Return the slopes of upright lines, in columns per row, grouped by equal :func:`_reach`."""
+    quarter = STREAKS.directions // 4
+    slopes = [math.tan(math.pi * turn / STREAKS.directions) for turn in range(-quarter, quarter)]
+    return [tuple(group) for _, group in groupby(sorted(slopes, key=_reach, reverse=True), _reach)]
+
+
+def _reach(slope: float) -> int:
+    """Return the distance from upright lines of a slope to their sides, in columns."""
+    return round(STREAKS.reach * math.hypot(1, slope))
 
 
 def _stacked(images: Tensor, noises: Tensor) -> Tensor:
-    """Stack each channel's distance from white, plus ``_GLARE``, and the mean noise: (C + 1, N, H, W)."""
-    return torch.cat([1 + _GLARE - images.transpose(0, 1), noises.mean(dim=1)[None]])
+    """Stack each channel's distance from white, plus ``glare``, and the mean noise: (C + 1, N, H, W)."""
+    return torch.cat([1 + STREAKS.glare - images.transpose(0, 1), noises.mean(dim=1)[None]])
 
 
 def _mirrored(x: Tensor) -> Tensor:
@@ -199,7 +221,7 @@ def _opacities(sheared: Tensor, slope: float, length: int) -> tuple[Tensor, Tens
         opacity and measure of dark lines, (N, D, H, W) each.
     """
     lines = _summed(sheared, length)
-    reach = round(_REACH * math.hypot(1, slope))
+    reach = _reach(slope)
     padded = F.pad(lines.flatten(0, 2), (reach, reach, 0, 0), mode="replicate").unflatten(0, lines.shape[:3])
     left, right = padded[..., : -2 * reach], padded[..., 2 * reach :]
     bright = 1 - (lines / torch.minimum(left, right)).amax(dim=0)

@@ -38,29 +38,57 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from i2r.canvas.windows import diagonal_differences, local_median, widened
+from i2r.jpeg_tables import SIDE
+from i2r.metrics import MAD_TO_STD
 from i2r.screening.calibration import Calibration
-from i2r.screening.graininess import MAD_TO_STD, noise_mask, patchiness
+from i2r.screening.graininess import noise_mask, patchiness
 from i2r.screening.overlays import overlay_evidence
 from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names, weights
 from i2r.screening.streaks import streak_powers
 
 Name = TypeVar("Name", bound=Hashable)
 
-GRID = 8
-PATCH = 16
-"""Side of the patches that are looked at one by one, in pixels."""
-SMALLEST_SIDE = 2 * PATCH
-"""Images with a side below this have too few pixels to test."""
-REGION = 192
-"""Side of the regions that local damage is looked for in, in pixels."""
 
-_SHARPEST = 0.2  # quantile over patches: a photograph in focus is sharp somewhere, a blurred one nowhere
-_SMOOTHEST = 0.8
-_FAINTEST_POWER = 3e-5  # streaks below this are nothing
-_SEED_RATIO, _GROW_RATIO, _GROWTH = 2.2, 1.45, 3
-_AT_ONCE = {"cpu": 1 << 16, "cuda": 3 << 19}
-"""Pixels of regions that are looked at together: what fits the caches of a CPU, or keeps a GPU busy."""
-_DAMAGE = 0.99  # quantile over pixels: damage of a hundredth of them shows, a few glints do not
+@dataclass(frozen=True)
+class TypicalityTuning:
+    """How the statistics are measured.
+
+    Attributes:
+        patch: side of the patches whose correlations are measured one by one, in pixels.
+        region: side of the regions in which local damage is detected, in pixels.
+        sharpest: quantile over patches: a photograph in focus is sharp somewhere, a blurred one nowhere.
+        smoothest: quantile over patches at which opposition is measured.
+        damaged: quantile over pixels: damage of a hundredth of them shows, a few glints do not.
+        least_magnitude: added to the local median magnitude, in units of the range [-1, 1]; keeps flat
+            regions, where the median is next to nothing, from standing out.
+        sure_ratio: least :func:`outlier_ratio` of pixels that are surely damaged.
+        likely_ratio: least ratio of damaged pixels beside those.
+        growth: largest distance of likely pixels from sure ones, in pixels.
+        least_power: added to the power of streaks, in units of the range: weaker streaks are invisible.
+        pixels_on_cpu: pixels of regions that are measured together; they fit the caches of a CPU.
+        pixels_on_gpu: the same; they keep a GPU busy.
+    """
+
+    patch: int = 16
+    region: int = 192
+    sharpest: float = 0.2
+    smoothest: float = 0.8
+    damaged: float = 0.99
+    least_magnitude: float = 0.1
+    sure_ratio: float = 2.2
+    likely_ratio: float = 1.45
+    growth: int = 3
+    least_power: float = 3e-5
+    pixels_on_cpu: int = 1 << 16
+    pixels_on_gpu: int = 3 << 19
+
+    @property
+    def smallest_side(self) -> int:
+        """Images with a side below this, in pixels, have too few pixels to test."""
+        return 2 * self.patch
+
+
+TYPICALITY = TypicalityTuning()
 
 
 def robust_scale(eps: Tensor) -> Tensor:
@@ -72,8 +100,8 @@ def difference_scale(image: Tensor, reach: int = 1, where: Tensor | None = None)
     """Standard deviation of the noise in (C, H, W), from the median magnitude of its diagonal differences.
 
     At a reach of one pixel (Donoho and Johnstone 1994) white noise shows and little of the picture; a longer
-    reach tells smoother noise whole, and more of the picture. Of the differences that end in ``where``
-    (H, W), if it is given. Zero where there are none: the image is no larger than that, say.
+    reach measures smoother noise in full, and more of the picture. Of the differences that end in ``where``
+    (H, W), if it is given. Zero where there are none: the image is no larger than the reach.
     """
     steps = diagonal_differences(image, reach)
     steps = steps if where is None else steps[:, where[reach:, reach:]]
@@ -91,8 +119,7 @@ def outlier_ratio(magnitude: Tensor) -> Tensor:
         (..., H, W): magnitude over the local median magnitude. Edges, which are long and have edges for
         neighbours, score lower than specks and streaks.
     """
-    # A share of the range keeps flat regions, where the median is next to nothing, from standing out.
-    return magnitude / (local_median(magnitude) + 0.1)
+    return magnitude / (local_median(magnitude) + TYPICALITY.least_magnitude)
 
 
 def damaged(magnitude: Tensor) -> Tensor:
@@ -101,9 +128,9 @@ def damaged(magnitude: Tensor) -> Tensor:
     By hysteresis: damage is sure somewhere, and likely beside it.
     """
     stands_out = outlier_ratio(magnitude)
-    mask = stands_out > _SEED_RATIO
-    for _ in range(_GROWTH):
-        mask |= widened(mask, 1) & (stands_out > _GROW_RATIO)
+    mask = stands_out > TYPICALITY.sure_ratio
+    for _ in range(TYPICALITY.growth):
+        mask |= widened(mask, 1) & (stands_out > TYPICALITY.likely_ratio)
     return mask
 
 
@@ -115,7 +142,7 @@ def lag_correlation(correlations: Tensor) -> Tensor:
     Args:
         correlations: see :func:`patch_correlations`.
     """
-    return correlations.amax(dim=0).nanquantile(_SHARPEST)
+    return correlations.amax(dim=0).nanquantile(TYPICALITY.sharpest)
 
 
 def lag_opposition(correlations: Tensor) -> Tensor:
@@ -123,7 +150,7 @@ def lag_opposition(correlations: Tensor) -> Tensor:
 
     Textures agree somewhere. Strong noise that is read at a low level agrees nowhere.
     """
-    return -correlations[:2].amax(dim=0).nanquantile(_SMOOTHEST)
+    return -correlations[:2].amax(dim=0).nanquantile(TYPICALITY.smoothest)
 
 
 def patch_correlations(eps: Tensor) -> Tensor:
@@ -134,7 +161,7 @@ def patch_correlations(eps: Tensor) -> Tensor:
     inner = eps[:, 1:, 1:-1]
     neighbours = eps[:, 1:, :-2], eps[:, :-1, 1:-1], eps[:, :-1, :-2], eps[:, :-1, 2:]
     *products, power = (
-        F.avg_pool2d((inner * other).mean(dim=0, keepdim=True), PATCH).flatten()
+        F.avg_pool2d((inner * other).mean(dim=0, keepdim=True), TYPICALITY.patch).flatten()
         for other in (*neighbours, inner)
     )
     return torch.where(power >= power.median(), torch.stack(products) / (power + 1e-12), torch.nan)
@@ -149,7 +176,7 @@ def grid_period(eps: Tensor) -> Tensor:
     ratios = []
     for axis in (-1, -2):
         steps = eps.diff(dim=axis).abs().mean(dim=(0, -1 if axis == -2 else -2))
-        phases = steps[: len(steps) // GRID * GRID].view(-1, GRID).mean(dim=0)
+        phases = steps[: len(steps) // SIDE * SIDE].view(-1, SIDE).mean(dim=0)
         ratios.append((phases.max() + 1e-6) / (phases.median() + 1e-6))
     return torch.minimum(*ratios)
 
@@ -172,7 +199,7 @@ Region = tuple[slice, slice]
 
 
 def regions(height: int, width: int) -> list[Region]:
-    """An image cut evenly into parts of about ``REGION`` pixels a side, the size of calibration crops."""
+    """An image cut evenly into parts of about ``region`` pixels a side, the size of calibration crops."""
     return [(rows, columns) for rows in _cuts(height) for columns in _cuts(width)]
 
 
@@ -195,7 +222,7 @@ def noisy_part(image: Tensor, eps: Tensor, where: Sequence[Region], calibration:
 
 
 def _cuts(length: int) -> list[slice]:
-    count = max(1, round(length / REGION))
+    count = max(1, round(length / TYPICALITY.region))
     edges = [length * index // count for index in range(count + 1)]
     return [slice(low, high) for low, high in pairwise(edges)]
 
@@ -233,8 +260,8 @@ class Measurement:
     def p_values(self, calibration: Calibration) -> dict[str, float]:
         """One p-value a statistic; of the local ones, of the hypothesis that no region is atypical.
 
-        Weighted, so that what is hard to see is looked for harder and the false discovery rate is still held
-        (Genovese, Roeder and Wasserman 2006).
+        Weighted, so that what is hard to detect is tested at a higher rate and the false discovery rate is
+        still held (Genovese, Roeder and Wasserman 2006).
         """
         clean, weight = calibration.clean, weights(gray=self.gray)
         whole = {name: clean[name].p_value(value) for name, value in self.whole.items()}
@@ -244,8 +271,8 @@ class Measurement:
     def atypical_regions(self, calibration: Calibration, name: str, rate: float) -> frozenset[int]:
         """The regions in which a local statistic is atypical, at its share of a false discovery rate.
 
-        On its own: that the image is noisy, say, makes no line of it more of a streak, and to fill what is no
-        damage costs most.
+        On its own: noise in the image, for example, makes no line of it more of a streak, and to fill what is
+        no damage costs most.
         """
         share = rate * weights(gray=self.gray)[name] / len(STATISTICS)
         return discoveries(dict(enumerate(self._by_region(calibration, name))), share)
@@ -304,18 +331,18 @@ def patchy(seen: Seen) -> Tensor:
 
 def tails(seen: Seen) -> Tensor:
     outliers = outlier_ratio(seen.noise.square().mean(dim=1).sqrt()).flatten(1)
-    rank = max(1, math.ceil(_DAMAGE * outliers.shape[1]))
+    rank = max(1, math.ceil(TYPICALITY.damaged * outliers.shape[1]))
     return (outliers.kthvalue(rank, dim=1).values + 1e-6).log()
 
 
 def streaks(seen: Seen) -> Tensor:
     power = streak_powers(seen.image, seen.noise).amax(dim=0).clamp_min(0)
-    return (power + _FAINTEST_POWER).log()
+    return (power + TYPICALITY.least_power).log()
 
 
 def overlay(seen: Seen) -> Tensor:
     if seen.covered is None:
-        raise ValueError("nobody has looked for overlays")
+        raise ValueError("the overlay logits are missing: give ``covered``")
     return overlay_evidence(seen.covered)
 
 
@@ -337,7 +364,8 @@ def _of_regions(wanted: Sequence[str], seen: Seen) -> list[Mapping[str, Tensor]]
     found = seen.image.new_empty(len(rows) * len(columns), len(wanted))
     order: list[int] = []
     measures = [STATISTICS[name].measure for name in wanted]
-    for indices in _alike(height, width, _AT_ONCE[seen.image.device.type]):
+    most = TYPICALITY.pixels_on_gpu if seen.image.is_cuda else TYPICALITY.pixels_on_cpu
+    for indices in _alike(height, width, most):
         stack = Seen(*(torch.stack([of_plane[index] for index in indices]) for of_plane in parts))
         values = [measure_one(stack) for measure_one in measures]
         torch.stack(values, dim=1, out=found[len(order) : len(order) + len(indices)])
@@ -347,14 +375,14 @@ def _of_regions(wanted: Sequence[str], seen: Seen) -> list[Mapping[str, Tensor]]
     return [by_index[index] for index in range(len(order))]
 
 
-def _on_host(figures: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, float]]:
-    """All at once: to read any figure is to wait for the device."""
-    values = iter(torch.stack([value for one in figures for value in one.values()]).tolist())
-    return [{name: next(values) for name in one} for one in figures]
+def _on_host(measured: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, float]]:
+    """Copy all values to the host at once: each copy waits for the device."""
+    values = iter(torch.stack([value for one in measured for value in one.values()]).tolist())
+    return [{name: next(values) for name in one} for one in measured]
 
 
 def typicality(p_values: Mapping[str, float]) -> float:
-    """One figure in [0, 1] for the whole image: the smallest p-value, corrected for their number."""
+    """One value in [0, 1] for the whole image: the smallest p-value, corrected for their number."""
     return min(1.0, len(p_values) * min(p_values.values()))
 
 

@@ -21,7 +21,7 @@ from i2r.screening.statistics import STATISTICS
 
 @pytest.fixture(scope="session")
 def calibration() -> Calibration:
-    """A calibration of the right form; its figures mean nothing."""
+    """A calibration of the right form; its values mean nothing."""
     return Calibration(
         level=0.06,
         damage_level=0.3,

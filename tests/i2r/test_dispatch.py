@@ -37,9 +37,11 @@ lengths an image of 2.5 megapixels is counted in a moment."""
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dispatched]:
     """Counts as on a GPU, at that scale, and without the network of overlays."""
-    monkeypatch.setattr(typicality, "REGION", typicality.REGION // SCALE)
-    monkeypatch.setitem(typicality._AT_ONCE, "cpu", typicality._AT_ONCE["cuda"] // SCALE**2)
-    monkeypatch.setattr(overlays, "_TILE", overlays._TILE // SCALE)
+    usual, tile = typicality.TYPICALITY, overlays.OVERLAYS.tile // SCALE
+    pixels = usual.pixels_on_gpu // SCALE**2
+    small = dataclasses.replace(usual, region=usual.region // SCALE, pixels_on_cpu=pixels)
+    monkeypatch.setattr(typicality, "TYPICALITY", small)
+    monkeypatch.setattr(overlays, "OVERLAYS", dataclasses.replace(overlays.OVERLAYS, tile=tile))
     dispatched = Dispatched()
 
     def network(planes: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The file that a calibration is kept in: it survives the way, and damage of every kind has its mend."""
+"""The file of a calibration: it is read as it was written; errors of damage say how to fix it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from i2r.screening import overlay_weights
 from i2r.screening.calibration import BANDS, CALIBRATION, Calibration, Spread
 from i2r.screening.statistics import STATISTICS
 
-figures = st.floats(-1e3, 1e3)
+values = st.floats(-1e3, 1e3)
 levels = st.floats(1e-4, 1e3)
 widths = st.floats(1e-6, 10)
 of_one_kind = st.builds(
@@ -26,11 +26,11 @@ of_one_kind = st.builds(
     level=levels,
     damage_level=levels,
     clean=st.fixed_dictionaries(
-        dict.fromkeys(STATISTICS, st.builds(Spread, middle=figures, spread=widths, tail=widths))
+        dict.fromkeys(STATISTICS, st.builds(Spread, middle=values, spread=widths, tail=widths))
     ),
-    entry_scale=st.dictionaries(levels, figures, min_size=2).map(lambda scales: dict(sorted(scales.items()))),
-    block_entry=st.tuples(figures, figures),
-    spectrum=st.tuples(*[figures] * BANDS),
+    entry_scale=st.dictionaries(levels, values, min_size=2).map(lambda scales: dict(sorted(scales.items()))),
+    block_entry=st.tuples(values, values),
+    spectrum=st.tuples(*[values] * BANDS),
     overlays=st.just(overlay_weights.digest()),
 )
 calibrations = st.builds(dataclasses.replace, of_one_kind, gray=st.none() | of_one_kind)
@@ -49,13 +49,13 @@ def test_a_calibration_survives_its_file(
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "{}", "null", '{"level": 0.06}', '{"level": "low", "damage_level": 1}']
 )
-def test_a_damaged_calibration_is_refused_with_the_mend(content: str, tmp_path: Path) -> None:
+def test_a_damaged_calibration_is_refused_with_the_fix(content: str, tmp_path: Path) -> None:
     (tmp_path / CALIBRATION).write_text(content)
     with pytest.raises(PriorError, match=r"is damaged .* make it with `i2r priors calibrate"):
         Calibration.load(tmp_path)
 
 
-def test_a_calibration_of_another_network_of_overlays_is_refused_with_the_mend(
+def test_a_calibration_of_another_network_of_overlays_is_refused_with_the_fix(
     calibration: Calibration, tmp_path: Path
 ) -> None:
     dataclasses.replace(calibration, overlays="0" * 16).save(tmp_path)
@@ -63,7 +63,7 @@ def test_a_calibration_of_another_network_of_overlays_is_refused_with_the_mend(
         Calibration.load(tmp_path)
 
 
-def test_a_missing_calibration_is_refused_with_the_mend(tmp_path: Path) -> None:
+def test_a_missing_calibration_is_refused_with_the_fix(tmp_path: Path) -> None:
     with pytest.raises(PriorError, match="is missing: make it with `i2r priors calibrate"):
         Calibration.load(tmp_path)
 
@@ -107,7 +107,7 @@ def _clean(**changes: float) -> dict[str, Any]:
         ({"spectrum": [float("-inf")] * BANDS}, "spectrum is not finite"),
     ],
 )
-def test_figures_that_cannot_be_are_refused(
+def test_values_that_cannot_be_are_refused(
     calibration: Calibration, tmp_path: Path, changes: dict[str, Any], fault: str
 ) -> None:
     calibration.save(tmp_path)

@@ -1,9 +1,10 @@
-"""Noise in a part of a picture is told from texture, where it is."""
+"""Noise in a part of a picture is distinguished from texture, and located."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,8 +15,7 @@ from torch import Tensor
 from i2r.screening.calibration import Spread
 from i2r.screening.graininess import (
     _WHITE,
-    PATCH,
-    STEP,
+    GRAIN,
     _differences,
     graininess,
     noise_mask,
@@ -50,12 +50,12 @@ def _patchiness(image: Tensor, eps: Tensor) -> float:
     return patchiness(image[None], eps[None]).item()
 
 
-@given(st.integers(PATCH, 1000))
+@given(st.integers(GRAIN.patch, 1000))
 def test_patches_reach_from_end_to_end(length: int) -> None:
     begins = starts(length).tolist()
     assert begins[0] == 0
-    assert begins[-1] == length - PATCH
-    assert all(0 < after - before <= STEP for before, after in itertools.pairwise(begins))
+    assert begins[-1] == length - GRAIN.patch
+    assert all(0 < after - before <= GRAIN.step for before, after in itertools.pairwise(begins))
 
 
 def test_white_noise_is_grainy_and_texture_is_not() -> None:
@@ -74,7 +74,7 @@ def test_patches_that_are_looked_at_together_are_told_apart(
     several = torch.stack([0.1 * _white(seed, channels) for seed in range(3)])
     each = torch.stack([_grain(image, image) for image in several])
     torch.testing.assert_close(graininess(several, several), each)
-    monkeypatch.setattr("i2r.screening.graininess._AT_ONCE", 1)
+    monkeypatch.setattr("i2r.screening.graininess.GRAIN", replace(GRAIN, values_at_once=1))
     torch.testing.assert_close(graininess(several, several), each)
 
 
@@ -97,10 +97,10 @@ def test_the_differences_of_white_noise_are_correlated_as_is_said() -> None:
         assert (moved * differences).mean().item() == pytest.approx(wanted, abs=0.02)
 
 
-@pytest.mark.parametrize("side", [PATCH, PATCH + 1, 40])
+@pytest.mark.parametrize("side", [GRAIN.patch, GRAIN.patch + 1, 40])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_small_images_hold_a_patch(side: int, channels: int) -> None:
-    image = (0.1 * _white(channels=channels))[:, :PATCH, :side]
+    image = (0.1 * _white(channels=channels))[:, : GRAIN.patch, :side]
     clean = CLEAN if channels == 3 else CLEAN_GRAY
     assert _patchiness(image, 10 * image) > clean.exceeded_by(1e-3)
     assert noise_mask(image, 10 * image, _everywhere(image), clean).float().mean() > 0.9

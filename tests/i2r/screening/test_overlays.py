@@ -1,7 +1,8 @@
-"""The network that tells what lies over a scene: its laws, and that it tells something."""
+"""The network that detects overlays: its laws, and that it detects some."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,8 @@ from torch import Tensor
 
 from i2r.screening import overlays
 from i2r.screening.overlays import (
-    LIKELY,
+    OVERLAYS,
     STRIDE,
-    SURE,
     OverlayNetwork,
     features,
     find_overlays,
@@ -76,13 +76,13 @@ def test_gray_images_are_those_whose_channels_are_equal() -> None:
 def test_tiles_leave_no_seam(photographs: list[FloatImage], monkeypatch: pytest.MonkeyPatch) -> None:
     image = _canvas(dust(photographs[0], np.random.default_rng(0)))
     whole = find_overlays(image, CPU, PRECISION)
-    monkeypatch.setattr(overlays, "_TILE", 96)
+    monkeypatch.setattr(overlays, "OVERLAYS", replace(OVERLAYS, tile=96))
     tiled = find_overlays(image, CPU, PRECISION)
     assert not torch.equal(tiled, whole)
     difference = (tiled - whole).abs()
     assert difference.median() < 0.1
     assert difference[94:98].median() < 0.2
-    assert ((tiled > SURE) == (whole > SURE)).float().mean() > 0.99
+    assert ((tiled > OVERLAYS.sure) == (whole > OVERLAYS.sure)).float().mean() > 0.99
 
 
 def test_dust_is_told_from_what_photographs_show(photographs: list[FloatImage]) -> None:
@@ -134,10 +134,10 @@ def test_every_region_has_evidence_of_its_own() -> None:
 
 
 def test_what_is_likely_counts_where_it_adjoins_what_is_sure() -> None:
-    logits = torch.full((20, 20), LIKELY - 1)
-    logits[3:9, 4] = (LIKELY + SURE) / 2
-    logits[5, 4] = SURE + 1
-    logits[14:18, 15] = (LIKELY + SURE) / 2
+    logits = torch.full((20, 20), OVERLAYS.likely - 1)
+    logits[3:9, 4] = (OVERLAYS.likely + OVERLAYS.sure) / 2
+    logits[5, 4] = OVERLAYS.sure + 1
+    logits[14:18, 15] = (OVERLAYS.likely + OVERLAYS.sure) / 2
     expected = torch.zeros(20, 20, dtype=torch.bool)
     expected[3:9, 4] = True
     assert torch.equal(overlay_mask(logits), expected)

@@ -1,4 +1,4 @@
-"""Screening: two evaluations tell whether the noise of an image is that of clean photographs."""
+"""Screening: two evaluations show whether the noise of an image is that of clean photographs."""
 
 from __future__ import annotations
 

@@ -57,9 +57,9 @@ def test_noise_is_no_sharpness(clean_spectrum: list[float], width: float, noise:
     """Told of the noise, the width is found beneath it; untold, noise hides most of the blur."""
     blurred = as_file(gaussian_blur(texture(100), sigma=width + 0.5))
     noisy = blurred + noise * torch.randn(blurred.shape, generator=torch.Generator().manual_seed(0))
-    told = blur_width(noisy, clean_spectrum, noise)
-    assert told == pytest.approx(width + 0.5, rel=0.35)
-    assert blur_width(noisy, clean_spectrum) < told
+    estimated = blur_width(noisy, clean_spectrum, noise)
+    assert estimated == pytest.approx(width + 0.5, rel=0.35)
+    assert blur_width(noisy, clean_spectrum) < estimated
 
 
 def test_the_transfer_function_that_blurred_fits_best(clean_spectrum: list[float]) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from i2r.screening.streaks import DIRECTIONS, Streaks, find_streaks, streak_mask, streak_powers
+from i2r.screening.streaks import STREAKS, Streaks, find_streaks, streak_mask, streak_powers
 
 
 def _lines(slope: float, count: int = 5, side: int = 96) -> Tensor:
@@ -43,7 +43,7 @@ def test_images_that_are_looked_at_together_are_told_apart(shape: tuple[int, int
     images = torch.stack([torch.where(_lines(slope), 0.8, _scene()) for slope in (-0.5, 0.1, 2.0)])
     images = images[:, : shape[0], :height, :width]
     powers = streak_powers(images, images)
-    assert powers.shape == (DIRECTIONS, 3)
+    assert powers.shape == (STREAKS.directions, 3)
     for image, power in zip(images, powers.amax(dim=0), strict=True):
         assert power.item() == pytest.approx(find_streaks(image, image).power, rel=1e-5)
 
