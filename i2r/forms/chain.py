@@ -12,7 +12,7 @@ from torch import Tensor
 
 from i2r.form_names import parse_forms
 from i2r.forms.convolution import GaussianBlur, MotionBlur
-from i2r.forms.form import Form, Operator, Record, conjugate_gradients
+from i2r.forms.form import Form, Operator, Record, regularised
 from i2r.forms.jpeg import Jpeg
 from i2r.forms.resolution import Downsampling
 from i2r.forms.small_kernel import SmallKernel
@@ -24,8 +24,6 @@ FORMS: Mapping[str, type[Form]] = MappingProxyType(
     {form.name: form for form in (GaussianBlur, MotionBlur, SmallKernel, Downsampling, Noise, Mask, Jpeg)}
 )
 """Every form by its name in settings."""
-
-_ITERATIONS = 12
 
 
 @dataclass(frozen=True)
@@ -111,12 +109,7 @@ class Chain:
         weight = (self.noise / level) ** 2
         if len(self.operators) == 1:
             return self.operators[0].solve(y, estimate, weight)
-        step = conjugate_gradients(
-            lambda x: self._adjoint(self._operate(x)).add_(x, alpha=weight),
-            self._adjoint(y - expected),
-            _ITERATIONS,
-        )
-        return step.add_(estimate)
+        return regularised(self._operate, self._adjoint, self._adjoint(y - expected), estimate, weight)
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters by form as plain JSON, in the order in which the forms happened."""

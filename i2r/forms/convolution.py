@@ -18,12 +18,27 @@ from i2r.errors import FormError
 from i2r.forms.form import Operator
 from i2r.screening.calibration import Calibration
 from i2r.screening.spectrum import ROUNDING, TransferFit, blur_width
+from i2r.screening.typicality import TYPICALITY
 
-_LENGTHS = range(3, 32)
-SMALLEST_SIDE = 32
-"""Least side, in pixels, of an image whose spectrum shows how it was blurred."""
-_TURNS = 36  # directions over half a turn
-_CLEARER = 0.7  # a line must fit with less of the Gaussian's misfit, else its zeros may be the scene's
+
+@dataclass(frozen=True)
+class BlurTuning:
+    """How blurs are estimated.
+
+    Attributes:
+        shortest, longest: lengths of the lines that are tested, in pixels.
+        directions: of the lines that are tested, over half a turn.
+        clearer: a line must fit with less than this share of the Gaussian's misfit: else its zeros may be the
+            scene's.
+    """
+
+    shortest: int = 3
+    longest: int = 31
+    directions: int = 36
+    clearer: float = 0.7
+
+
+BLURS = BlurTuning()
 
 
 class Convolution(Operator):
@@ -115,12 +130,13 @@ class MotionBlur(Convolution):
         """Find the line whose transfer function fits the spectrum best.
 
         Raises:
-            FormError: a side of the image is below ``SMALLEST_SIDE``.
+            FormError: the image is too small to test.
         """
-        if min(y.shape[-2:]) < SMALLEST_SIDE:
-            raise FormError(f"an image of {y.shape[-1]}x{y.shape[-2]} is too small to tell how it moved")
+        if min(y.shape[-2:]) < TYPICALITY.smallest_side:
+            raise FormError(f"an image of {y.shape[-1]}x{y.shape[-2]} is too small to estimate a motion blur")
         fit = TransferFit.of(y, calibration.spectrum, noise)
-        lines = [cls(length, math.pi * turn / _TURNS) for length in _LENGTHS for turn in range(_TURNS)]
+        angles = [math.pi * turn / BLURS.directions for turn in range(BLURS.directions)]
+        lines = [cls(n, angle) for n in range(BLURS.shortest, BLURS.longest + 1) for angle in angles]
         misfits = [fit.misfit(line.transfer(fit.down, fit.across)) for line in lines]
         return lines[misfits.index(min(misfits))]
 
@@ -151,9 +167,9 @@ def _sum(images: Iterable[Tensor]) -> Tensor:
 def likelier_blur(y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> GaussianBlur | MotionBlur:
     """Return the Gaussian that fits the spectrum of (C, H, W), or the line if that fits clearly better."""
     gaussian = GaussianBlur.start(y, calibration, noise)
-    if min(y.shape[-2:]) < SMALLEST_SIDE:
+    if min(y.shape[-2:]) < TYPICALITY.smallest_side:
         return gaussian
     line = MotionBlur.start(y, calibration, noise)
     fit = TransferFit.of(y, calibration.spectrum, noise)
     of_gaussian, of_line = (fit.misfit(blur.transfer(fit.down, fit.across)) for blur in (gaussian, line))
-    return line if of_line < _CLEARER * of_gaussian else gaussian
+    return line if of_line < BLURS.clearer * of_gaussian else gaussian

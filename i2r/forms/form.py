@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
@@ -18,7 +19,21 @@ from torch import Tensor
 from i2r.screening.calibration import Calibration
 from i2r.screening.spectrum import ROUNDING
 
-_ITERATIONS = 12
+
+@dataclass(frozen=True)
+class SolverTuning:
+    """How images that explain a degraded image are solved for.
+
+    Attributes:
+        iterations: of conjugate gradients.
+    """
+
+    iterations: int = 12
+
+
+SOLVER = SolverTuning()
+
+Map = Callable[[Tensor], Tensor]
 
 
 class Form(ABC):
@@ -80,12 +95,8 @@ class Operator(Form):
 
     def solve(self, y: Tensor, estimate: Tensor, weight: float) -> Tensor:
         """Minimise ``|H x - y|^2 + weight |x - estimate|^2``, by conjugate gradients from the estimate."""
-        step = conjugate_gradients(
-            lambda x: self.adjoint(self.forward(x)).add_(x, alpha=weight),
-            self.adjoint(y - self.forward(estimate)),
-            _ITERATIONS,
-        )
-        return step.add_(estimate)
+        back = self.adjoint(y - self.forward(estimate))
+        return regularised(self.forward, self.adjoint, back, estimate, weight)
 
 
 class Record(Form):
@@ -101,7 +112,13 @@ class Record(Form):
         return y
 
 
-def conjugate_gradients(operator: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:
+def regularised(forward: Map, adjoint: Map, back: Tensor, estimate: Tensor, weight: float) -> Tensor:
+    """Minimise ``|H x - y|^2 + weight |x - estimate|^2``; ``back`` is ``H^T (y - H estimate)``."""
+    step = conjugate_gradients(lambda x: adjoint(forward(x)).add_(x, alpha=weight), back, SOLVER.iterations)
+    return step.add_(estimate)
+
+
+def conjugate_gradients(operator: Map, b: Tensor, iterations: int) -> Tensor:
     """Solve ``A x = b`` from zero, for a symmetric and positive ``A`` (Hestenes and Stiefel 1952).
 
     Overwrites ``b`` with the residual.

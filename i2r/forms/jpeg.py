@@ -25,17 +25,36 @@ SAMPLINGS = ((2, 2), (1, 1), (1, 2))
 
 _HALF_RANGE = 127.5  # 8-bit steps per unit of [-1, 1]
 _ZERO = 0.5 / _HALF_RANGE  # the format's zero of luma: 128 of 255
-_TRUST = 0.8  # share of a quantisation interval to move into: coefficients concentrate toward its middle
-_UNSEEN = 0.5  # share of the quantisation error that remains after the prior's estimate
-_ROUNDING = 0.5  # standard deviation, in 8-bit steps, of the decoder's rounding as it shows in a coefficient
-_STRAY = 0.02  # share of coefficients that clipping changed arbitrarily
-_BLOCKS = 1 << 12  # blocks of coefficients processed together
-_FEWEST, _SUREST = 16, 0.4  # least number of coefficients, and least mean nats, to accept a table
-
 # ITU-T T.871: luma and the two chromas of R, G and B.
 _TO_LUMA_CHROMA = torch.tensor(
     [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]]
 )
+
+
+@dataclass(frozen=True)
+class JpegTuning:
+    """How quantisation tables are estimated and quantisation is undone.
+
+    Attributes:
+        trust: share of a quantisation interval to move into: coefficients concentrate toward its middle.
+        unexplained: share of the quantisation error that remains after the prior's estimate.
+        rounding: standard deviation, in 8-bit steps, of the decoder's rounding as it shows in a coefficient.
+        stray: share of coefficients that clipping changed arbitrarily.
+        least_count: of coefficients, to accept a table.
+        least_likelihood: in nats per coefficient, to accept a table.
+        blocks_at_once: blocks of coefficients that are processed together; bounds memory alone.
+    """
+
+    trust: float = 0.8
+    unexplained: float = 0.5
+    rounding: float = 0.5
+    stray: float = 0.02
+    least_count: int = 16
+    least_likelihood: float = 0.4
+    blocks_at_once: int = 1 << 12
+
+
+JPEG = JpegTuning()
 
 
 @dataclass(frozen=True)
@@ -61,14 +80,12 @@ class Jpeg(Record):
                 was changed after compression.
         """
         if min(y.shape[-2:]) < 2 * SIDE:
-            raise FormError(
-                f"an image of {y.shape[-1]}x{y.shape[-2]} is too small to tell how it was compressed"
-            )
+            raise FormError(f"an image of {y.shape[-1]}x{y.shape[-2]} is too small to estimate JPEG tables")
         whole = _unclipped(y)
         luma = _coefficients(in_bands(lambda band: _planes(band)[:1], y))[:, whole]
         scores = [_likelihood(luma, standard_steps(quality)[0]) for quality in range(1, 101)]
         best = max(scores)
-        if best < _SUREST:
+        if best < JPEG.least_likelihood:
             raise FormError("the image shows no multiples of the steps of a JPEG file's tables")
         quality = scores.index(best) + 1
         chroma = []
@@ -77,7 +94,8 @@ class Jpeg(Record):
             # Decoders interpolate chroma across blocks: clipping beside a block changes its chroma too.
             whole = _unclipped(y, (SIDE * sampling[0], SIDE * sampling[1]), margin=4)
             chroma.append(_likelihood(stored[:, whole], standard_steps(quality)[1]))
-        sampling = SAMPLINGS[chroma.index(max(chroma))] if max(chroma) > _SUREST else SAMPLINGS[0]
+        likely = max(chroma) > JPEG.least_likelihood
+        sampling = SAMPLINGS[chroma.index(max(chroma)) if likely else 0]
         return cls(JpegTables.standard(quality, sampling))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,7 +115,7 @@ class Jpeg(Record):
         coarse = [
             step for index, step in enumerate(self.tables.luma) if index // SIDE < 4 and index % SIDE < 4
         ]
-        return _UNSEEN * math.sqrt(sum(step**2 for step in coarse) / len(coarse) / 12) / _HALF_RANGE
+        return JPEG.unexplained * math.sqrt(sum(step**2 for step in coarse) / len(coarse) / 12) / _HALF_RANGE
 
     def reveal(self, y: Tensor, expected: Tensor) -> Tensor:
         """Move the coefficients of ``expected`` into the quantisation intervals of those of ``y``.
@@ -142,7 +160,7 @@ def _moves(expected: Tensor, stored: Tensor, table: tuple[int, ...]) -> Tensor:
     coefficients = _coefficients(expected)
     # The file holds the nearest multiple; clipping and rounding moved the decoded coefficient off it.
     distance = coefficients - steps * (_coefficients(stored) / steps).round()
-    reach = _TRUST / 2 * steps
+    reach = JPEG.trust / 2 * steps
     return _pixels(torch.clamp(distance, -reach, reach) - distance)
 
 
@@ -209,18 +227,19 @@ def _steps(table: tuple[int, ...], like: Tensor) -> Tensor:
 def _likelihood(coefficients: Tensor, table: tuple[int, ...]) -> float:
     """Compute the mean log likelihood ratio, in nats, of multiples of the steps against any values.
 
-    Returns -inf for fewer than ``_FEWEST`` coefficients.
+    Returns -inf for fewer than ``least_count`` coefficients.
     """
     steps = torch.tensor(table, device=coefficients.device, dtype=torch.float64).view(SIDE, SIDE)
     total, count = torch.zeros_like(steps), torch.zeros_like(steps, dtype=torch.long)
-    for blocks in coefficients.flatten(0, -3).split(_BLOCKS):
+    rounding, stray = JPEG.rounding, JPEG.stray
+    for blocks in coefficients.flatten(0, -3).split(JPEG.blocks_at_once):
         values = blocks.double() * _HALF_RANGE
-        beside = (values - steps * (values / steps).round()) / _ROUNDING
-        density = torch.exp(-beside.square() / 2) / (math.sqrt(2 * math.pi) * _ROUNDING)
-        gain = (_STRAY + (1 - _STRAY) * steps * density).log()
+        beside = (values - steps * (values / steps).round()) / rounding
+        density = torch.exp(-beside.square() / 2) / (math.sqrt(2 * math.pi) * rounding)
+        gain = (stray + (1 - stray) * steps * density).log()
         # Left out: values near zero, which are multiples of any step, and DC, which is seldom zero.
-        telling = values.abs() > (steps / 2).clamp_min(4 * _ROUNDING)
-        telling[:, 0, 0] = False
-        total += torch.where(telling, gain, 0.0).sum(dim=0)
-        count += telling.sum(dim=0)
-    return (total.sum() / count.sum()).item() if count.sum() >= _FEWEST else -math.inf
+        counted = values.abs() > (steps / 2).clamp_min(4 * rounding)
+        counted[:, 0, 0] = False
+        total += torch.where(counted, gain, 0.0).sum(dim=0)
+        count += counted.sum(dim=0)
+    return (total.sum() / count.sum()).item() if count.sum() >= JPEG.least_count else -math.inf

@@ -15,11 +15,27 @@ from i2r.forms.form import Operator, conjugate_gradients
 from i2r.screening.calibration import Calibration
 from i2r.screening.spectrum import ROUNDING
 
-FACTORS = (2, 3, 4, 5, 6, 8)
-_ENLARGING = 6
-_EXPLAINED = 2.5  # times the noise: largest RMS residual of a factor that explains the image
-_STANDS_OUT = 5.0  # least ratio of the next factor's residual to this one's (8 and more; for blurs 3)
-_BEYOND = 12  # factor that the largest of FACTORS is compared with
+
+@dataclass(frozen=True)
+class ResolutionTuning:
+    """How the factor of a reduction is estimated.
+
+    Attributes:
+        factors: that are tested.
+        beyond: factor that the largest of them is compared with.
+        iterations: of conjugate gradients, to find the reduced image.
+        explained: largest RMS residual of a factor that explains the image, over the noise.
+        distinct: least ratio of the next factor's residual to this one's: it is 8 and more, for blurs 3.
+    """
+
+    factors: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
+    beyond: int = 12
+    iterations: int = 6
+    explained: float = 2.5
+    distinct: float = 5.0
+
+
+RESOLUTION = ResolutionTuning()
 
 
 @dataclass(frozen=True)
@@ -42,11 +58,12 @@ class Downsampling(Operator):
         Raises:
             FormError: the image is too small: a side is below 8 pixels.
         """
-        usable = [cls(factor) for factor in FACTORS if factor <= min(y.shape[-2:]) // 4]
+        usable = [cls(factor) for factor in RESOLUTION.factors if factor <= min(y.shape[-2:]) // 4]
         if not usable:
-            raise FormError(f"an image of {y.shape[-1]}x{y.shape[-2]} is too small to tell its resolution")
+            raise FormError(f"an image of {y.shape[-1]}x{y.shape[-2]} is too small to estimate its factor")
         missed = [form._missed(y) for form in usable]
-        exact = [form for form, miss in zip(usable, missed, strict=True) if miss < _EXPLAINED * noise]
+        most = RESOLUTION.explained * noise
+        exact = [form for form, miss in zip(usable, missed, strict=True) if miss < most]
         return exact[-1] if exact else usable[missed.index(min(missed))]
 
     @classmethod
@@ -56,10 +73,11 @@ class Downsampling(Operator):
         This distinguishes low resolution from blur: a blurred image is explained by several factors, each a
         little worse than the one before it.
         """
-        usable = [factor for factor in (*FACTORS, _BEYOND) if factor <= min(y.shape[-2:]) // 4]
-        missed = [cls(factor)._missed(y) for factor in usable]
-        for factor, miss, next_miss in reversed([*zip(FACTORS, missed, missed[1:], strict=False)]):
-            if miss < _EXPLAINED * noise and next_miss > _STANDS_OUT * max(miss, noise / 2):
+        factors = (*RESOLUTION.factors, RESOLUTION.beyond)
+        missed = [cls(factor)._missed(y) for factor in factors if factor <= min(y.shape[-2:]) // 4]
+        most = RESOLUTION.explained * noise
+        for factor, miss, next_miss in reversed([*zip(factors, missed, missed[1:], strict=False)]):
+            if miss < most and next_miss > RESOLUTION.distinct * max(miss, noise / 2):
                 return cls(factor)
         return None
 
@@ -73,7 +91,7 @@ class Downsampling(Operator):
         """RMS residual between ``y`` and the nearest enlarged image."""
         pull_back = torch.func.vjp(lambda small: self._enlarge(small, y), self._reduce(y))[1]
         small = conjugate_gradients(
-            lambda small: pull_back(self._enlarge(small, y))[0], pull_back(y)[0], _ENLARGING
+            lambda small: pull_back(self._enlarge(small, y))[0], pull_back(y)[0], RESOLUTION.iterations
         )
         return self._enlarge(small, y).sub_(y).square_().mean().sqrt().item()
 

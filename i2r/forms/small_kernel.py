@@ -11,24 +11,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i2r.forms.convolution import SMALLEST_SIDE, Convolution, GaussianBlur, likelier_blur
+from i2r.forms.convolution import Convolution, GaussianBlur, likelier_blur
 from i2r.screening.calibration import Calibration
 from i2r.screening.spectrum import ROUNDING, TransferFit
+from i2r.screening.typicality import TYPICALITY
 
-_LARGEST_REACH = 16
-_REFIT_PIXELS = 20_000
-_SIMPLEX_STEPS = 100
-_REFIT_LEVEL = 0.03  # highest level to refit a Gaussian or line at; above, a narrower kernel fits best
 
-# The misfit of a Gaussian or line in log power is 0.4 to 0.74 if the blur is one, 0.67 to 1.33 if not. Above
-# this value a free kernel is searched for.
-_LIKE_NOTHING = 0.75
-_REACH = 4
-_WIDTHS = (1.0, 1.5, 2.0)  # of the Gaussians that the search starts near
-_SEARCH_STEPS, _SEARCH_RATE = 150, 0.1
-_SEARCH_LEVEL = 0.15  # highest level to refit a free kernel at
-_PULL = 0.3  # toward the kernel from the spectrum, in units of the power of the image's differences
-_UNSURE = 0.05  # of the range [-1, 1]: error left in the degraded image by a free kernel
+@dataclass(frozen=True)
+class KernelTuning:
+    """How small kernels are estimated. Noise levels and errors are in units of the range [-1, 1].
+
+    Attributes:
+        largest_reach: at which the kernel of another blur is cut, in pixels.
+        refit_pixels: about the number of pixels that a kernel is refitted to.
+        refit_steps: of projected gradient descent.
+        refit_level: highest level to refit a Gaussian or line at; above, a narrower kernel fits best.
+        free_misfit: least misfit of a Gaussian or line in log power from which a free kernel is searched for:
+            it is 0.4 to 0.74 if the blur is one, 0.67 to 1.33 if not.
+        free_reach: of a free kernel, in pixels.
+        free_level: highest level to refit a free kernel at.
+        free_pull: toward the kernel from the spectrum, in units of the power of the image's differences.
+        free_error: error left in the degraded image by a free kernel.
+        search_widths: standard deviations in pixels of the Gaussians that the search starts near.
+        search_steps: of Adam.
+        search_rate: its learning rate.
+    """
+
+    largest_reach: int = 16
+    refit_pixels: int = 20_000
+    refit_steps: int = 100
+    refit_level: float = 0.03
+    free_misfit: float = 0.75
+    free_reach: int = 4
+    free_level: float = 0.15
+    free_pull: float = 0.3
+    free_error: float = 0.05
+    search_widths: tuple[float, ...] = (1.0, 1.5, 2.0)
+    search_steps: int = 150
+    search_rate: float = 0.1
+
+
+KERNELS = KernelTuning()
 
 
 @dataclass(frozen=True)
@@ -48,24 +71,22 @@ class SmallKernel(Convolution):
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
         """Estimate the Gaussian or line that fits the spectrum better, or a free kernel if neither fits."""
         blur = likelier_blur(y, calibration, noise)
-        if min(y.shape[-2:]) >= SMALLEST_SIDE:
+        if min(y.shape[-2:]) >= TYPICALITY.smallest_side:
             fit = TransferFit.of(y, calibration.spectrum, noise)
-            if fit.misfit(blur.transfer(fit.down, fit.across)) > _LIKE_NOTHING:
+            if fit.misfit(blur.transfer(fit.down, fit.across)) > KERNELS.free_misfit:
                 shown = _search(fit).to(y)
                 return cls(shown, shown)
-        if isinstance(blur, GaussianBlur):
-            return cls.of(blur, math.ceil(2.5 * float(blur.width)), y)
-        return cls.of(blur, math.ceil(float(blur.length) / 2), y)
+        reach = 2.5 * blur.width if isinstance(blur, GaussianBlur) else blur.length / 2
+        return cls.of(blur, math.ceil(float(reach)), y)
 
     @classmethod
     def of(cls, blur: Convolution, reach: int, like: Tensor) -> Self:
         """Convert another blur to its kernel, cut at ``reach`` pixels, on the device of ``like``."""
-        reach = min(max(reach, 1), _LARGEST_REACH)
-        side = 4 * _LARGEST_REACH
+        reach, side = min(max(reach, 1), KERNELS.largest_reach), 4 * KERNELS.largest_reach
         down, across = torch.fft.fftfreq(side).to(like), torch.fft.rfftfreq(side).to(like)
         kernel = torch.fft.irfft2(blur.transfer(down[:, None], across[None]), s=(side, side))
         kernel = torch.fft.fftshift(kernel)
-        middle = slice(2 * _LARGEST_REACH - reach, 2 * _LARGEST_REACH + reach + 1)
+        middle = slice(side // 2 - reach, side // 2 + reach + 1)
         part = kernel[middle, middle]
         return cls(onto_simplex(part.flatten()).view_as(part))
 
@@ -78,7 +99,7 @@ class SmallKernel(Convolution):
 
     @property
     def error(self) -> float:
-        return 0.0 if self.shown is None else _UNSURE
+        return 0.0 if self.shown is None else KERNELS.free_error
 
     def others(self) -> Sequence[Self]:
         """Return a free kernel rotated by 180 degrees, which has the same power spectrum."""
@@ -92,23 +113,24 @@ class SmallKernel(Convolution):
         """
         side = len(self.kernel)
         reach, unknown = side // 2, self.shown is not None
-        if level > (_SEARCH_LEVEL if unknown else _REFIT_LEVEL) or min(x.shape[-2:]) <= side + 1:
+        highest = KERNELS.free_level if unknown else KERNELS.refit_level
+        if level > highest or min(x.shape[-2:]) <= side + 1:
             return self
         if unknown:  # edges determine a kernel better than flat areas
             x, y = _differences(x), _differences(y)
         # A subset of the pixels is enough; all pixels of a large image, side^2 times, exceed memory.
-        stride = max(1, math.isqrt(y.numel() // _REFIT_PIXELS))
+        stride = max(1, math.isqrt(y.numel() // KERNELS.refit_pixels))
         wanted = y[:, reach : y.shape[1] - reach : stride, reach : y.shape[2] - reach : stride].flatten()
         # Convolution flips the kernel.
         design = x.unfold(1, side, stride).unfold(2, side, stride).flatten(0, 2).flip(1, 2).flatten(1)
         gram, target = design.T @ design / len(design), design.T @ wanted / len(design)
         kernel = self.kernel.flatten()
         if self.shown is not None:
-            pull = _PULL * gram.diagonal().mean()
+            pull = KERNELS.free_pull * gram.diagonal().mean()
             gram, target = gram + pull * torch.eye(len(gram)).to(gram), target + pull * self.shown.flatten()
         # The clamp avoids division by zero for an image of middle gray alone.
         rate = 1 / torch.linalg.matrix_norm(gram, 2).clamp_min(1e-6)
-        for _ in range(_SIMPLEX_STEPS):
+        for _ in range(KERNELS.refit_steps):
             kernel = onto_simplex(kernel - rate * (gram @ kernel - target))
         return replace(self, kernel=kernel.view(side, side))
 
@@ -118,18 +140,18 @@ class SmallKernel(Convolution):
 
 def _search(fit: TransferFit) -> Tensor:
     """Find the kernel whose power spectrum fits best, by Adam from a few starts: (K, K) float64, centred."""
-    side = 2 * _REACH + 1
-    offset = torch.arange(side, dtype=torch.float64) - _REACH
+    side = 2 * KERNELS.free_reach + 1
+    offset = torch.arange(side, dtype=torch.float64) - KERNELS.free_reach
     turn_down = torch.exp(-2j * math.pi * fit.down[:, None] * offset)
     turn_across = torch.exp(-2j * math.pi * fit.across[:, None] * offset)
     generator = torch.Generator().manual_seed(0)
     best, least = torch.empty(0), math.inf
-    for width in _WIDTHS:
+    for width in KERNELS.search_widths:
         bell = -(offset[:, None].square() + offset.square()) / (2 * width**2)
         scores = bell + torch.randn(bell.shape, generator=generator, dtype=bell.dtype) / 2
         scores.requires_grad_()
-        adam = torch.optim.Adam([scores], lr=_SEARCH_RATE)
-        for _ in range(_SEARCH_STEPS):
+        adam = torch.optim.Adam([scores], lr=KERNELS.search_rate)
+        for _ in range(KERNELS.search_steps):
             kernel = scores.flatten().softmax(dim=0).view(side, side)
             transfer = ((turn_down @ kernel.to(turn_down.dtype)) * turn_across).sum(dim=1)
             missed = fit.missed(transfer.abs())

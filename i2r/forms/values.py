@@ -48,23 +48,23 @@ class Mask(Record):
     """Missing pixels, with arbitrary values.
 
     Attributes:
-        lost: (H, W) bool, True where a pixel is missing.
+        missing: (H, W) bool, True where a pixel is missing.
     """
 
     name: ClassVar[str] = "mask"
-    lost: Tensor
+    missing: Tensor
 
     @classmethod
     def start(cls, y: Tensor, calibration: Calibration, noise: float = ROUNDING) -> Self:
-        """Return an empty mask; :func:`i2r.correction.rectification.fill_lost` finds the missing pixels."""
+        """Return an empty mask; :func:`i2r.correction.rectification.fill_missing` detects the pixels."""
         return cls(torch.zeros(y.shape[1:], dtype=torch.bool, device=y.device))
 
     def forward(self, x: Tensor) -> Tensor:
         """Set missing pixels to gray."""
-        return torch.where(self.lost, 0.0, x)
+        return torch.where(self.missing, 0.0, x)
 
     def reveal(self, y: Tensor, expected: Tensor) -> Tensor:
-        return torch.where(self.lost, expected, y)
+        return torch.where(self.missing, expected, y)
 
     def parameters(self) -> Mapping[str, Any]:
-        return {"fraction": round(self.lost.float().mean().item(), 4)}
+        return {"fraction": round(self.missing.float().mean().item(), 4)}

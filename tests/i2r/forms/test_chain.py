@@ -42,12 +42,12 @@ def test_the_solution_minimises_both_errors(operators: tuple[GaussianBlur, ...])
 
 def test_lost_pixels_do_not_count() -> None:
     """Whatever they hold, the solution is the same."""
-    lost = torch.rand(32, 48, generator=torch.Generator().manual_seed(2)) < 0.3
+    missing = torch.rand(32, 48, generator=torch.Generator().manual_seed(2)) < 0.3
     y, estimate = _random(0), _random(1)
     for operators in ((), (GaussianBlur(0.8),)):
-        chain = Chain(operators, (Mask(lost),))
+        chain = Chain(operators, (Mask(missing),))
         solved = chain.solve(y, estimate, 0.1)
-        assert torch.equal(solved, chain.solve(torch.where(lost, 5.0, y), estimate, 0.1))
+        assert torch.equal(solved, chain.solve(torch.where(missing, 5.0, y), estimate, 0.1))
 
 
 def test_noise_is_carried_and_not_pulled_at() -> None:

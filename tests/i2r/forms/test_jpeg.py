@@ -1,4 +1,4 @@
-"""What a JPEG file, or the pixels that came out of one, tell of what was lost."""
+"""What a JPEG file, or pixels that were decoded from one, determine of the clean image."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def test_forward_is_what_a_file_does(subsampling: str, sampling: tuple[int, int]
     image = _colourful(1)[:side, :side]
     ours = Jpeg(JpegTables.standard(40, sampling)).forward(as_file(image))
     theirs = _decoded(image, 40, subsampling)
-    lost = (theirs - as_file(image)).square().mean()
-    assert (ours - theirs).square().mean() < 0.1 * lost
+    error = (theirs - as_file(image)).square().mean()
+    assert (ours - theirs).square().mean() < 0.1 * error
 
 
 @pytest.mark.parametrize(("subsampling", "sampling"), SUBSAMPLINGS)

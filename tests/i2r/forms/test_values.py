@@ -1,4 +1,4 @@
-"""Noise and lost pixels."""
+"""Noise and missing pixels."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def test_known_pixels_are_kept(seed: int) -> None:
     y, expected = torch.rand(2, 3, 6, 6, generator=generator)
     mask = Mask(torch.rand(6, 6, generator=generator) < 0.5)
     revealed = mask.reveal(y, expected)
-    assert torch.equal(revealed[:, mask.lost], expected[:, mask.lost])
-    assert torch.equal(revealed[:, ~mask.lost], y[:, ~mask.lost])
+    assert torch.equal(revealed[:, mask.missing], expected[:, mask.missing])
+    assert torch.equal(revealed[:, ~mask.missing], y[:, ~mask.missing])
