@@ -21,7 +21,7 @@ from torch import Tensor
 
 from i2r.canvas.bands import finite
 from i2r.canvas.placement import canvas_device
-from i2r.correction.strategies import IMPLAUSIBLE, STRATEGIES, Correction, Subject, by_forms
+from i2r.correction.strategies import STRATEGIES, STRATEGY, Correction, Subject, by_forms
 from i2r.correction.toning import Toning, find_toning
 from i2r.degraded import Degraded
 from i2r.device import device_name, pixels_at_once, precision_name, total_memory
@@ -36,8 +36,6 @@ from i2r.screening.overlays import find_overlays
 from i2r.screening.screen import screen
 from i2r.screening.trace import Screening, Trace
 from i2r.settings import BY_DEVICE, SMALLEST_TILE, TILE_STEP, RestoreSettings
-
-_BEYOND = 1.0  # how far values may lie outside [0, 1]: allows unclipped noise, refuses values of 0 to 255
 
 
 class Outcome(StrEnum):
@@ -109,7 +107,7 @@ class Restorer:
                 f"overlap {self.settings.overlap} does not fit the prior {prior.name}: "
                 f"give a multiple of {prior.space.factor}"
             )
-        if self.settings.told and not prior.space.of_pixels:
+        if self.settings.specified and not prior.space.of_pixels:
             raise SettingsError(
                 f"the prior {prior.name} sees latents, in which {', '.join(self.settings.forms)} is unknown: "
                 "give a prior of pixels, or forms=auto"
@@ -197,8 +195,8 @@ class Restorer:
         moved, unknown = ~protected, protected
         if self.space.of_pixels:
             moved &= grid.crop(corrected.mask[None])[0].cpu().numpy()
-            if corrected.lost is not None:
-                unknown = protected | grid.crop(corrected.lost[None])[0].cpu().numpy()
+            if corrected.damaged is not None:
+                unknown = protected | grid.crop(corrected.damaged[None])[0].cpu().numpy()
         restored = _to_image(pixels.crop(self.space.decode(corrected.x, pixels)), image.shape[2])
         if not finite(torch.from_numpy(restored)):
             return Restoration(Outcome.FAILED, image, message="the prior diverged on this image")
@@ -238,9 +236,9 @@ class Restorer:
         y = toning.luma if toning else y
         calibration = self._calibration_of(y)
         untouched = Correction(y, torch.zeros_like(y[0], dtype=torch.bool))
-        if not (self.settings.told or before.atypical):
+        if not (self.settings.specified or before.atypical):
             return untouched, before, before
-        strategy = by_forms if self.settings.told else STRATEGIES[self.settings.strategy]
+        strategy = by_forms if self.settings.specified else STRATEGIES[self.settings.strategy]
         try:
             found = yield from strategy(
                 Subject(y, grid, calibration, before, known, self.space.of_pixels), self.settings
@@ -254,7 +252,7 @@ class Restorer:
             found = replace(found, x=torch.where(kept, y, found.x), mask=found.mask & ~kept)
         del y, untouched  # frees their memory, which the second screening needs
         after = (yield from self._screen(found.x, grid, calibration, trace)) if found.mask.any() else before
-        if self.settings.told and not before.atypical and after.typicality < IMPLAUSIBLE:
+        if self.settings.specified and not before.atypical and after.typicality < STRATEGY.implausible:
             unseen = f"the image does not show {', '.join(self.settings.forms)}: undoing it leaves marks"
             return Correction(found.x, torch.zeros_like(found.mask), message=unseen), before, before
         return replace(found, x=toning.apply(found.x) if toning else found.x), before, after
@@ -289,10 +287,8 @@ class Restorer:
 
     def _batch(self, height: int, width: int) -> int:
         """Batch size for tiles of a height and width on the canvas."""
-        if (told := self.settings.tiles_per_batch) is not None:
-            return told
         pixels = pixels_at_once(self.prior.device, self.prior.bytes_a_pixel)
-        return max(1, pixels // (height * width))
+        return self.settings.tiles_per_batch or max(1, pixels // (height * width))
 
     def _grid(self, image: NDArray[np.float32]) -> TileGrid:
         height, width, _ = image.shape
@@ -326,7 +322,7 @@ def _checked(image: NDArray[np.float32]) -> NDArray[np.float32]:
         raise ValueError(f"the image is of {image.dtype}: give floats in [0, 1]")
     finite = np.isfinite(image)
     low, high = image.min(where=finite, initial=np.inf), image.max(where=finite, initial=-np.inf)
-    if low < -_BEYOND or high > 1 + _BEYOND:
+    if low < -1 or high > 2:  # unclipped noise lies within, values of 0 to 255 do not
         raise ValueError(f"the image reaches from {low:g} to {high:g}: give floats in [0, 1]")
     return image
 

@@ -45,7 +45,7 @@ class RestoreSettings(BaseModel):
     )
     strategy: Literal["causes", "patches"] = Field(
         "causes",
-        description="how atypical noise is rectified where no form is told: causes corrects each by its "
+        description="how atypical noise is rectified where no form is specified: causes corrects each by its "
         "cause, patches is the paper's own, which moves the patches of noise that are not normal",
     )
     strength: float = Field(
@@ -65,14 +65,14 @@ class RestoreSettings(BaseModel):
     forms: Annotated[tuple[str, ...], BeforeValidator(parse_forms)] = Field(
         AUTO,
         description="what is known of the degradation: forms in the order in which they happened, "
-        "auto where nothing is but what a JPEG file tells of itself, or none",
+        "auto where nothing is but the tables that a JPEG file contains, or none",
     )
     factor: int | None = Field(
-        None, ge=2, le=16, description="how many times smaller the image was, where downsampling is told"
+        None, ge=2, le=16, description="how many times smaller the image was, where downsampling is specified"
     )
 
     @property
-    def told(self) -> bool:
+    def specified(self) -> bool:
         """Whether the forms of the degradation are specified."""
         return self.forms not in (AUTO, NONE)
 
@@ -87,5 +87,5 @@ class RestoreSettings(BaseModel):
     @model_validator(mode="after")
     def _factor_is_of_downsampling(self) -> RestoreSettings:
         if self.factor is not None and "downsampling" not in self.forms:
-            raise ValueError(f"factor {self.factor} belongs to downsampling: tell it among the forms")
+            raise ValueError(f"factor {self.factor} belongs to downsampling: add downsampling to the forms")
         return self

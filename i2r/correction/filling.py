@@ -5,6 +5,7 @@ Canvases are (C, H, W) in [-1, 1], masks (H, W), True where the scene is covered
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -15,20 +16,42 @@ from i2r.canvas.bands import in_planes
 from i2r.canvas.windows import averaged, widened
 from i2r.diffusion.sampling import Process, denoise, levels
 
-_LEVELS = levels(0.04, 0.6, 5)
-_AROUND = 9  # px, side of the window whose mean initialises a fill
-_FEW = 0.25  # share of known pixels in that window, below which farther ones are used
 
-_BESIDE = 4  # px, width of the band outside a veil that its light is compared with
-_FROM_EDGE = (0, 1, 2, 3)  # px from the edge: a veil fades in and has a darker rim, so each has its own gain
-_VEIL = 91  # px, side of the window over which light is compared
-_BLACK = 0.05  # added to light of range [0, 1], so that dark pixels weigh little in the comparison
-_BRIGHTEST = 5.0  # largest gain: the scene does not show through darker veils
+@dataclass(frozen=True)
+class FillTuning:
+    """How masked pixels are filled and veils brightened. Distances and sides are in pixels.
 
-_INSIDE = 3, 7  # px from the edge: band inside a part, past its rim, that is compared with the outside
-_NEAR = 13  # px, side of the window that both are averaged over
-_AGREE = 0.2  # least agreement of the light inside and outside, where 1 is complete
-_DARKER = 0.05  # least darkening in logarithms: water drops are as bright as the scene
+    Attributes:
+        levels: lowest and highest noise level of a fill, and steps between them.
+        start_window: side of the window whose mean initialises a fill.
+        few: share of known pixels in that window, below which farther ones are used.
+        beside: width of the band outside a veil that its light is compared with.
+        rims: distances from the edge: a veil fades in and has a darker rim, so each has its own gain.
+        veil_window: side of the window over which light is compared.
+        black: added to light of range [0, 1], so that dark pixels weigh little in the comparison.
+        most_gain: the scene does not show through darker veils.
+        inside: distances from the edge of the band inside a part, past its rim, that is compared with the
+            outside.
+        edge_window: side of the window that both are averaged over.
+        least_agreement: of the light inside and outside, where 1 is complete.
+        least_darkening: in logarithms: water drops are as bright as the scene.
+    """
+
+    levels: tuple[float, float, int] = (0.04, 0.6, 5)
+    start_window: int = 9
+    few: float = 0.25
+    beside: int = 4
+    rims: tuple[int, ...] = (0, 1, 2, 3)
+    veil_window: int = 91
+    black: float = 0.05
+    most_gain: float = 5.0
+    inside: tuple[int, int] = (3, 7)
+    edge_window: int = 13
+    least_agreement: float = 0.2
+    least_darkening: float = 0.05
+
+
+FILLING = FillTuning()
 
 
 def fill(y: Tensor, mask: Tensor) -> Process[Tensor]:
@@ -41,7 +64,7 @@ def fill(y: Tensor, mask: Tensor) -> Process[Tensor]:
         mask: (H, W), the pixels to fill; the values of ``y`` there are ignored.
     """
     x = start(y, mask)
-    for level in reversed(_LEVELS) if mask.any() else ():
+    for level in reversed(levels(*FILLING.levels)) if mask.any() else ():
         x = torch.where(mask, (yield from denoise(x, level)), y)
     return x
 
@@ -55,13 +78,13 @@ def start(y: Tensor, mask: Tensor) -> Tensor:
     Returns:
         (C, H, W): equal to ``y`` at known pixels.
     """
-    known = (~mask).float()[None]
-    share = averaged(known, _AROUND)
-    few = share < _FEW
+    known, side = (~mask).float()[None], FILLING.start_window
+    share = averaged(known, side)
+    few = share < FILLING.few
     afar = bool((few & mask).any())
 
     def started(y: Tensor) -> Tensor:
-        around = averaged(y * known, _AROUND) / share.clamp_min(_AROUND**-2)
+        around = averaged(y * known, side) / share.clamp_min(side**-2)
         if afar:
             around = torch.where(few, _from_afar(y, known), around)
         return torch.where(mask, around, y)
@@ -85,17 +108,18 @@ def lift(y: Tensor, mask: Tensor) -> Tensor:
     """
     if not mask.any():
         return y
-    beside = ~mask & widened(mask, _BESIDE)
-    reached = [*(_within(mask, reach) for reach in _FROM_EDGE), mask]
+    beside = ~mask & widened(mask, FILLING.beside)
+    reached = [*(_within(mask, reach) for reach in FILLING.rims), mask]
     bands = [far & ~near for near, far in pairwise(reached)]
 
     def brightened(y: Tensor) -> Tensor:
         light = _light(y)
-        known, lifted = _mean_over(light, beside, _VEIL), light
+        known, lifted = _mean_over(light, beside, FILLING.veil_window), light
         for band in bands:
-            gain = (known / _mean_over(light, band, _VEIL).clamp_min(_BLACK)).clamp(1, _BRIGHTEST)
+            veiled = _mean_over(light, band, FILLING.veil_window)
+            gain = (known / veiled.clamp_min(FILLING.black)).clamp(1, FILLING.most_gain)
             lifted = torch.where(band, gain * light, lifted)
-        return torch.where(mask, (2 * (lifted - _BLACK) - 1).clamp(-1, 1), y)
+        return torch.where(mask, (2 * (lifted - FILLING.black) - 1).clamp(-1, 1), y)
 
     return in_planes(brightened, y)
 
@@ -114,31 +138,37 @@ def translucent(y: Tensor, mask: Tensor) -> Tensor:
     Returns:
         (H, W), the pixels of the translucent parts.
     """
-    near, far = _INSIDE
+    near, far = FILLING.inside
     inside = _within(mask, far) & ~_within(mask, near)
-    beside = ~mask & widened(mask, _BESIDE)
-    told = _within(mask, 1) & _has(inside) & _has(beside)
+    beside = ~mask & widened(mask, FILLING.beside)
+    compared = _within(mask, 1) & _has(inside) & _has(beside)
     numbers, every = _parts(mask).unique(return_inverse=True)
     # Sums on the CPU: on a GPU their order, and so their last digits, vary from run to run.
     inner, outer = (
-        torch.stack([_mean_over(_light(plane).log(), where, _NEAR)[0, told].cpu() for plane in y.split(1)])
+        torch.stack([_near(_light(plane).log(), where)[0, compared].cpu() for plane in y.split(1)])
         for where in (inside, beside)
     )
-    part, count = every[told].cpu(), len(numbers)
-    darker = inner.new_zeros(count).index_add(0, part, (outer - inner).mean(dim=0) - _DARKER) > 0
+    part, count = every[compared].cpu(), len(numbers)
+    darkening = (outer - inner).mean(dim=0) - FILLING.least_darkening
+    darker = inner.new_zeros(count).index_add(0, part, darkening) > 0
     apart, alone = _spread(outer - inner, part, count), _spread(inner, part, count)
-    agree = apart < (1 - _AGREE) * (alone + _spread(outer, part, count))
+    agree = apart < (1 - FILLING.least_agreement) * (alone + _spread(outer, part, count))
     return mask & (darker & agree).to(mask.device)[every]
 
 
 def _light(y: Tensor) -> Tensor:
-    """Light of a canvas in [-1, 1]: in [0, 1], plus ``_BLACK``."""
-    return (y.clamp(-1, 1) + 1) / 2 + _BLACK
+    """Light of a canvas in [-1, 1]: in [0, 1], plus ``black``."""
+    return (y.clamp(-1, 1) + 1) / 2 + FILLING.black
+
+
+def _near(x: Tensor, where: Tensor) -> Tensor:
+    """Average (C, H, W) over the pixels of ``where`` in each ``edge_window``."""
+    return _mean_over(x, where, FILLING.edge_window)
 
 
 def _has(where: Tensor) -> Tensor:
-    """Find the pixels (H, W) whose window of ``_NEAR`` pixels contains some of ``where``."""
-    return averaged(where.float()[None], _NEAR)[0] > 0
+    """Find the pixels (H, W) whose ``edge_window`` contains some of ``where``."""
+    return averaged(where.float()[None], FILLING.edge_window)[0] > 0
 
 
 def _spread(x: Tensor, part: Tensor, count: int) -> Tensor:

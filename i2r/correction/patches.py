@@ -13,11 +13,8 @@ from torch import Tensor
 
 from i2r.screening.typicality import discoveries
 
-SIDE = 8
-"""Side of a patch, in pixels."""
 
-
-def rectify_patches(eps: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+def rectify_patches(eps: Tensor, rate: float, side: int) -> tuple[Tensor, Tensor]:
     """Move the patches that fail the normality tests to the nearest patches with normal values.
 
     The nearest are given by the rank-preserving map: every value becomes the normal quantile of its rank in
@@ -26,11 +23,12 @@ def rectify_patches(eps: Tensor, rate: float) -> tuple[Tensor, Tensor]:
     Args:
         eps: (C, H, W), noise that is standard normal where the image is typical.
         rate: false discovery rate among the patches.
+        side: of a patch, in pixels.
 
     Returns:
         the rectified noise (C, H, W), and the mask (H, W) of the moved patches.
     """
-    patches, folded = _fold(eps)
+    patches, folded = _fold(eps, side)
     p_values = normality(patches)
     failing = sorted(discoveries(dict(enumerate(p_values.tolist())), rate))
     moved = torch.zeros(len(patches), dtype=torch.bool, device=eps.device)
@@ -40,7 +38,7 @@ def rectify_patches(eps: Tensor, rate: float) -> tuple[Tensor, Tensor]:
     quantiles = torch.special.ndtri((torch.arange(flat.shape[1], device=eps.device) + 0.5) / flat.shape[1])
     rectified = flat.clone()
     rectified[moved] = quantiles.to(flat.dtype)[ranks]
-    mask = moved[:, None].expand(-1, SIDE * SIDE).reshape(-1, 1, SIDE, SIDE)
+    mask = moved[:, None].expand(-1, patches[0, 0].numel()).reshape(-1, 1, *patches.shape[2:])
     return _unfold(rectified.view_as(patches), folded, eps), _unfold(mask, folded, eps)[0]
 
 
@@ -50,25 +48,25 @@ def normality(patches: Tensor) -> Tensor:
     Each is four times the smallest p-value of four tests: of the mean, of the norm (chi-squared, by the cube
     root of Wilson and Hilferty 1931), and of the correlation of neighbours in either direction.
     """
-    count = patches[0].numel()
+    count, side = patches[0].numel(), patches.shape[-1]
     mean = patches.flatten(1).mean(dim=1) * math.sqrt(count)
     spread = 2 / (9 * count)
     norm = ((patches.square().flatten(1).mean(dim=1)) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
     scores = [mean, norm]
     for axis in (2, 3):
-        pairs = patches.narrow(axis, 1, SIDE - 1) * patches.narrow(axis, 0, SIDE - 1)
+        pairs = patches.narrow(axis, 1, side - 1) * patches.narrow(axis, 0, side - 1)
         together = pairs.flatten(1).sum(dim=1) / patches.square().flatten(1).sum(dim=1).clamp_min(1e-12)
         scores.append(together * count / math.sqrt(pairs[0].numel()))
     worst = torch.stack(scores).abs().amax(dim=0)
     return (4 * torch.special.erfc(worst / math.sqrt(2))).clamp_max(1)
 
 
-def _fold(eps: Tensor) -> tuple[Tensor, tuple[int, int]]:
-    """Cut (C, H, W) into patches (N, C, SIDE, SIDE); also returns their number per column and per row."""
-    rows, columns = (math.ceil(length / SIDE) for length in eps.shape[1:])
-    below, beside = rows * SIDE - eps.shape[1], columns * SIDE - eps.shape[2]
+def _fold(eps: Tensor, side: int) -> tuple[Tensor, tuple[int, int]]:
+    """Cut (C, H, W) into patches (N, C, S, S); also returns their number per column and per row."""
+    rows, columns = (math.ceil(length / side) for length in eps.shape[1:])
+    below, beside = rows * side - eps.shape[1], columns * side - eps.shape[2]
     whole = F.pad(eps[None], (0, beside, 0, below), mode="reflect")[0]
-    parts = whole.unflatten(2, (columns, SIDE)).unflatten(1, (rows, SIDE))
+    parts = whole.unflatten(2, (columns, side)).unflatten(1, (rows, side))
     return parts.permute(1, 3, 0, 2, 4).flatten(0, 1), (rows, columns)
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from torch import Tensor
 
 from i2r.correction.clipping import unclip
-from i2r.correction.rectification import ENTRY, fill_lost
-from i2r.diffusion.sampling import Process, counted, denoise, levels
+from i2r.correction.rectification import RECTIFICATION, fill_missing, path
+from i2r.diffusion.sampling import Process, denoise, levels
 from i2r.diffusion.tiling import TileGrid
 from i2r.forms import Chain, Downsampling, Form, GaussianBlur, Mask, Noise, likelier_blur
 from i2r.screening.calibration import Calibration
@@ -26,16 +26,34 @@ from i2r.screening.spectrum import ROUNDING
 # descent drops the noise at every level and restarts from the level's solution, as half-quadratic splitting
 # does (Zhang et al., arXiv 2008.13751, equation 6). With the noise carried from the inverted image, blurs
 # were restored 0.5 dB worse and low resolution equally well, at four times the NFE.
-_OPERATOR_LEVELS = levels(0.01, 0.5, 8)
-_FIRST_ERROR = 0.15  # of the range [-1, 1]: assumed error of the degraded image as the first estimate
-
+#
 # A record leaves an error that is like noise and bounded: it is carried down, as in DDIM. Blocks, which are
 # not white noise, start at a level above their quantisation error: quality 10 at 0.2, 50 at 0.12.
-_RECORD_STEPS, _RECORD_DEPTH = 6, 10.0
-_BLOCK_ENTRY = 0.1
 
-_VISIBLE_WIDTH = 0.75  # pixels: soft scenes look blurred by less, and deblurring them has cost up to 16 dB
-_VISIBLE_NOISE = 0.0075  # of the range [-1, 1]: a lower estimate is one step of 8 bits, or zero
+
+@dataclass(frozen=True)
+class ReconstructionTuning:
+    """How forms are undone. Noise levels and errors are in units of the range [-1, 1].
+
+    Attributes:
+        operator_path: lowest and highest noise level of the descent with operators, and steps between them.
+        first_error: assumed error of the degraded image as the first estimate.
+        record_steps: noise levels of the descent without operators.
+        block_entry: added to the error that records leave, to give the entry level of blocks.
+        visible_width: least width of a Gaussian blur that is undone, in pixels: soft scenes look blurred by
+            less, and deblurring them has cost up to 16 dB.
+        visible_noise: least estimate of a noise level: a lower one is one step of 8 bits, or zero.
+    """
+
+    operator_path: tuple[float, float, int] = (0.01, 0.5, 8)
+    first_error: float = 0.15
+    record_steps: int = 6
+    block_entry: float = 0.1
+    visible_width: float = 0.75
+    visible_noise: float = 0.0075
+
+
+RECONSTRUCTION = ReconstructionTuning()
 
 
 @dataclass(frozen=True)
@@ -45,18 +63,18 @@ class Reconstruction:
     Attributes:
         x: (C, H, W) canvas of the clean image.
         parameters: of the degradation by form, as plain JSON.
-        nfe: network evaluations, in passes over the canvas.
     """
 
     x: Tensor
     parameters: dict[str, Any]
-    nfe: int
 
 
 def reconstruct(
     y: Tensor, names: Sequence[str], grid: TileGrid, calibration: Calibration, known: Sequence[Form] = ()
 ) -> Process[Reconstruction]:
     """Find the clean canvas and the parameters of the forms that explain canvas ``y``.
+
+    Missing pixels are filled before other forms are estimated.
 
     Args:
         y: (C, H, W) canvas in [-1, 1].
@@ -68,8 +86,20 @@ def reconstruct(
     Raises:
         FormError: the image does not show a form.
     """
-    (x, chain), nfe = yield from counted(_explain(y, names, grid, calibration, known))
-    return Reconstruction(x, chain.parameters(), nfe)
+    filled = y
+    if Mask.name in names:
+        filled, missing = yield from fill_missing(y, grid, calibration)
+        known = [*known, Mask(grid.crop(missing[None])[0])]
+    chain = Chain.start(names, grid.crop(filled), calibration, known)
+    if tuple(names) == (Mask.name,):
+        return Reconstruction(filled, chain.parameters())
+    image, filled = grid.crop(y), grid.crop(filled)
+    found = yield from _descend(image, filled, chain, grid)
+    for other in chain.others():
+        end = yield from _descend(image, filled, other, grid)
+        found = min(found, end, key=lambda end: _residual(end, image))
+    x, chain, _ = found
+    return Reconstruction(grid.pad(x), chain.parameters())
 
 
 def likeliest_forms(y: Tensor, calibration: Calibration) -> list[Form]:
@@ -83,31 +113,11 @@ def likeliest_forms(y: Tensor, calibration: Calibration) -> list[Form]:
     if reduced is not None:
         return [reduced]
     noise = Noise.start(y, calibration)
-    noisy = noise.level > _VISIBLE_NOISE
+    noisy = noise.level > RECONSTRUCTION.visible_noise
     blur = likelier_blur(y, calibration, noise.level if noisy else ROUNDING)
-    if isinstance(blur, GaussianBlur) and blur.width < _VISIBLE_WIDTH:
+    if isinstance(blur, GaussianBlur) and blur.width < RECONSTRUCTION.visible_width:
         return []
     return [blur, noise] if noisy else [blur]
-
-
-def _explain(
-    y: Tensor, names: Sequence[str], grid: TileGrid, calibration: Calibration, known: Sequence[Form]
-) -> Process[tuple[Tensor, Chain]]:
-    """Return the clean canvas and the chain; missing pixels are filled before other forms are estimated."""
-    filled = y
-    if Mask.name in names:
-        filled, lost = yield from fill_lost(y, grid, calibration)
-        known = [*known, Mask(grid.crop(lost[None])[0])]
-    chain = Chain.start(names, grid.crop(filled), calibration, known)
-    if tuple(names) == (Mask.name,):
-        return filled, chain
-    image, filled = grid.crop(y), grid.crop(filled)
-    found = yield from _descend(image, filled, chain, grid)
-    for other in chain.others():
-        end = yield from _descend(image, filled, other, grid)
-        found = min(found, end, key=lambda end: _missed(end, image))
-    x, chain, _ = found
-    return grid.pad(x), chain
 
 
 def _descend(
@@ -118,10 +128,11 @@ def _descend(
     ``filled`` is ``y`` with its missing pixels filled.
     """
     if chain.leaves_noise:
-        entry = ENTRY * chain.noise if chain.noisy else _BLOCK_ENTRY + chain.noise
-        sigmas, carried, x = levels(entry / _RECORD_DEPTH, entry, _RECORD_STEPS - 1), 1.0, filled
+        entry = RECTIFICATION.entry * chain.noise if chain.noisy else RECONSTRUCTION.block_entry + chain.noise
+        sigmas, carried, x = path(entry, RECONSTRUCTION.record_steps), 1.0, filled
     else:
-        sigmas, carried, x = _OPERATOR_LEVELS, 0.0, chain.solve(y, filled, _FIRST_ERROR)
+        sigmas, carried = levels(*RECONSTRUCTION.operator_path), 0.0
+        x = chain.solve(y, filled, RECONSTRUCTION.first_error)
     for sigma, lower in zip(reversed(sigmas), [*reversed(sigmas[:-1]), 0.0], strict=True):
         x = grid.pad(x)
         expected = grid.crop((yield from denoise(x, sigma)))
@@ -130,7 +141,7 @@ def _descend(
     return (unclip(x, chain.noise) if chain.leaves_noise and chain.noisy else x), chain, expected
 
 
-def _missed(end: tuple[Tensor, Chain, Tensor], y: Tensor) -> float:
+def _residual(end: tuple[Tensor, Chain, Tensor], y: Tensor) -> float:
     """RMS residual between ``y`` and the degraded posterior mean (that of the solved image is near zero)."""
     _, chain, expected = end
     return (chain.forward(expected) - y).square().mean().sqrt().item()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -26,7 +27,7 @@ from i2r.screening.spectrum import blur_width
 from i2r.screening.statistics import STATISTICS, Level, Sign, names
 from i2r.screening.streaks import Streaks, find_streaks, streak_mask
 from i2r.screening.typicality import (
-    SMALLEST_SIDE,
+    TYPICALITY,
     Region,
     Seen,
     damaged,
@@ -39,30 +40,53 @@ from i2r.screening.typicality import (
     regions,
 )
 
-PATH_DEPTH = 10.0
-"""Regeneration ends this many times below its entry level, where the remaining noise is invisible."""
 
-# Least change of a filled pixel, of the range [-1, 1]: a fill that changes less has found no damage.
-_SMALLEST_CHANGE = 0.25
-_SMALLEST_OF_STREAKS = 0.1  # their edges are translucent
-_SMALLEST_OF_OVERLAYS = 0.05  # veils are thin
-_ROUNDS = 2
-# False discovery rates of the search for missing pixels if the mask form is specified: for the most likely
-# kind of damage, and for the others.
-_BOLD, _USUAL = 0.6, 0.05
+@dataclass(frozen=True)
+class RectificationTuning:
+    """How atypical noise is corrected. Noise levels and changes are in units of the range [-1, 1].
 
-_BLOCK_LEVELS = (0.01, 0.25)  # range of entry levels in which the line over log periods was fitted
-_MILDEST_PERIOD = 0.25  # log period of JPEG quality 85, the mildest fitted; entry levels fall to zero below
+    Attributes:
+        path_depth: ratio of the entry level to the last level of a regeneration, whose noise is invisible.
+        rounds: of the search for damage, which hides other damage beside it.
+        least_change: of a filled pixel: a fill that changes less has found no damage.
+        least_change_of_streaks: the same; their edges are translucent.
+        least_change_of_overlays: the same; veils are thin.
+        likeliest_rate: false discovery rate of the search for missing pixels if the mask form is specified:
+            of the most likely kind of damage.
+        others_rate: the same, of the other kinds.
+        block_levels: range of entry levels in which the line over log periods was fitted.
+        mildest_period: log period of JPEG quality 85, the mildest fitted; entry levels fall to zero below.
+        entry: entry level over noise level: remaining noise is more visible than missing detail.
+        faint: noise level at which only the lowest level is regenerated (4 of 255): photographs have fainter
+            noise and texture of their own.
+        plain: noise level from which noise is regenerated in full (7 of 255).
+        soft_edge: pixels over which the correction of a noisy part fades out.
+        smoother: ratio of wider to finest differences that white noise in photographs stays below.
+        sharpening: lowest and highest noise level of sharpening, and steps between them.
+        caution: factor on the width of a blur: too narrow a kernel leaves some blur, too wide a one rings.
+        input_noise: error that sharpening assumes in its input.
+    """
 
-ENTRY = 1.05
-"""Entry level over noise level: remaining noise is more visible than lost detail."""
-_FAINT, _PLAIN = 0.036, 0.055  # 4 and 7 of 255: photographs have fainter noise and texture of their own
-_SOFT_EDGE = 7  # pixels over which the correction of a noisy part fades out
-_SMOOTHER = 1.3  # ratio of wider to finest differences that white noise in photographs stays below
+    path_depth: float = 10.0
+    rounds: int = 2
+    least_change: float = 0.25
+    least_change_of_streaks: float = 0.1
+    least_change_of_overlays: float = 0.05
+    likeliest_rate: float = 0.6
+    others_rate: float = 0.05
+    block_levels: tuple[float, float] = (0.01, 0.25)
+    mildest_period: float = 0.25
+    entry: float = 1.05
+    faint: float = 0.036
+    plain: float = 0.055
+    soft_edge: int = 7
+    smoother: float = 1.3
+    sharpening: tuple[float, float, int] = (0.03, 0.12, 2)
+    caution: float = 0.85
+    input_noise: float = 0.02
 
-_SHARPEN_LEVELS = levels(0.03, 0.12, 2)
-_CAUTION = 0.85  # factor on the width: too narrow a kernel leaves some blur, too wide a one rings
-_INPUT_NOISE = 0.02  # of the range [-1, 1]: error that sharpening assumes in its input
+
+RECTIFICATION = RectificationTuning()
 
 
 def fill_damage(
@@ -76,7 +100,7 @@ def fill_damage(
     image, level, frame = grid.crop(y), calibration.damage_level, grid.framed()
     searched = mask_of(where, image)
     x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
-    for _ in range(_ROUNDS):
+    for _ in range(RECTIFICATION.rounds):
         filled = grid.crop(x)
         noise = frame.crop((yield Query(frame.pad(filled), level, frame)))
         missed = (filled - image).sub_(noise, alpha=level)  # posterior mean of the filled image - image
@@ -84,7 +108,7 @@ def fill_damage(
         # Pixels found before stay in the mask: their own fill may hide them from this search.
         mask = mask | grid.pad(found[None])[0]
         x = yield from fill(y, mask)
-    return _keep_changes(y, x, mask, _SMALLEST_CHANGE)
+    return _keep_changes(y, x, mask, RECTIFICATION.least_change)
 
 
 def fill_streaks(
@@ -97,7 +121,7 @@ def fill_streaks(
     """
     x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
     found: list[Streaks] = []
-    for _ in range(_ROUNDS):
+    for _ in range(RECTIFICATION.rounds):
         image, level = grid.crop(x), calibration.damage_level
         noise = grid.crop((yield Query(x, level))).mul_(level)
         parts = [(image[:, rows, columns], noise[:, rows, columns]) for rows, columns in where]
@@ -108,15 +132,11 @@ def fill_streaks(
             lines[rows, columns] = streak_mask(*part, streaks)
         mask = mask | grid.pad(lines[None])[0]
         x = yield from fill(y, mask)
-    return _keep_changes(y, x, mask, _SMALLEST_OF_STREAKS)
+    return _keep_changes(y, x, mask, RECTIFICATION.least_change_of_streaks)
 
 
 def fill_overlays(
-    y: Tensor,
-    grid: TileGrid,
-    calibration: Calibration,
-    where: Sequence[Region],
-    least: float = -math.inf,
+    y: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region], least: float = -math.inf
 ) -> Process[tuple[Tensor, Tensor]]:
     """Remove the overlays in the given regions: brighten translucent ones, fill the others.
 
@@ -131,7 +151,7 @@ def fill_overlays(
     mask = grid.pad(covered[None])[0]
     veiled = translucent(y, mask)
     x = yield from fill(lift(y, veiled), mask & ~veiled)
-    return _keep_changes(y, x, mask, _SMALLEST_OF_OVERLAYS)
+    return _keep_changes(y, x, mask, RECTIFICATION.least_change_of_overlays)
 
 
 def fill_all(
@@ -155,7 +175,7 @@ def fill_all(
     return x, mask
 
 
-def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tuple[Tensor, Tensor]]:
+def fill_missing(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tuple[Tensor, Tensor]]:
     """Find and fill the missing pixels of an image that is known to have some, such as specks or streaks.
 
     Applies every fill to the regions that look damaged. The most likely kind of damage is searched for
@@ -164,7 +184,7 @@ def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tu
     Returns the canvas and the mask (H, W) of the filled pixels.
     """
     parts = regions(grid.height, grid.width)
-    if min(grid.height, grid.width) < SMALLEST_SIDE:
+    if min(grid.height, grid.width) < TYPICALITY.smallest_side:
         return (yield from fill_damage(y, grid, calibration, parts))
     image = grid.crop(y)
     noise = grid.crop((yield Query(y, calibration.damage_level))).mul_(calibration.damage_level)
@@ -173,18 +193,18 @@ def fill_lost(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tu
     likeliest = min(p_values, key=lambda name: p_values[name])
     where = {}
     for name in p_values:
-        rate = _BOLD if name == likeliest else _USUAL
+        rate = RECTIFICATION.likeliest_rate if name == likeliest else RECTIFICATION.others_rate
         if found := seen.atypical_regions(calibration, name, rate):
             where[name] = [parts[index] for index in sorted(found)]
     return (yield from fill_all(y, grid, calibration, where))
 
 
-def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor, smallest: float) -> tuple[Tensor, Tensor]:
-    """Keep only the pixels that the fill changed by more than ``smallest``: the others were not damaged.
+def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """Keep only the pixels that the fill changed by more than ``least``: the others were not damaged.
 
     Returns the canvas and the mask (H, W) of the pixels kept.
     """
-    mask = mask & ((y - filled).square_().mean(dim=0).sqrt() > smallest)
+    mask = mask & ((y - filled).square_().mean(dim=0).sqrt() > least)
     return torch.where(mask, filled, y), mask
 
 
@@ -219,11 +239,11 @@ def remove_noise_in_part(
 
     Returns the canvas and the mask (H, W) of the changed pixels.
     """
-    fine = ENTRY * difference_scale(grid.crop(y), where=grid.crop(noisy[None])[0]).item()
+    fine = RECTIFICATION.entry * difference_scale(grid.crop(y), where=grid.crop(noisy[None])[0]).item()
     level = _unless_faint(fine, calibration)
     x = yield from _without_noise(y, level, steps, strength)
     # Noisy parts have no sharp edge.
-    share = averaged(noisy[None].float(), _SOFT_EDGE)[0]
+    share = averaged(noisy[None].float(), RECTIFICATION.soft_edge)[0]
     return torch.lerp(y, x, share), share > 0
 
 
@@ -236,10 +256,10 @@ def entry_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[
     photograph's own, is reduced.
     """
     known = list(calibration.entry_scale)
-    fine, wide = (ENTRY * difference_scale(grid.crop(y), reach).item() for reach in (1, 2))
+    fine, wide = (RECTIFICATION.entry * difference_scale(grid.crop(y), reach).item() for reach in (1, 2))
     level = min(max(fine, known[0]), known[-1])
     higher = next((other for other in known if other > level), known[-1])
-    if wide > _SMOOTHER * level and (yield from _excess(y, grid, calibration, higher)) > 0:
+    if wide > RECTIFICATION.smoother * level and (yield from _excess(y, grid, calibration, higher)) > 0:
         level = max(level, min(wide, (yield from noise_level(y, grid, calibration))))
     return _unless_faint(level, calibration)
 
@@ -248,7 +268,8 @@ def _unless_faint(level: float, calibration: Calibration) -> float:
     """Return the entry level for noise of ``level``: lower for faint noise, perhaps the photograph's own."""
     least, *_, most = calibration.entry_scale
     level = min(max(level, least), most)
-    share = min(max((level - _FAINT) / (_PLAIN - _FAINT), 0.0), 1.0)
+    faint, plain = RECTIFICATION.faint, RECTIFICATION.plain
+    share = min(max((level - faint) / (plain - faint), 0.0), 1.0)
     return least + share * (level - least)
 
 
@@ -257,7 +278,7 @@ def noise_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[
 
     Starts at the calibration's ``damage_level`` and steps up while the noise is stronger, or down until it
     is, then interpolates. (A search upward from the lowest level would stop at once on strong gray noise: at
-    a low level the prior takes it for texture.)
+    a low level the prior predicts it as texture.)
     """
     known = list(calibration.entry_scale)
     index = min(bisect_left(known, calibration.damage_level), len(known) - 1)
@@ -283,25 +304,32 @@ def remove_blocks(
     """Regenerate from the entry level calibrated for the noise's grid period, times ``strength``."""
     intercept, slope = calibration.block_entry
     period = log_period(grid.crop((yield Query(y, calibration.level)))).item()
-    entry = min(max(math.exp(intercept + slope * period), _BLOCK_LEVELS[0]), _BLOCK_LEVELS[1])
-    share = min(1.0, period / _MILDEST_PERIOD)
+    low, high = RECTIFICATION.block_levels
+    entry = min(max(math.exp(intercept + slope * period), low), high)
+    share = min(1.0, period / RECTIFICATION.mildest_period)
     return (yield from regenerate(y, strength * share * entry, steps))
 
 
 def sharpen(y: Tensor, grid: TileGrid, calibration: Calibration, strength: float = 1.0) -> Process[Tensor]:
-    """Undo a Gaussian blur whose width is estimated from the spectrum; the prior restores lost detail.
+    """Undo a Gaussian blur whose width is estimated from the spectrum; the prior restores missing detail.
 
     Alternates posterior means with exact minimisers of ``|H x - y|^2`` near them (half-quadratic splitting
     with a denoiser: Zhang et al., arXiv 2008.13751, equation 6).
     """
-    blur = GaussianBlur(strength * _CAUTION * blur_width(grid.crop(y), calibration.spectrum))
-    x = blur.solve(y, y, _INPUT_NOISE)
-    for level in reversed(_SHARPEN_LEVELS):
+    noise = RECTIFICATION.input_noise
+    blur = GaussianBlur(strength * RECTIFICATION.caution * blur_width(grid.crop(y), calibration.spectrum))
+    x = blur.solve(y, y, noise)
+    for level in reversed(levels(*RECTIFICATION.sharpening)):
         expected = yield from denoise(x, level)
-        x = blur.solve(y, expected, (_INPUT_NOISE / level) ** 2)
+        x = blur.solve(y, expected, (noise / level) ** 2)
     return x
 
 
 def regenerate(y: Tensor, entry: float, steps: int) -> Process[Tensor]:
     """Follow DDIM from ``y``, taken as a sample at level ``entry``, to a clean image in ``steps`` steps."""
-    return (yield from generate(y, levels(entry / PATH_DEPTH, entry, steps - 1)))
+    return (yield from generate(y, path(entry, steps)))
+
+
+def path(entry: float, steps: int) -> list[float]:
+    """Return the ``steps`` noise levels of a regeneration, up to ``entry``."""
+    return levels(entry / RECTIFICATION.path_depth, entry, steps - 1)

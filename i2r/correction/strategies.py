@@ -38,12 +38,30 @@ from i2r.screening.statistics import PATCHY, Sign
 from i2r.screening.trace import Screening
 from i2r.settings import RestoreSettings
 
-IMPLAUSIBLE = 1e-5
-"""Typicality of a result below which a form that the image does not have was undone."""
 
-_WHOLE = 0.9  # share of noisy pixels from which the whole image counts as noisy
-_PATCH_LEVELS = levels(0.02, 1.0, 8)
-_PATCH_ITERATIONS, _PATCH_TOLERANCE = 12, 2e-3  # round trip of 62 dB and more, in 21 evaluations
+@dataclass(frozen=True)
+class StrategyTuning:
+    """How the strategies choose.
+
+    Attributes:
+        implausible: typicality of a result below which a form that the image does not have was undone.
+        whole: share of noisy pixels from which the whole image counts as noisy.
+        patch_side: side of the patches of noise that are tested, in pixels.
+        patch_path: lowest and highest noise level of the inversion by patches, and steps between them.
+        patch_iterations: most evaluations per step of that inversion.
+        patch_tolerance: its RMS residual, in units of the range [-1, 1]: with these, a round trip has 62 dB
+            and more in 21 evaluations.
+    """
+
+    implausible: float = 1e-5
+    whole: float = 0.9
+    patch_side: int = 8
+    patch_path: tuple[float, float, int] = (0.02, 1.0, 8)
+    patch_iterations: int = 12
+    patch_tolerance: float = 2e-3
+
+
+STRATEGY = StrategyTuning()
 
 
 @dataclass(frozen=True)
@@ -74,7 +92,7 @@ class Correction:
     Attributes:
         x: (C, H, W), the corrected canvas; ignored if ``mask`` is empty.
         mask: (H, W), the changed pixels.
-        lost: (H, W), the damaged pixels, whose clean values are unknown; None if there are none.
+        damaged: (H, W), the damaged pixels, whose clean values are unknown; None if there are none.
         parameters: estimated parameters of the degradation by form, as plain JSON; empty if none were
             estimated.
         inversion_psnr: PSNR in dB between the image and the one that DDIM regenerates from its inverted
@@ -84,7 +102,7 @@ class Correction:
 
     x: Tensor
     mask: Tensor
-    lost: Tensor | None = None
+    damaged: Tensor | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inversion_psnr: float = math.nan
     message: str = ""
@@ -113,9 +131,9 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
         # In latents damage, blur and blocks have no known signature: only regeneration applies.
         level = yield from noise_level(y, grid, calibration)
         return Correction((yield from regenerate(y, strength * level, steps)), everywhere)
-    x, lost = yield from fill_all(y, grid, calibration, seen.where)
-    x, mask = _share(y, x, strength), lost
-    noisy = yield from _noisy_part(x, subject, lost)
+    x, damaged = yield from fill_all(y, grid, calibration, seen.where)
+    x, mask = _share(y, x, strength), damaged
+    noisy = yield from _noisy_part(x, subject, damaged)
     if noisy is not None:
         x, removed = yield from remove_noise_in_part(x, noisy, grid, calibration, steps, strength)
         mask = mask | removed
@@ -125,16 +143,16 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
     parameters: Mapping[str, Any] = {}
     if seen.noisy and noisy is None:
         x = yield from remove_noise(x, grid, calibration, steps, strength)
-    elif seen.shows(Sign.GRID) or seen.shows(Sign.LOST_DETAIL):
+    elif seen.shows(Sign.GRID) or seen.shows(Sign.MISSING_DETAIL):
         compressed = seen.shows(Sign.GRID)
         found = (yield from _undo_compression(x, subject, settings)) if compressed else None
         if found is not None:
             x, parameters = _share(x, found.x, strength), found.parameters
-        elif seen.shows(Sign.LOST_DETAIL):
+        elif seen.shows(Sign.MISSING_DETAIL):
             x, parameters = yield from _bring_detail_back(x, subject, settings)
         else:
             x = yield from remove_blocks(x, grid, calibration, steps, strength)
-    return Correction(x, mask if x is filled else everywhere, lost, parameters)
+    return Correction(x, mask if x is filled else everywhere, damaged, parameters)
 
 
 def by_patches(subject: Subject, settings: RestoreSettings) -> Process[Correction]:
@@ -143,15 +161,16 @@ def by_patches(subject: Subject, settings: RestoreSettings) -> Process[Correctio
     Algorithm 2 of Invert2Restore (Chihaoui and Favaro, arXiv 2503.21486), at the highest noise level with an
     accurate round trip; :mod:`i2r.correction.patches` has the tests and the move.
     """
-    y, grid, sigma = subject.y, subject.grid, _PATCH_LEVELS[-1]
-    found = yield from invert(y, _PATCH_LEVELS, _PATCH_ITERATIONS, tolerance=_PATCH_TOLERANCE)
+    y, grid, sigmas = subject.y, subject.grid, levels(*STRATEGY.patch_path)
+    found = yield from invert(y, sigmas, STRATEGY.patch_iterations, tolerance=STRATEGY.patch_tolerance)
     if found.convergence is not Convergence.REACHED:
-        raise FloatingPointError(f"the inversion: {found.convergence.message}")
-    again = yield from generate(found.z, _PATCH_LEVELS)
-    eps = yield Query(found.z, sigma)
-    rectified, moved = rectify_patches(grid.crop(eps), settings.false_discovery_rate)
-    z = found.z + settings.strength * sigma * (grid.pad(rectified) - eps)
-    x = yield from generate(z, _PATCH_LEVELS)
+        raise FloatingPointError(f"the inversion: {found.convergence}")
+    again = yield from generate(found.z, sigmas)
+    eps = yield Query(found.z, sigmas[-1])
+    rate = settings.false_discovery_rate
+    rectified, moved = rectify_patches(grid.crop(eps), rate, STRATEGY.patch_side)
+    z = found.z + settings.strength * sigmas[-1] * (grid.pad(rectified) - eps)
+    x = yield from generate(z, sigmas)
     # The network is not local: one moved patch may change the whole image.
     mask = moved.any().expand(y.shape[1:])
     back = _psnr(grid.crop(again), grid.crop(y))
@@ -181,18 +200,18 @@ STRATEGIES: Mapping[str, Strategy] = {"causes": by_causes, "patches": by_patches
 """Fully blind strategies by their name in ``method.strategy``."""
 
 
-def _noisy_part(x: Tensor, subject: Subject, lost: Tensor) -> Process[Tensor | None]:
+def _noisy_part(x: Tensor, subject: Subject, damaged: Tensor) -> Process[Tensor | None]:
     """Return the mask (H, W) of a noisy part; None if there is none or it covers the whole image.
 
-    Damage may have been taken for noise, so the noise is tested again after damage was filled.
+    Damage may have been detected as noise, so the noise is tested again after damage was filled.
     """
     seen, grid, part = subject.seen, subject.grid, subject.seen.noisy_part
     # Faint noise all over a gray picture is detected only where there is little texture.
     if part is None or (seen.noisy and len(x) == 1):
         return None
-    if lost.any():
+    if damaged.any():
         part = yield from find_noisy_part(x, grid, subject.calibration, seen.where[PATCHY.name])
-    return grid.pad(part[None])[0] if 0 < part.float().mean().item() < _WHOLE else None
+    return grid.pad(part[None])[0] if 0 < part.float().mean().item() < STRATEGY.whole else None
 
 
 def _undo_compression(
@@ -221,7 +240,7 @@ def _bring_detail_back(
     if not isinstance(forms[0], Downsampling):
         # Undoing a wrong form leaves artefacts: deblurring an enlarged image reveals its pixel grid.
         seen = yield from screen(found.x, grid, calibration, settings.false_discovery_rate)
-        if seen.typicality < IMPLAUSIBLE:
+        if seen.typicality < STRATEGY.implausible:
             return y, {}
     return _share(y, found.x, settings.strength), found.parameters
 

@@ -1,4 +1,4 @@
-"""Forms are told by name, in an order that can be undone, without loading torch."""
+"""Forms are specified by name, in an order that can be undone, without loading torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_names_are_those_of_the_forms() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "names"),
+    ("given", "names"),
     [
         ("auto", ("auto",)),
         (["none"], ("none",)),
@@ -28,14 +28,14 @@ def test_the_names_are_those_of_the_forms() -> None:
         (("downsampling", "jpeg"), ("downsampling", "jpeg")),
     ],
 )
-def test_names_are_parsed(told: str | list[str], names: tuple[str, ...]) -> None:
-    assert parse_forms(told) == names
-    assert RestoreSettings(forms=told).forms == names  # type: ignore[arg-type]
-    assert RestoreSettings(forms=names).told == (names not in (("auto",), ("none",)))
+def test_names_are_parsed(given: str | list[str], names: tuple[str, ...]) -> None:
+    assert parse_forms(given) == names
+    assert RestoreSettings(forms=given).forms == names  # type: ignore[arg-type]
+    assert RestoreSettings(forms=names).specified == (names not in (("auto",), ("none",)))
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("given", "message"),
     [
         ("rain", "no form 'rain': give auto, none, or some of gaussian_blur"),
         ("", "no form ''"),
@@ -45,11 +45,11 @@ def test_names_are_parsed(told: str | list[str], names: tuple[str, ...]) -> None
         ("jpeg,gaussian_blur", "cannot be undone: give gaussian_blur, motion_blur"),
     ],
 )
-def test_what_cannot_be_undone_is_refused(told: str | list[str], message: str) -> None:
+def test_what_cannot_be_undone_is_refused(given: str | list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        parse_forms(told)
+        parse_forms(given)
     with pytest.raises(ValidationError, match=message):
-        RestoreSettings(forms=told)  # type: ignore[arg-type]
+        RestoreSettings(forms=given)  # type: ignore[arg-type]
 
 
 def test_settings_come_without_torch() -> None:

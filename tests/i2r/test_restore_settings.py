@@ -43,7 +43,7 @@ def test_values_out_of_range_are_refused(changes: dict[str, float]) -> None:
 
 def test_a_factor_belongs_to_downsampling() -> None:
     assert RestoreSettings(forms=("downsampling", "noise"), factor=4).factor == 4
-    with pytest.raises(ValidationError, match="tell it among the forms"):
+    with pytest.raises(ValidationError, match="add downsampling to the forms"):
         RestoreSettings(forms=("noise",), factor=4)
 
 

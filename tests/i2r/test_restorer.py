@@ -156,15 +156,15 @@ def test_a_file_or_its_pixels_tell_how_it_was_compressed(prior: Prior, forms: st
         tables = JpegTables.of_file(picture)
         blocky = np.asarray(picture, np.float32) / 255
     restorer = Restorer(prior, RestoreSettings(tile=96, overlap=16, forms=forms))  # type: ignore[arg-type]
-    [told] = restorer.restore([Degraded(blocky, tables)])
-    untold = _restore(restorer, blocky)
+    [with_tables] = restorer.restore([Degraded(blocky, tables)])
+    without = _restore(restorer, blocky)
     blind = _restore(Restorer(prior, RestoreSettings(tile=96, overlap=16, forms=("none",))), blocky)
-    assert told.parameters == {"jpeg": tables.parameters()}
-    assert untold.parameters == told.parameters
-    np.testing.assert_array_equal(told.image, untold.image)
+    assert with_tables.parameters == {"jpeg": tables.parameters()}
+    assert without.parameters == with_tables.parameters
+    np.testing.assert_array_equal(with_tables.image, without.image)
     assert blind.parameters == {}
-    assert psnr(told.image, clean) > psnr(blocky, clean) + 0.9
-    assert psnr(told.image, clean) > psnr(blind.image, clean) + 0.1
+    assert psnr(with_tables.image, clean) > psnr(blocky, clean) + 0.9
+    assert psnr(with_tables.image, clean) > psnr(blind.image, clean) + 0.1
 
 
 def test_a_blur_that_is_told_is_undone(prior: Prior) -> None:
@@ -417,8 +417,8 @@ def random_restorer(request: pytest.FixtureRequest, tiny: Prior, prior: Prior) -
         device=tiny.device,
         calibration=replace(prior.calibration, clean=clean),
     )
-    told = RestoreSettings(tile=40, overlap=8, tiles_per_batch=3, min_consistency=0, **request.param)
-    return Restorer(nonsense, told)
+    settings = RestoreSettings(tile=40, overlap=8, tiles_per_batch=3, min_consistency=0, **request.param)
+    return Restorer(nonsense, settings)
 
 
 @pytest.fixture(scope="module")
@@ -444,7 +444,7 @@ def mixed() -> list[FloatImage]:
 def each_alone(random_restorer: Restorer, mixed: list[FloatImage]) -> list[Restoration]:
     alone = [_restore(random_restorer, image) for image in mixed]
     assert [found.outcome is Outcome.RESTORED for found in alone].count(True) >= 4
-    assert len({found.nfe for found in alone}) >= (3 if random_restorer.settings.told else 4)
+    assert len({found.nfe for found in alone}) >= (3 if random_restorer.settings.specified else 4)
     return alone
 
 
@@ -502,11 +502,11 @@ def test_all_of_a_result_is_held_against_its_input(prior: Prior) -> None:
     white = _crop(CROPS[0])
     white[:48, :48] = 1
     noisy = gaussian_noise(white, np.random.default_rng(0), sigma=25 / 255)
-    told = RestoreSettings(tile=96, overlap=16, forms=("noise",))
-    restoration = _restore(Restorer(prior, told), noisy)
+    settings = RestoreSettings(tile=96, overlap=16, forms=("noise",))
+    restoration = _restore(Restorer(prior, settings), noisy)
     assert restoration.outcome is Outcome.RESTORED
     assert 25 < restoration.consistency_psnr < 60
-    strict = told.model_copy(update={"min_consistency": 90.0})
+    strict = settings.model_copy(update={"min_consistency": 90.0})
     rejected = _restore(Restorer(prior, strict), noisy)
     assert rejected.outcome is Outcome.REJECTED
     assert "at coarse scale" in rejected.message

@@ -1,4 +1,4 @@
-"""Clipped noise moves the mean, and the mean tells what it was moved from."""
+"""Clipped noise moves the mean, and the mean determines what it was moved from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands for lost pixels, and what becomes of those that a veil lies over."""
+"""Missing pixels are filled, and those under a veil brightened."""
 
 from __future__ import annotations
 

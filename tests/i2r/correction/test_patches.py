@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from i2r.correction.patches import SIDE, normality, rectify_patches
+from i2r.correction.patches import normality, rectify_patches
+from i2r.correction.strategies import STRATEGY
+
+SIDE = STRATEGY.patch_side
 
 
 def _noise(*shape: int, seed: int = 0) -> Tensor:
@@ -41,7 +44,7 @@ def test_only_patches_that_fail_are_moved_and_no_further_than_to_normal(
     eps = _noise(3, height, width, seed=seed)
     if strong:
         eps[:, :SIDE, :SIDE] *= 3
-    rectified, moved = rectify_patches(eps, 0.01)
+    rectified, moved = rectify_patches(eps, 0.01, SIDE)
     assert rectified.shape == eps.shape
     assert torch.equal(rectified[:, ~moved], eps[:, ~moved])
     assert moved[:SIDE, :SIDE].all() if strong else moved.double().mean() < 0.5

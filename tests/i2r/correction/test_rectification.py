@@ -14,7 +14,7 @@ from torch import Tensor
 from i2r.correction.rectification import (
     fill_all,
     fill_damage,
-    fill_lost,
+    fill_missing,
     fill_overlays,
     fill_streaks,
     find_noisy_part,
@@ -96,13 +96,13 @@ def test_damage_is_looked_for_with_a_margin(waves: Tensor, calibration: Calibrat
 def test_what_is_known_to_be_lost_is_found_be_it_specks_or_streaks(
     smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, streaked: bool
 ) -> None:
-    lost = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) < 0.015
+    missing = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) < 0.015
     if streaked:
-        lost[:], rows = False, torch.arange(64)
-        lost[rows, 22 + rows // 8] = True
-    y = torch.where(lost, 1.0, waves)
-    x, mask = smooth_images.answer(fill_lost(y, GRID, calibration))
-    visible = lost & ((y - waves).square().mean(dim=0).sqrt() > 0.4)
+        missing[:], rows = False, torch.arange(64)
+        missing[rows, 22 + rows // 8] = True
+    y = torch.where(missing, 1.0, waves)
+    x, mask = smooth_images.answer(fill_missing(y, GRID, calibration))
+    visible = missing & ((y - waves).square().mean(dim=0).sqrt() > 0.4)
     assert torch.equal(x[:, ~mask], y[:, ~mask])
     assert mask[visible].float().mean() > 0.95
     assert mask.float().mean() < 0.05
@@ -114,7 +114,7 @@ def test_a_lost_line_is_found_whole(
 ) -> None:
     y = waves.clone()
     y[:, 8:56, 30:32] = 1.0
-    _, mask = smooth_images.answer(fill_lost(y, GRID, calibration))
+    _, mask = smooth_images.answer(fill_missing(y, GRID, calibration))
     assert mask[10:54, 30:32].float().mean() > 0.9
     assert mask.float().mean() < 0.1
 
@@ -125,7 +125,7 @@ def test_lost_pixels_of_small_images_are_looked_for_without_regions(
 ) -> None:
     grid = TileGrid(*shape, (64, 64), 0)
     y = grid.pad(torch.zeros(3, *shape))
-    x, mask = smooth_images.answer(fill_lost(y, grid, calibration))
+    x, mask = smooth_images.answer(fill_missing(y, grid, calibration))
     assert torch.equal(x, y)
     assert not mask.any()
 
@@ -176,7 +176,7 @@ def test_what_specks_were_taken_for_is_filled_once(
     monkeypatch: pytest.MonkeyPatch,
     filled_before: bool,
 ) -> None:
-    """What little is seen when the specks are filled is no overlay; alone, it was told at a rate."""
+    """Faint evidence beside filled specks is no overlay; alone, it was detected at a rate."""
     faint = torch.full((64, 64), -9.0)
     faint[20:40, 6:26] = 9.0  # of an evidence that one clean photograph in thirty has
     monkeypatch.setattr("i2r.correction.rectification.overlay_evidence", lambda logits: 0.0)
@@ -268,7 +268,7 @@ def test_noise_as_faint_as_photographs_have_it_is_hardly_entered(
 def test_smoother_noise_is_read_at_the_level_at_which_the_prior_sees_it(
     smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration
 ) -> None:
-    """Its finest differences tell a third of it."""
+    """Its finest differences measure a third of it."""
     y = waves + F.avg_pool2d(F.pad(_noise(0.6), (0, 1, 0, 1), mode="reflect"), 2, stride=1)
     white = Noise.start(y, own_calibration).level
     asked = _levels_asked(smooth_images, remove_noise(y, GRID, own_calibration, steps=5))
@@ -279,7 +279,7 @@ def test_smoother_noise_is_read_at_the_level_at_which_the_prior_sees_it(
 def test_the_walk_to_the_noise_level_is_short(
     smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration
 ) -> None:
-    """It starts at the level that damage is looked for at, and goes the right way."""
+    """It starts at the level at which damage is detected, and goes the right way."""
     for level in (0.1, 0.5):
         asked = _levels_asked(smooth_images, remove_noise(waves + _noise(level), GRID, own_calibration, 2))
         assert len(asked) - 2 <= 8

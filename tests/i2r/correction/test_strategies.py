@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -81,7 +82,7 @@ def test_what_was_inverted_tells_how_well(prior: Prior, clean: FloatImage) -> No
 def test_an_inversion_that_does_not_converge_is_no_picture(
     prior: Prior, clean: FloatImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(strategies, "_PATCH_ITERATIONS", 1)
+    monkeypatch.setattr(strategies, "STRATEGY", replace(strategies.STRATEGY, patch_iterations=1))
     restoration = _restore(prior, noisy := _noisy(clean), strategy="patches")
     assert restoration.outcome is Outcome.FAILED
     assert "missed the tolerance" in restoration.message
@@ -91,10 +92,10 @@ def test_an_inversion_that_does_not_converge_is_no_picture(
 def test_a_factor_that_is_told_is_taken(prior: Prior, clean: FloatImage) -> None:
     """Noise hides which one it was."""
     small = gaussian_noise(low_resolution(clean, factor=4), np.random.default_rng(0), sigma=2 / 255)
-    told = _restore(prior, small, forms="downsampling,noise", factor=4)
-    assert told.outcome is Outcome.RESTORED
-    assert told.parameters["downsampling"] == {"factor": 4}
-    assert psnr(told.image, clean) > psnr(small, clean) + 0.3
+    specified = _restore(prior, small, forms="downsampling,noise", factor=4)
+    assert specified.outcome is Outcome.RESTORED
+    assert specified.parameters["downsampling"] == {"factor": 4}
+    assert psnr(specified.image, clean) > psnr(small, clean) + 0.3
 
 
 @pytest.mark.parametrize(
