@@ -22,7 +22,7 @@ from i2r.prior.space import LatentSpace, PixelSpace
 from i2r.screening.calibration import Calibration, Spread
 from i2r.screening.statistics import STATISTICS
 from i2r.training.calibrate import calibrate
-from i2r.training.samples import sample
+from i2r.training.unconditional import draw
 
 CPU = torch.device("cpu")
 BLOCKS = {"block_out_channels": (8, 16), "norm_num_groups": 4, "latent_channels": 4}
@@ -164,10 +164,10 @@ def test_tiles_of_latents_fill_a_device_by_their_own_size(
 
 def test_a_latent_prior_shows_what_it_knows(latent_folder: Path) -> None:
     prior = load_prior(str(latent_folder), CPU)
-    images = sample(prior, 2, 32, steps=3)
+    images = draw(prior, 2, 32, steps=3)
     assert images.shape == (2, 3, 32, 32)
     assert not torch.equal(images[0], images[1])
-    assert torch.equal(images, sample(prior, 2, 32, steps=3))
+    assert torch.equal(images, draw(prior, 2, 32, steps=3))
 
 
 def test_tiles_that_do_not_fit_the_autoencoder_are_refused(latent_folder: Path) -> None:
