@@ -117,13 +117,9 @@ def batches(photographs: Photographs, trainer: Trainer) -> Iterator[Tensor]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m i2r.training", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder of photographs, searched recursively"
-    )
+    parser.add_argument("--data", type=Path, required=True, help="folder searched for photographs")
     parser.add_argument("--out", type=Path, default=Path("prior"), help="the prior's folder (default: prior)")
-    parser.add_argument(
-        "--minutes", type=float, default=60, help="training time in all, resumed runs included"
-    )
+    parser.add_argument("--minutes", type=float, default=60, help="in all, resumed runs included")
     parser.add_argument("--batch", type=int, default=Recipe.batch)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

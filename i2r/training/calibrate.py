@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,21 +26,39 @@ from i2r.screening.calibration import TAIL, TAIL_START, Calibration, Spread
 from i2r.screening.overlays import find_overlays
 from i2r.screening.spectrum import log_band_power
 from i2r.screening.statistics import STATISTICS, Level
-from i2r.screening.typicality import SMALLEST_SIDE, Seen, log_period, log_scale, measure
+from i2r.screening.typicality import TYPICALITY, Seen, log_period, log_scale, measure
 from i2r.training.degradation import jpeg
 from i2r.training.photographs import Photographs
 
-SCREENING_LEVEL = 0.06
-DAMAGE_LEVEL = 0.3
-ENTRY_LEVELS = levels(0.02, 0.8, 12)
-BLOCK_LEVELS = levels(0.015, 0.2, 6)
-BLOCK_QUALITIES = (10, 20, 35, 60, 85)
-BLOCK_CROPS = 25
-BLOCK_STEPS = 3
-SHORT_SIDES = (256, 384, 512)
-CROP = 192
-"""Side of the crops of photographs, in pixels, unless the prior needs larger ones."""
-_NARROWEST = 1e-3  # least spread or tail, since a statistic may be the same on all crops
+
+@dataclass(frozen=True)
+class Recipe:
+    """What priors are calibrated at. Noise levels are in units of the range [-1, 1].
+
+    Attributes:
+        level: at which grain, lag, antilag, period and patchiness are measured.
+        damage_level: at which tails, streaks and overlays are measured.
+        entry_levels: lowest and highest level of the entry scale, and steps between them.
+        block_levels: the same of the entry levels that are tried on JPEG blocks.
+        block_qualities: JPEG qualities of those blocks.
+        block_crops: crops that they are tried on.
+        block_steps: DDIM steps of each try.
+        short_sides: shorter sides that photographs are reduced to, in pixels.
+        least_spread: least spread or tail, since a statistic may be the same on all crops.
+    """
+
+    level: float = 0.06
+    damage_level: float = 0.3
+    entry_levels: tuple[float, float, int] = (0.02, 0.8, 12)
+    block_levels: tuple[float, float, int] = (0.015, 0.2, 6)
+    block_qualities: tuple[int, ...] = (10, 20, 35, 60, 85)
+    block_crops: int = 25
+    block_steps: int = 3
+    short_sides: tuple[int, ...] = (256, 384, 512)
+    least_spread: float = 1e-3
+
+
+RECIPE = Recipe()
 
 
 def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
@@ -55,9 +73,9 @@ def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
         SettingsError: there are too few crops, or their side does not fit the prior.
         PriorError: the prior diverges on the crops, or the measurements are no valid calibration.
     """
-    if len(crops) < (fewest := len(ENTRY_LEVELS)):
+    if len(crops) < (fewest := len(levels(*RECIPE.entry_levels))):
         raise SettingsError(f"{len(crops)} crops are too few to calibrate on: give {fewest} or more")
-    if (side := crops.shape[-1]) % prior.stride or side < SMALLEST_SIDE * prior.space.factor:
+    if (side := crops.shape[-1]) % prior.stride or side < TYPICALITY.smallest_side * prior.space.factor:
         raise SettingsError(
             f"crops of {side} px do not fit the prior {prior.name}: give a multiple of {prior.stride}, "
             f"{fitting_side(prior)} or more"
@@ -75,32 +93,33 @@ def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
 
 
 def fitting_side(prior: Prior) -> int:
-    """Return the side in pixels of crops to calibrate on: ``CROP``, or more if the latents need it."""
-    return math.ceil(max(CROP, SMALLEST_SIDE * prior.space.factor) / prior.stride) * prior.stride
+    """Return the side in pixels of crops to calibrate on: of a region, or more if the latents need it."""
+    side = max(TYPICALITY.region, TYPICALITY.smallest_side * prior.space.factor)
+    return math.ceil(side / prior.stride) * prior.stride
 
 
 def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
     generator = torch.Generator().manual_seed(seed)
-    grid = TileGrid.whole(*crops.shape[-2:])
-    blocky = _block_entry(prior, crops[:BLOCK_CROPS], grid)
+    grid, entry_levels = TileGrid.whole(*crops.shape[-2:]), levels(*RECIPE.entry_levels)
+    blocky = _block_entry(prior, crops[: RECIPE.block_crops], grid)
     canvases = torch.stack([prior.space.encode(crop.to(prior.device), grid) for crop in crops])
     clean: list[Mapping[str, float]] = []
-    entry: dict[float, list[float]] = {level: [] for level in ENTRY_LEVELS}
+    entry: dict[float, list[float]] = {level: [] for level in entry_levels}
     for index, canvas in enumerate(canvases):
         x = canvas[None]
-        noise = DAMAGE_LEVEL * prior.eps(x, torch.tensor([DAMAGE_LEVEL]))[0]
-        eps = prior.eps(x, torch.tensor([SCREENING_LEVEL]))[0]
+        noise = RECIPE.damage_level * prior.eps(x, torch.tensor([RECIPE.damage_level]))[0]
+        eps = prior.eps(x, torch.tensor([RECIPE.level]))[0]
         if not finite(eps, noise):
             raise ValueError("it diverges on them")
         covered = find_overlays(canvas, prior.device, prior.precision)
         measured = measure(Seen(canvas, noise, covered), Level.HIGH) | measure(Seen(canvas, eps), Level.LOW)
         clean.extend({**measured.whole, **local} for local in measured.local)
-        level = ENTRY_LEVELS[index % len(ENTRY_LEVELS)]
+        level = entry_levels[index % len(entry_levels)]
         added = torch.randn(x.shape, generator=generator).to(prior.device)
         entry[level].append(log_scale(prior.eps(x + level * added, torch.tensor([level]))[0]).item())
     return Calibration(
-        level=SCREENING_LEVEL,
-        damage_level=DAMAGE_LEVEL,
+        level=RECIPE.level,
+        damage_level=RECIPE.damage_level,
         clean={name: spread_of([values[name] for values in clean]) for name in STATISTICS},
         entry_scale={level: statistics.fmean(scales) for level, scales in entry.items()},
         block_entry=blocky,
@@ -115,22 +134,20 @@ def _block_entry(prior: Prior, crops: Tensor, pixels: TileGrid) -> tuple[float, 
     Returns:
         intercept and slope of the log entry level over the log period.
     """
-    grid = prior.space.grid(pixels)
-    evaluator = FixedShapeEvaluator(prior, lambda *_: len(BLOCK_LEVELS))
+    grid, entries = prior.space.grid(pixels), levels(*RECIPE.block_levels)
+    evaluator = FixedShapeEvaluator(prior, lambda *_: len(entries))
     periods, best = [], []
     for index, crop in enumerate(crops):
         clean = (crop.permute(1, 2, 0) / 2 + 0.5).numpy()
-        blocky = torch.from_numpy(jpeg(clean, quality=BLOCK_QUALITIES[index % len(BLOCK_QUALITIES)]))
+        quality = RECIPE.block_qualities[index % len(RECIPE.block_qualities)]
+        blocky = torch.from_numpy(jpeg(clean, quality=quality))
         y = prior.space.encode(blocky.permute(2, 0, 1).to(prior.device) * 2 - 1, pixels)
         wanted = prior.space.encode(crop.to(prior.device), pixels)
-        periods.append(log_period(prior.eps(y[None], torch.tensor([SCREENING_LEVEL]))[0]).item())
-        tries = drive(
-            [regenerate(y, level, BLOCK_STEPS) for level in BLOCK_LEVELS],
-            [grid] * len(BLOCK_LEVELS),
-            evaluator,
-        )
+        periods.append(log_period(prior.eps(y[None], torch.tensor([RECIPE.level]))[0]).item())
+        processes = [regenerate(y, level, RECIPE.block_steps) for level in entries]
+        tries = drive(processes, [grid] * len(entries), evaluator)
         errors = [(x - wanted).square().mean().item() for x in tries]
-        best.append(math.log(BLOCK_LEVELS[errors.index(min(errors))]))
+        best.append(math.log(entries[errors.index(min(errors))]))
     slope, intercept = statistics.linear_regression(periods, best)
     return intercept, slope
 
@@ -145,7 +162,7 @@ def draw_crops(folder: Path, count: int, side: int) -> Tensor:
         SettingsError: the folder has no photograph that is large enough, one cannot be read, or ``side`` is
             too large.
     """
-    return in_focus(Photographs(folder, side, short_sides=SHORT_SIDES).draw(2 * count))
+    return in_focus(Photographs(folder, side, short_sides=RECIPE.short_sides).draw(2 * count))
 
 
 def in_focus(crops: Tensor) -> Tensor:
@@ -159,5 +176,5 @@ def spread_of(values: Sequence[float]) -> Spread:
     ordered = sorted(values)
     middle, last = statistics.median(ordered), int((1 - TAIL) * (len(ordered) - 1))
     start = ordered[last]
-    spread = max((start - middle) / TAIL_START, _NARROWEST)
-    return Spread(middle, spread, max(statistics.fmean(ordered[last + 1 :]) - start, _NARROWEST))
+    spread = max((start - middle) / TAIL_START, RECIPE.least_spread)
+    return Spread(middle, spread, max(statistics.fmean(ordered[last + 1 :]) - start, RECIPE.least_spread))

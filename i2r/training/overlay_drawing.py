@@ -120,11 +120,8 @@ def _blot(
 ) -> None:
     """Draw a disc whose radius depends on the angle, with a soft edge, at a random place."""
     height, width = cover.shape
-    row, column, reach = (
-        rng.uniform(0, height),
-        rng.uniform(0, width),
-        math.ceil(radius * (1 + lumps) + soft + 1),
-    )
+    row, column = rng.uniform(0, height), rng.uniform(0, width)
+    reach = math.ceil(radius * (1 + lumps) + soft + 1)
     top, left = max(0, int(row) - reach), max(0, int(column) - reach)
     rows, columns = np.ogrid[
         top : min(height, int(row) + reach + 2), left : min(width, int(column) + reach + 2)

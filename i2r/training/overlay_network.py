@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from i2r.screening import overlay_weights
 from i2r.screening.calibration import TAIL
 from i2r.screening.overlays import OverlayNetwork, features, overlay_kinds, overlay_logits
-from i2r.screening.typicality import REGION
+from i2r.screening.typicality import TYPICALITY
 from i2r.training.degradation import FloatImage, gaussian_blur, gaussian_noise, jpeg
 from i2r.training.overlay_drawing import draw_overlay
 from i2r.training.photographs import Photographs
@@ -49,10 +49,9 @@ class Recipe(Pace):
     """Fraction of the crops that are also noisy, blurred or compressed, before or after the overlay."""
     balance: float = 0.1
     """Weight of the covered pixels of a crop together, however few, so that specks are learnt."""
+    clean_regions: int = 400
+    """Regions of clean photographs that the finished network is measured on."""
 
-
-CLEAN_REGIONS = 400
-"""Regions of clean photographs that the finished network is measured on."""
 
 Batch = tuple[Tensor, Tensor]
 """Input of the network, (N, 52, S / 2, S / 2) in bfloat16, and labels of covered pixels, (N, S, S)."""
@@ -142,7 +141,7 @@ class Trainer(TrainingRun[Batch]):
     def export_measured(self, regions: Tensor) -> None:
         """Export the averaged weights with what clean regions (N, 3, S, S) in [-1, 1] show to them.
 
-        Until then they serve nobody: evidence is told against what is clean.
+        Restoration needs both: evidence is measured against clean regions.
         """
         with self.averaged():
             network = self.network.eval()
@@ -166,9 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m i2r.training.overlay_network", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of clean photographs")
-    parser.add_argument(
-        "--clean", type=Path, required=True, help="folder of others, of which it learns nothing"
-    )
+    parser.add_argument("--clean", type=Path, required=True, help="folder of others, to measure it on")
     parser.add_argument("--out", type=Path, default=Path("overlays"), help="folder of the weights")
     parser.add_argument("--minutes", type=float, default=60, help="in all, resumed runs included")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
@@ -179,7 +176,7 @@ def main(arguments: list[str] | None = None) -> None:
     trainer = Trainer(recipe, options.out, compiled=True)
     drawn = Drawn(photographs, recipe, trainer.step)
     trainer.run(DataLoader(drawn, batch_size=None, num_workers=options.workers), options.minutes)
-    trainer.export_measured(Photographs(options.clean, REGION).draw(CLEAN_REGIONS))
+    trainer.export_measured(Photographs(options.clean, TYPICALITY.region).draw(recipe.clean_regions))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from torch import Tensor
 from i2r.errors import SettingsError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-SHORT_SIDES = (256, 384, 512, 768, 1080)
 SMALLEST_REDUCTION = 1.6
 """Photographs are reduced by at least this factor, which removes their noise and compression artefacts."""
 
@@ -34,7 +33,11 @@ class Photographs:
     """
 
     def __init__(
-        self, folder: Path, crop: int, grey: float = 0.0, short_sides: Sequence[int] = SHORT_SIDES
+        self,
+        folder: Path,
+        crop: int,
+        grey: float = 0.0,
+        short_sides: Sequence[int] = (256, 384, 512, 768, 1080),
     ) -> None:
         if crop > min(short_sides):
             raise SettingsError(

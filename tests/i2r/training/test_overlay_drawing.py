@@ -1,4 +1,4 @@
-"""What is drawn over photographs to learn from, and what is said of it."""
+"""Overlays drawn over photographs, and their labels."""
 
 from __future__ import annotations
 
