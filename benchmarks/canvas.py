@@ -25,10 +25,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-import i2r.correction.strategies
-import i2r.forms.form
 import i2r.restorer
 from benchmarks.machine import in_words, machine
+from benchmarks.sweep import changed
 from i2r import Degraded, Restorer, RestoreSettings, load_prior
 from i2r.diffusion.tiling import FixedShapeEvaluator, TileGrid
 from i2r.form_names import AUTO
@@ -200,8 +199,8 @@ def growth(prior: str, kind: str, height: int, width: int) -> dict[str, Any]:
     self_test(hasty.prior)
     idle = resident()
     image = scan(kind, height, width)
-    implausible = patch.object(i2r.correction.strategies, "IMPLAUSIBLE", 0.0)  # which what is repeated is
-    with implausible, patch.object(i2r.forms.form, "_ITERATIONS", 2):  # which hold as much as all do
+    implausible = changed("correction.strategies.STRATEGY.implausible", 0.0)  # which what is repeated is
+    with implausible, changed("forms.form.SOLVER.iterations", 2):  # which hold as much as all do
         (found,) = hasty.restore([Degraded(image)])
     return {
         "kind": kind,

@@ -1,6 +1,6 @@
-"""How a constant was chosen: the method's results over several values of it.
+"""How a tuned number was chosen: the method's results over several values of it.
 
-    python -m benchmarks.sweep i2r.correction.rectification.ENTRY 1.0 1.05 1.1 --rows "noise 25/255" clean
+    python -m benchmarks.sweep correction.rectification.RECTIFICATION.entry 1.0 1.05 1.1 --rows "noise 25/255"
 
 restores a few photographs of the set that chooses (``benchmarks/photographs``) with each value in turn, and
 writes a table to ``benchmarks/sweeps``: the PSNR of every row, and how many clean images changed. Keep
@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 import ast
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from unittest.mock import patch
 
 from benchmarks.commit import commit
 from benchmarks.scenes import ROWS, Case, evenly, photographs, rounded
@@ -28,7 +28,7 @@ PAGES = Path(__file__).parent / "sweeps"
 
 def sweep(
     restorer: Restorer,
-    constant: str,
+    field: str,
     values: Sequence[object],
     rows: Sequence[str],
     images: Mapping[str, FloatImage],
@@ -37,18 +37,42 @@ def sweep(
 
     Args:
         restorer: of the method as it is.
-        constant: ``module.NAME`` of what the module reads when it is called.
-        values: in its place.
+        field: see :func:`changed`.
+        values: of the field, in turn.
         rows: of :data:`benchmarks.scenes.ROWS`.
         images: by name, (H, W, 3) in [0, 1].
     """
-    module, _, name = constant.rpartition(".")
     found: dict[object, dict[str, str]] = {}
     for value in values:
-        with patch.object(import_module(module), name, value):
+        with changed(field, value):
             found[value] = {row: _result(restorer, row, images) for row in rows}
         print(value, found[value], flush=True)
     return found
+
+
+@contextmanager
+def changed(field: str, value: object) -> Iterator[None]:
+    """Give a tuned number another value within the context.
+
+    Its dataclass is one object, however many modules import it. So the field is set in that object, frozen as
+    it is, and every module reads the value.
+
+    Args:
+        field: ``module.INSTANCE.field`` below ``i2r``, such as ``screening.graininess.GRAIN.window``.
+        value: in its place.
+
+    Raises:
+        AttributeError: there is no such field.
+    """
+    place, _, name = field.rpartition(".")
+    module, _, instance = place.rpartition(".")
+    tuning = getattr(import_module(f"i2r.{module}"), instance)
+    before = getattr(tuning, name)
+    object.__setattr__(tuning, name, value)
+    try:
+        yield
+    finally:
+        object.__setattr__(tuning, name, before)
 
 
 def _result(restorer: Restorer, row: str, images: Mapping[str, FloatImage]) -> str:
@@ -61,11 +85,11 @@ def _result(restorer: Restorer, row: str, images: Mapping[str, FloatImage]) -> s
     return f"{statistics.fmean(gained):.2f} dB"
 
 
-def page(constant: str, found: Mapping[object, Mapping[str, str]], images: Sequence[str]) -> str:
+def page(field: str, found: Mapping[object, Mapping[str, str]], images: Sequence[str]) -> str:
     """A table with a line for each value."""
     rows = list(next(iter(found.values())))
     lines = [
-        f"# {constant}",
+        f"# {field}",
         f"`python -m benchmarks.sweep`, commit {commit() or 'unknown'}, on {', '.join(images)}.",
         "\n".join(
             [
@@ -80,7 +104,7 @@ def page(constant: str, found: Mapping[object, Mapping[str, str]], images: Seque
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("constant", help="module.NAME")
+    parser.add_argument("field", help="module.INSTANCE.field below i2r")
     parser.add_argument("values", nargs="+", type=ast.literal_eval, help="Python literals")
     parser.add_argument(
         "--rows", nargs="+", default=["noise 25/255", "clean"], choices=list(ROWS), metavar="ROW"
@@ -91,10 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     chosen = evenly(photographs(), options.images)
     restorer = Restorer(load_prior(options.prior))
-    found = sweep(restorer, options.constant, options.values, options.rows, chosen)
+    found = sweep(restorer, options.field, options.values, options.rows, chosen)
     options.out.mkdir(parents=True, exist_ok=True)
-    text = page(options.constant, found, list(chosen))
-    (options.out / f"{options.constant}.md").write_text(text)
+    text = page(options.field, found, list(chosen))
+    (options.out / f"{options.field}.md").write_text(text)
     print(text)
 
 
