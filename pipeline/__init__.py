@@ -25,17 +25,17 @@ if TYPE_CHECKING:
         RestorerFactory,
         on_cpu,
     )
-    from pipeline.stages.session import MEND_OF_NO_GPU, PATIENCE_TO_CONNECT
+    from pipeline.stages.session import FIX_FOR_NO_GPU, PATIENCE_TO_CONNECT
 
 _HOMES = {
     "Decoder": "codecs.sandbox",
     "ErrorCode": "errors",
     "ExitStatus": "records.summary",
+    "FIX_FOR_NO_GPU": "stages.session",
     "Fetcher": "sources.fetcher",
     "ImageRestorer": "stages.restoring",
     "ItemError": "errors",
     "LeaseHeldError": "errors",
-    "MEND_OF_NO_GPU": "stages.session",
     "PATIENCE_TO_CONNECT": "stages.session",
     "Picture": "codecs.codec",
     "PipelineError": "errors",
@@ -59,7 +59,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "MEND_OF_NO_GPU",
+    "FIX_FOR_NO_GPU",
     "PATIENCE_TO_CONNECT",
     "Decoder",
     "ErrorCode",

@@ -43,7 +43,7 @@ EXPORTS = {
         "ImageRestorer",
         "ItemError",
         "LeaseHeldError",
-        "MEND_OF_NO_GPU",
+        "FIX_FOR_NO_GPU",
         "PATIENCE_TO_CONNECT",
         "Picture",
         "PipelineError",

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from jobs.remote.address import ADDRESS_VARIABLE
-from pipeline import MEND_OF_NO_GPU, PATIENCE_TO_CONNECT
+from pipeline import FIX_FOR_NO_GPU, PATIENCE_TO_CONNECT
 from pipeline.errors import RunError, SettingsError, bounded_text
 from pipeline.storage.redaction import public_uri, without_secrets
 
@@ -104,7 +104,7 @@ class Cluster:
         if there < count:
             raise SettingsError(
                 f"the {len(alive)} nodes of {self.address} have {there} GPUs and {count} were asked for: "
-                f"{MEND_OF_NO_GPU}"
+                f"{FIX_FOR_NO_GPU}"
             )
 
     def submit(

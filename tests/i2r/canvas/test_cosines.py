@@ -1,4 +1,4 @@
-"""Waves tell all of an image, and what a Fourier transform of the mirrored image tells."""
+"""Waves hold all of an image: the same as a Fourier transform of the mirrored image."""
 
 from __future__ import annotations
 
