@@ -59,14 +59,12 @@ class TypicalityTuning:
         sharpest: quantile over patches: a photograph in focus is sharp somewhere, a blurred one nowhere.
         smoothest: quantile over patches at which opposition is measured.
         damaged: quantile over pixels: damage of a hundredth of them shows, a few glints do not.
-        least_magnitude: added to the local median magnitude, in units of the range [-1, 1]; keeps flat
-            regions, where the median is next to nothing, from standing out.
+        least_magnitude: added to the median magnitude, of the range [-1, 1]: flat regions do not stand out.
         sure_ratio: least :func:`outlier_ratio` of pixels that are surely damaged.
         likely_ratio: least ratio of damaged pixels beside those.
         growth: largest distance of likely pixels from sure ones, in pixels.
         least_power: added to the power of streaks, in units of the range: weaker streaks are invisible.
-        pixels_on_cpu: pixels of regions that are measured together; they fit the caches of a CPU.
-        pixels_on_gpu: the same; they keep a GPU busy.
+        pixels_on_cpu, pixels_on_gpu: of regions measured together: they fit its caches, or keep it busy.
     """
 
     patch: int = 16
@@ -110,14 +108,12 @@ def difference_scale(image: Tensor, reach: int = 1, where: Tensor | None = None)
 
 
 def outlier_ratio(magnitude: Tensor) -> Tensor:
-    """How far each pixel stands out of its neighbourhood.
+    """How far each pixel stands out of its neighbourhood: its magnitude over the local median magnitude.
+
+    Edges, which are long and have edges for neighbours, score lower than specks and streaks.
 
     Args:
         magnitude: (..., H, W), the size of the noise, in units of the [-1, 1] range.
-
-    Returns:
-        (..., H, W): magnitude over the local median magnitude. Edges, which are long and have edges for
-        neighbours, score lower than specks and streaks.
     """
     return magnitude / (local_median(magnitude) + TYPICALITY.least_magnitude)
 
@@ -271,8 +267,7 @@ class Measurement:
     def atypical_regions(self, calibration: Calibration, name: str, rate: float) -> frozenset[int]:
         """The regions in which a local statistic is atypical, at its share of a false discovery rate.
 
-        On its own: noise in the image, for example, makes no line of it more of a streak, and to fill what is
-        no damage costs most.
+        On its own: noise makes no line of it more of a streak, and to fill what is no damage costs most.
         """
         share = rate * weights(gray=self.gray)[name] / len(STATISTICS)
         return discoveries(dict(enumerate(self._by_region(calibration, name))), share)
