@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
+from jobs.commands.command import CommandGroup, exit_status_of
 from jobs.commands.inspect import inspect
 from jobs.commands.jobs import jobs_group, submit
-from jobs.commands.options import exit_status_of, guarded, run_options, settings_of
+from jobs.commands.options import SettingsCommand
 from jobs.commands.plan import plan
 from jobs.commands.priors import priors
 from jobs.commands.records import history, report
 from jobs.commands.schedule import schedule
 from jobs.views.logs import configure_logs
 
+if TYPE_CHECKING:
+    from jobs.commands.options import ReadSettings
+
 READING = "reading the manifest"
 """Stage of a command until it knows the number of objects to check."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=CommandGroup, context_settings=CONTEXT)
 @click.version_option(package_name="invert2restore", prog_name="i2r")
 def main() -> None:
     """Restore degraded images, whole archives of them, without saying what is wrong with them."""
@@ -34,12 +37,11 @@ def main() -> None:
 main.add_command(priors)
 
 
-@main.command()
+@main.command(cls=SettingsCommand)
 @click.argument("source")
 @click.argument("dest")
-@run_options
 @click.option("--address", help="Ray cluster to run on. [default: this machine]")
-@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option(
     "--log-format", type=click.Choice(["text", "json"]), default="text", help="json: objects, one a line."
 )
@@ -47,14 +49,12 @@ main.add_command(priors)
 def restore(
     source: str,
     dest: str,
-    file: Path | None,
-    pairs: tuple[str, ...],
+    settings: ReadSettings,
     address: str | None,
     dry_run: bool,
     log_format: str,
     webhook_env: str | None,
-    **flags: Any,
-) -> None:
+) -> int:
     """Restore the images at SOURCE (a folder, a prefix, a glob or one object) into DEST.
 
     What an earlier run has done is not done again: the same command resumes, and picks up new images.
@@ -63,24 +63,10 @@ def restore(
     arguments; 3 some images failed; 4 another run writes to DEST; 5 stopped early on purpose.
     """
     configure_logs(log_format)
-    sys.exit(
-        guarded(lambda: _restore(source, dest, file, pairs, address, dry_run, log_format, webhook_env, flags))
-    )
 
-
-def _restore(
-    source: str,
-    dest: str,
-    file: Path | None,
-    pairs: tuple[str, ...],
-    address: str | None,
-    dry_run: bool,
-    log_format: str,
-    webhook_env: str | None,
-    flags: dict[str, Any],
-) -> int:
     from jobs.views.logs import ProgressLog, log_summary
     from jobs.views.progress import show_progress, stop_on_signals
+    from jobs.views.tables import print_summary
     from jobs.webhook import Webhook, error_record, summary_record
     from pipeline import restore_dataset
     from pipeline.errors import PipelineError
@@ -88,10 +74,10 @@ def _restore(
     webhook = Webhook(webhook_env, os.environ) if webhook_env else None
     shown = nullcontext(ProgressLog()) if log_format == "json" else show_progress()
     try:
-        settings = settings_of(file, pairs, flags)
+        given = settings()
         with stop_on_signals() as stop, shown as on_progress:
             summary = restore_dataset(
-                source, dest, settings, on_progress=on_progress, stop=stop, dry_run=dry_run, address=address
+                source, dest, given, on_progress=on_progress, stop=stop, dry_run=dry_run, address=address
             )
     except PipelineError as error:
         if webhook:
@@ -100,8 +86,6 @@ def _restore(
     if log_format == "json":
         log_summary(summary)
     else:
-        from jobs.views.tables import print_summary
-
         print_summary(summary)
     if webhook:
         webhook.post(summary_record(summary))
@@ -111,30 +95,21 @@ def _restore(
 @main.command()
 @click.argument("dest")
 def status(dest: str) -> None:
-    """Tell what lies at DEST: its runs, the newest rows by status and settings, and who writes there now."""
-    sys.exit(guarded(lambda: _status(dest)))
-
-
-def _status(dest: str) -> int:
+    """Show what lies at DEST: its runs, the newest rows by status and settings, and who writes there now."""
     from jobs.views.tables import print_status
     from pipeline.records.verify import read_status
 
     print_status(read_status(dest))
-    return 0
 
 
 @main.command()
 @click.argument("dest")
 @click.option("--repair", is_flag=True, help="Restore again what is missing or wrong.")
-def verify(dest: str, repair: bool) -> None:
+def verify(dest: str, repair: bool) -> int:
     """Check that every object which the manifest speaks of is at DEST with the right content.
 
     Exit status: 0 all is right, with --repair in the end; 3 something is missing or wrong.
     """
-    sys.exit(guarded(lambda: _verify(dest, repair)))
-
-
-def _verify(dest: str, repair: bool) -> int:
     from jobs.views.progress import show_progress, stop_on_signals
     from jobs.views.tables import print_repair, print_verification
     from pipeline.records.summary import ExitStatus
@@ -157,10 +132,6 @@ def _verify(dest: str, repair: bool) -> int:
 @click.option("--yes", is_flag=True, help="Delete them; without it they are only listed.")
 def clean(dest: str, yes: bool) -> None:
     """List, and with --yes delete, our objects at DEST that no newest row of the manifest mentions."""
-    sys.exit(guarded(lambda: _clean(dest, yes)))
-
-
-def _clean(dest: str, yes: bool) -> int:
     from jobs.views.progress import show_progress
     from pipeline.records.cleaning import clean_dataset
 
@@ -170,17 +141,12 @@ def _clean(dest: str, yes: bool) -> int:
             click.echo(uri)
             count += 1
     click.echo(f"{count} objects {'deleted' if yes else 'would be deleted: --yes does it'}")
-    return 0
 
 
 @main.command()
 @click.argument("dest", required=False, type=click.Path(path_type=Path))
-def demo(dest: Path | None) -> None:
-    """Damage the sample photographs, restore them, and show what came of each; into DEST, a new folder."""
-    sys.exit(guarded(lambda: _demo(dest)))
-
-
-def _demo(dest: Path | None) -> int:
+def demo(dest: Path | None) -> int:
+    """Degrade the sample photographs, restore them, and show what came of each; into DEST, a new folder."""
     from jobs.demo import run_demo
 
     return run_demo(dest)

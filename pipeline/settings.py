@@ -17,9 +17,9 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
 from i2r import RestoreSettings
-from pipeline.codecs.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "I2R_"
@@ -48,44 +48,41 @@ class RunSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    prior: str = Field("photo-64", description="a built-in prior's name, its folder or address, or a hub id")
+    prior: str = Field("photo-64", description="built-in prior, folder or address of one, or a hub id")
     method: RestoreSettings = Field(default_factory=RestoreSettings, description="how an image is restored")
     format: str | None = Field(None, description="file format of the outputs; by default each input's own")
     threads: Count = Field(1, description="CPU threads of one model")
 
     include: tuple[str, ...] = Field(
-        (), description="globs of keys; only these are inputs, whatever their extension"
+        (), description="only inputs whose key matches, whatever their extension"
     )
-    exclude: tuple[str, ...] = Field((), description="globs of keys that are left out")
+    exclude: tuple[str, ...] = Field((), description="leave out inputs whose key matches")
     only: Only | None = Field(None, description="only new, changed or failed inputs")
     retry_failed: bool = Field(
         False, description="try again what an earlier run recorded as failed, whatever `only` says"
     )
     limit: Count | None = Field(None, description="handle at most this many inputs")
-    sample: Share | None = Field(None, description="share of the inputs to handle, always the same ones")
+    sample: Share | None = Field(None, description="share of the inputs, from 0 to 1, always the same ones")
 
-    prune: bool = Field(False, description="remove restored objects whose source was deleted")
+    prune: bool = Field(False, description="remove restored images whose source was deleted")
 
-    reference: str | None = Field(
-        None, description="address of better versions, paired by key, to measure against"
-    )
+    reference: str | None = Field(None, description="better versions, paired by key, to measure against")
 
     protect: str | None = Field(
-        None, description="address of masks, paired by key: what is white in them stays as it is"
+        None, description="masks, paired by key: what is white in them stays as it is"
     )
 
     workers: Count | None = Field(
         None, description="models at work at once; by default what the machine holds"
     )
     gpus: Count | None = Field(
-        None,
-        description="GPUs without which the run does not start; by default it takes those that are there",
+        None, description="do not start without this many GPUs; by default take what is there"
     )
     models_per_gpu: Annotated[int, Field(ge=1, le=16)] = Field(
         1, description="models that share a GPU: more than one keep it busy where the prior is small"
     )
     gpu_minutes: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="minutes to wait for a cluster that grows to bring the GPUs that are asked for"
+        0.0, description="minutes to wait for a cluster that grows until it has the GPUs"
     )
     batch: Count | None = Field(
         None, description="most images handed to a model at once; by default 32 on a GPU, 8 without"
@@ -99,7 +96,7 @@ class RunSettings(BaseModel):
         60.0, description="seconds without a sign of life after which a run counts as dead"
     )
     max_hours: Seconds | None = Field(
-        None, description="stop after this time; the same command goes on later"
+        None, description="stop after this many hours; the same command goes on later"
     )
     max_lost_share: Share = Field(
         0.5, description="share of inputs lost with dead processes that stops the run"
@@ -110,6 +107,9 @@ class RunSettings(BaseModel):
     def _known_format(cls, value: str | None) -> str | None:
         if value is None:
             return None
+        # Codecs are slow to load, and the command line reads this model for its help.
+        from pipeline.codecs.codec import SUPPORTED_EXTENSIONS
+
         known = sorted(set(SUPPORTED_EXTENSIONS.values()))
         wanted = {"JPG": "JPEG", "TIF": "TIFF"}.get(value.upper(), value.upper())
         if wanted not in known:
@@ -198,8 +198,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _nearest(name: str) -> str:
-    known = list(setting_names())
-    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    return difflib.get_close_matches(name, dict(settings_fields()), n=1, cutoff=0.0)[0]
 
 
 def changed_settings(settings: RunSettings) -> dict[str, Any]:
@@ -218,9 +217,11 @@ def _differences(
             yield f"{prefix}{name}", value
 
 
-def setting_names(model: type[BaseModel] = RunSettings, prefix: str = "") -> Iterable[str]:
-    """Dotted names of all settings and of the groups that contain them."""
+def settings_fields(
+    model: type[BaseModel] = RunSettings, prefix: str = ""
+) -> Iterable[tuple[str, FieldInfo]]:
+    """All settings, and the groups that contain them, by dotted name."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from setting_names(field.annotation, f"{prefix}{name}.")
-        yield f"{prefix}{name}"
+            yield from settings_fields(field.annotation, f"{prefix}{name}.")
+        yield f"{prefix}{name}", field

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from jobs.commands.options import guarded, settings_of
+from jobs.commands.options import SettingsCommand
+
+if TYPE_CHECKING:
+    from jobs.commands.options import ReadSettings
 
 
-@click.command()
+@click.command(cls=SettingsCommand, groups=["Restoration"])
 @click.argument("image")
 @click.option(
     "--out",
@@ -19,32 +21,13 @@ from jobs.commands.options import guarded, settings_of
     metavar="FILE.png",
     help="Where to write the picture. [default: <name of the image>-inspected.png, here]",
 )
-@click.option("--settings", "file", type=click.Path(path_type=Path), help="YAML file with settings.")
-@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Any setting: method.steps=5.")
-@click.option("--prior", help="Built-in prior, folder or address of one, or a hub id.")
-@click.option(
-    "--strength", type=float, help="Depth of the corrections: 1 as measured, less keeps more of the input."
-)
 @click.option("--mask", metavar="IMAGE", help="Of the same size: what is white in it stays as it is.")
-def inspect(
-    image: str, out: Path | None, file: Path | None, pairs: tuple[str, ...], mask: str | None, **flags: Any
-) -> None:
+def inspect(image: str, out: Path | None, settings: ReadSettings, mask: str | None) -> int:
     """Restore one IMAGE, and show as one picture what the method saw in it and did to it.
 
     Exit status: 0 the picture is written; 2 the image cannot be read, or wrong settings or arguments; 3 the
     picture is written, but the image failed.
     """
-    sys.exit(guarded(lambda: _inspect(image, out, file, pairs, mask, flags)))
-
-
-def _inspect(
-    image: str,
-    out: Path | None,
-    file: Path | None,
-    pairs: tuple[str, ...],
-    mask: str | None,
-    flags: dict[str, Any],
-) -> int:
     from pipeline.errors import SettingsError
     from pipeline.records.summary import ExitStatus
 
@@ -55,11 +38,11 @@ def _inspect(
         raise SettingsError(f"--out {out}: there is no folder {out.parent}, make it first")
     if out.exists() and Path(image).exists() and out.samefile(image):
         raise SettingsError(f"--out {out} is the image itself: choose another name")
-    settings = settings_of(file, pairs, flags)
+    given = settings()
 
     from jobs.views.anatomy import dissect, draw, facts, p_values
 
-    anatomy = dissect(image, settings, mask)
+    anatomy = dissect(image, given, mask)
     draw(anatomy).save(out)
     for line, alarm in p_values(anatomy):
         click.echo(f"{'*' if alarm else ' '} {line}")

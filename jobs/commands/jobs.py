@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jobs.commands.options import Command, guarded, run_options, settings_of
+from jobs.commands.command import CommandGroup
+from jobs.commands.options import SettingsCommand
 from jobs.remote.address import ADDRESS_VARIABLE, DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
+    from jobs.commands.options import ReadSettings
     from jobs.remote.client import Cluster, SubmittedJob
     from pipeline.records.summary import Progress
     from pipeline.records.watching import RunWatch
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 SECONDS_BETWEEN_LOOKS = 2.0
 INTERRUPTED = 130
 """Exit status of a command interrupted by Ctrl-C."""
 
 
-def on_cluster(command: Command) -> Command:
+def on_cluster(command: Function) -> Function:
     """Add the option `--address` of the cluster to a command."""
     return click.option(
         "--address",
@@ -33,27 +37,24 @@ def on_cluster(command: Command) -> Command:
     )(command)
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @click.argument("source")
 @click.argument("dest")
-@run_options
 @on_cluster
-@click.option("--name", help="Tells this work from others like it. [default: today's date]")
+@click.option("--name", help="Distinguishes this work from others like it. [default: today's date]")
 @click.option("--again", is_flag=True, help="Though it was submitted before, and runs or has succeeded.")
 @click.option("--no-check", is_flag=True, help="Do not look at SOURCE and DEST from here.")
 @click.option("--wait", is_flag=True, help="Wait for the job, and end with its exit status.")
 def submit(
     source: str,
     dest: str,
-    file: Path | None,
-    pairs: tuple[str, ...],
+    settings: ReadSettings,
     address: str,
     name: str | None,
     again: bool,
     no_check: bool,
     wait: bool,
-    **flags: Any,
-) -> None:
+) -> int:
     """Restore SOURCE into DEST as a job on a Ray cluster.
 
     This code travels with it. SOURCE and DEST must mean the same to every node: use a bucket, or a disk that
@@ -62,26 +63,10 @@ def submit(
     Exit status: 0 it was submitted (with --wait, the job's own, as of `restore`); 1 the cluster did not take
     it; 2 wrong settings or arguments, or it was submitted before.
     """
-    sys.exit(guarded(lambda: _submit(source, dest, file, pairs, address, name, again, no_check, wait, flags)))
-
-
-def _submit(
-    source: str,
-    dest: str,
-    file: Path | None,
-    pairs: tuple[str, ...],
-    address: str,
-    name: str | None,
-    again: bool,
-    no_check: bool,
-    wait: bool,
-    flags: dict[str, Any],
-) -> int:
     from jobs.remote.client import Cluster
     from jobs.remote.submission import describe_work, submit_work
 
-    settings = settings_of(file, pairs, flags)
-    work = describe_work(source, dest, settings, name, check=not no_check)
+    work = describe_work(source, dest, settings(), name, check=not no_check)
     cluster = Cluster(address)
     submission_id = submit_work(cluster, work, again=again)
     print(submission_id, flush=True)
@@ -91,7 +76,7 @@ def _submit(
     return 0
 
 
-@click.group("jobs")
+@click.group("jobs", cls=CommandGroup)
 def jobs_group() -> None:
     """List, watch, read, stop and await submitted jobs."""
 
@@ -100,15 +85,10 @@ def jobs_group() -> None:
 @on_cluster
 def list_jobs(address: str) -> None:
     """List the jobs that the cluster remembers, oldest first."""
-    sys.exit(guarded(lambda: _list(address)))
-
-
-def _list(address: str) -> int:
     from jobs.remote.client import Cluster
     from jobs.views.tables import print_jobs
 
     print_jobs(Cluster(address).jobs())
-    return 0
 
 
 @jobs_group.command()
@@ -116,21 +96,16 @@ def _list(address: str) -> int:
 @click.option("--watch", is_flag=True, help="Until it ends.")
 @on_cluster
 def status(job: str, watch: bool, address: str) -> None:
-    """Tell how far JOB is, by the manifest at its destination."""
-    sys.exit(guarded(lambda: _status(job, watch, address)))
-
-
-def _status(job_id: str, watch: bool, address: str) -> int:
+    """Show how far JOB is, by the manifest at its destination."""
     from jobs.remote.client import Cluster
     from jobs.views.tables import print_job
 
     cluster = Cluster(address)
-    job = cluster.job(job_id)
-    run = _watch_of(job)
+    submitted = cluster.job(job)
+    run = _watch_of(submitted)
     if watch:
-        job = _await(cluster, job, run)
-    print_job(job, _look(run))
-    return 0
+        submitted = _await(cluster, submitted, run)
+    print_job(submitted, _look(run))
 
 
 @jobs_group.command()
@@ -139,64 +114,49 @@ def _status(job_id: str, watch: bool, address: str) -> int:
 @on_cluster
 def logs(job: str, follow: bool, address: str) -> None:
     """Print what JOB has printed."""
-    sys.exit(guarded(lambda: _logs(job, follow, address)))
-
-
-def _logs(job_id: str, follow: bool, address: str) -> int:
     from jobs.remote.client import Cluster
 
     cluster = Cluster(address)
-    job = cluster.job(job_id)
-    if not follow or job.is_over:
-        click.echo(cluster.logs(job_id), nl=False)
-        return 0
+    if not follow or cluster.job(job).is_over:
+        click.echo(cluster.logs(job), nl=False)
+        return
     try:
-        cluster.follow(job_id, lambda text: click.echo(text, nl=False))
+        cluster.follow(job, lambda text: click.echo(text, nl=False))
     except KeyboardInterrupt:
-        click.echo(f"\ni2r: {job_id} goes on; `i2r jobs stop {job_id}` ends it", err=True)
-    return 0
+        click.echo(f"\ni2r: {job} goes on; `i2r jobs stop {job}` ends it", err=True)
 
 
 @jobs_group.command()
 @click.argument("job")
 @on_cluster
-def stop(job: str, address: str) -> None:
+def stop(job: str, address: str) -> int:
     """End JOB early: what is finished is recorded, and submitting the same work again goes on from there.
 
     Exit status: 0 it has ended, and recorded what it did; 1 it was killed before it could.
     """
-    sys.exit(guarded(lambda: _stop(job, address)))
-
-
-def _stop(job_id: str, address: str) -> int:
     from jobs.remote.client import Cluster
     from jobs.views.tables import print_job
     from pipeline.records.summary import ExitStatus
 
     cluster = Cluster(address)
-    job = cluster.job(job_id)
-    if job.is_over:
-        click.echo(f"i2r: {job_id} has ended before: {job.state.lower()}", err=True)
-        return 0
-    cluster.stop(job_id)
-    run = _watch_of(job)
-    job = _await(cluster, job, run)
-    print_job(job, _look(run))
+    submitted = cluster.job(job)
+    if submitted.is_over:
+        click.echo(f"i2r: {job} has ended before: {submitted.state.lower()}", err=True)
+        return ExitStatus.DONE
+    cluster.stop(job)
+    run = _watch_of(submitted)
+    print_job(_await(cluster, submitted, run), _look(run))
     return ExitStatus.BROKEN if run.was_cut_off() else ExitStatus.DONE
 
 
 @jobs_group.command()
 @click.argument("job")
 @on_cluster
-def wait(job: str, address: str) -> None:
+def wait(job: str, address: str) -> int:
     """Wait for JOB to end, and end with its exit status; Ctrl-C leaves it running."""
-    sys.exit(guarded(lambda: _wait_by_name(job, address)))
-
-
-def _wait_by_name(job_id: str, address: str) -> int:
     from jobs.remote.client import Cluster
 
-    return _wait(Cluster(address), job_id)
+    return _wait(Cluster(address), job)
 
 
 def _wait(cluster: Cluster, job_id: str) -> int:
@@ -240,7 +200,7 @@ def _await(cluster: Cluster, job: SubmittedJob, run: RunWatch) -> SubmittedJob:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
                 job = cluster.job(job.id)
     except KeyboardInterrupt:
-        click.echo(f"i2r: {job.id} is left as it is; `i2r jobs status {job.id}` tells of it", err=True)
+        click.echo(f"i2r: {job.id} is left as it is; `i2r jobs status {job.id}` shows it", err=True)
         sys.exit(INTERRUPTED)
     return job
 

@@ -1,73 +1,111 @@
-"""Shared by commands: the options of a run, the settings from them, and exit statuses of errors."""
+"""Options of commands that take the settings of a run, made of the settings' model."""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import NoneType
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args, get_origin
 
 import click
 
+from jobs.commands.command import Command
+
 if TYPE_CHECKING:
-    from pipeline import ExitStatus, PipelineError, RunSettings
+    from pydantic.fields import FieldInfo
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+    from pipeline import RunSettings
 
-_OPTIONS = (
-    click.option("--settings", "file", type=click.Path(path_type=Path), help="YAML file with settings."),
-    click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Any setting: method.steps=5."),
-    click.option("--prior", help="Built-in prior, folder or address of one, or a hub id."),
-    click.option(
-        "--strength",
-        type=float,
-        help="Depth of the corrections: 1 as measured, less keeps more of the input.",
-    ),
-    click.option("--format", help="File format of the outputs. [default: each input's own]"),
-    click.option(
-        "--include", multiple=True, metavar="GLOB", help="Only inputs whose key matches; repeatable."
-    ),
-    click.option(
-        "--exclude", multiple=True, metavar="GLOB", help="Leave out inputs whose key matches; repeatable."
-    ),
-    click.option("--only", type=click.Choice(["new", "changed", "failed"]), help="Only inputs of this kind."),
-    click.option(
-        "--retry-failed",
-        is_flag=True,
+    ReadSettings: TypeAlias = Callable[[], RunSettings]
+
+_GROUPS = {
+    "Restoration": ("prior", "method.strength"),
+    "Inputs": ("include", "exclude", "only", "retry_failed", "limit", "sample"),
+    "Results": ("format", "prune", "reference", "protect"),
+    "Machines": ("workers", "threads", "gpus", "gpu_minutes", "batch", "max_hours"),
+}
+"""Settings with an option of their own, under the headings of the help."""
+_METAVARS = {"include": "GLOB", "exclude": "GLOB", "reference": "PREFIX", "protect": "PREFIX"}
+
+
+class SettingsCommand(Command):
+    """A command that takes settings: its function gets `settings`, which reads them when it is called.
+
+    The options of single settings are made when the command is invoked or asked for help: the model that they
+    are made of is slow to load.
+
+    Args:
+        groups: headings of the single settings that have an option.
+    """
+
+    def __init__(self, *args: Any, groups: Iterable[str] = tuple(_GROUPS), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._groups = groups
+        self.params += [
+            click.Option(
+                ["--settings", "file"], type=click.Path(path_type=Path), help="YAML file with settings."
+            ),
+            click.Option(
+                ["--set", "pairs"], multiple=True, metavar="NAME=VALUE", help="Any setting: method.steps=5."
+            ),
+        ]
+
+    @cached_property
+    def _settings(self) -> Mapping[str, Sequence[click.Option]]:
+        """The options of single settings by heading."""
+        from pipeline.settings import settings_fields
+
+        fields = dict(settings_fields())
+        return {group: [_option(name, fields[name]) for name in _GROUPS[group]] for group in self._groups}
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The arguments and options, those of single settings last."""
+        return [*super().get_params(ctx), *(option for group in self._settings.values() for option in group)]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help of the options, those of single settings under their headings."""
+        common = [param for param in super().get_params(ctx) if isinstance(param, click.Option)]
+        for heading, options in {"Options": common, **self._settings}.items():
+            with formatter.section(heading):
+                formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        single = [option.name for group in self._settings.values() for option in group]
+        flags = {name: ctx.params.pop(name) for name in single if name}
+        file, pairs = ctx.params.pop("file"), ctx.params.pop("pairs")
+        ctx.params["settings"] = partial(settings_of, file, pairs, flags)
+        return super().invoke(ctx)
+
+
+def _option(name: str, field: FieldInfo) -> click.Option:
+    """The option of a setting. Its own name has two underscores for the setting's dot."""
+    value: Any = field.annotation
+    while inner := [part for part in get_args(value) if part is not NoneType]:
+        value = inner[0]  # int of Annotated[int, ...] | None, str of tuple[str, ...]
+    multiple, about = get_origin(field.annotation) is tuple, field.description or ""
+    ending = "; repeatable." if multiple else f". [default: {field.default}]" if field.default else "."
+    return click.Option(
+        [name.replace(".", "__"), f"--{name.rpartition('.')[2].replace('_', '-')}"],
+        type=click.Choice([*map(str, value)]) if issubclass(value, StrEnum) else value,
+        is_flag=value is bool,
         default=None,
-        help="Try again what failed earlier, beside what --only names.",
-    ),
-    click.option("--limit", type=int, help="Handle at most so many inputs."),
-    click.option("--sample", type=float, help="Share of the inputs, from 0 to 1, always the same ones."),
-    click.option(
-        "--prune", is_flag=True, default=None, help="Remove restored images whose source was deleted."
-    ),
-    click.option("--reference", metavar="PREFIX", help="Better versions, paired by key, to measure against."),
-    click.option(
-        "--protect", metavar="PREFIX", help="Masks, paired by key: what is white in them stays as it is."
-    ),
-    click.option("--workers", type=int, help="Models at work at once. [default: what the machine holds]"),
-    click.option("--threads", type=int, help="CPU threads of one model."),
-    click.option("--gpus", type=int, help="Do not start without so many GPUs. [default: take what is there]"),
-    click.option("--gpu-minutes", type=float, help="Wait so long for a cluster that grows to bring them."),
-    click.option("--batch", type=int, help="Most images handed to a model at once."),
-    click.option("--max-hours", type=float, help="Stop after this time; the same command goes on later."),
-)
-
-_NESTED = {"strength": "method.strength"}
-"""Options whose setting is in a group, by name."""
+        multiple=multiple,
+        metavar=_METAVARS.get(name),
+        help=f"{about[:1].upper()}{about[1:]}{ending}",
+    )
 
 
-def run_options(command: Command) -> Command:
-    """Add the options that `settings_of` takes to a command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-def settings_of(file: Path | None, pairs: tuple[str, ...], flags: dict[str, Any]) -> RunSettings:
+def settings_of(file: Path | None, pairs: tuple[str, ...], flags: Mapping[str, Any]) -> RunSettings:
     """Settings from the options of a command, which override those of the file and the environment.
+
+    Args:
+        file: a YAML map, or None.
+        pairs: `NAME=VALUE`, of any setting.
+        flags: values of options by their own name; None and empty ones were not given.
 
     Raises:
         SettingsError: a setting is wrong.
@@ -75,7 +113,7 @@ def settings_of(file: Path | None, pairs: tuple[str, ...], flags: dict[str, Any]
     from pipeline import load_settings
 
     given = {name: list(value) if isinstance(value, tuple) else value for name, value in flags.items()}
-    given = {_NESTED.get(name, name): value for name, value in given.items() if value not in (None, [])}
+    given = {name.replace("__", "."): value for name, value in given.items() if value not in (None, [])}
     return load_settings(file, os.environ, split_pairs(pairs) | given)
 
 
@@ -90,24 +128,3 @@ def split_pairs(pairs: tuple[str, ...]) -> dict[str, str]:
             raise SettingsError(f"--set {pair!r} is not NAME=VALUE: write for example --set method.steps=5")
         split[name.strip()] = value
     return split
-
-
-def guarded(action: Callable[[], int]) -> int:
-    """Run a command and return its exit status; an expected error becomes one line on the standard error."""
-    from pipeline.errors import PipelineError
-
-    try:
-        return action()
-    except PipelineError as error:
-        logging.getLogger(__name__).error("%s", error)
-        return exit_status_of(error)
-
-
-def exit_status_of(error: PipelineError) -> ExitStatus:
-    """The exit status of a command after an error."""
-    from pipeline.errors import LeaseHeldError, SettingsError
-    from pipeline.records.summary import ExitStatus
-
-    if isinstance(error, SettingsError):
-        return ExitStatus.BAD_SETTINGS
-    return ExitStatus.LEASE_HELD if isinstance(error, LeaseHeldError) else ExitStatus.BROKEN

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from jobs.commands.options import guarded, run_options, settings_of
+from jobs.commands.options import SettingsCommand
 
 if TYPE_CHECKING:
+    from jobs.commands.options import ReadSettings
     from jobs.plan import Estimate, Measurement, Prices
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @click.argument("source")
-@run_options
 @click.option(
     "--images", type=click.IntRange(min=2), default=16, show_default=True, help="Size of the sample."
 )
@@ -30,43 +29,24 @@ if TYPE_CHECKING:
 @click.option("--scratch", metavar="PREFIX", help="Where the sample's results lie meanwhile. [default: here]")
 def plan(
     source: str,
-    file: Path | None,
-    pairs: tuple[str, ...],
+    settings: ReadSettings,
     images: int,
     prices: Path | None,
     deadline: float | None,
     address: str | None,
     scratch: str | None,
-    **flags: Any,
 ) -> None:
-    """Restore a small sample of SOURCE, and tell the hours and the cost of the whole, on kinds of nodes.
+    """Restore a small sample of SOURCE, and estimate the hours and the cost of the whole, on kinds of nodes.
 
-    The figures are for the kind of device that was measured: to plan for GPUs, measure on one (--address).
+    The estimates are for the kind of device that was measured: to plan for GPUs, measure on one (--address).
     """
-    sys.exit(guarded(lambda: _plan(source, file, pairs, images, prices, deadline, address, scratch, flags)))
-
-
-def _plan(
-    source: str,
-    file: Path | None,
-    pairs: tuple[str, ...],
-    images: int,
-    prices: Path | None,
-    deadline: float | None,
-    address: str | None,
-    scratch: str | None,
-    flags: dict[str, Any],
-) -> int:
     from jobs.plan import PRICES, measure, read_prices
     from jobs.views.progress import show_progress
 
-    settings, known = settings_of(file, pairs, flags), read_prices(prices or PRICES)
+    given, known = settings(), read_prices(prices or PRICES)
     with show_progress() as on_progress:
-        measured = measure(
-            source, settings, images, scratch=scratch, address=address, on_progress=on_progress
-        )
+        measured = measure(source, given, images, scratch=scratch, address=address, on_progress=on_progress)
     print_plan(measured, known, deadline)
-    return 0
 
 
 def print_plan(measured: Measurement, prices: Prices, deadline: float | None) -> None:
@@ -88,7 +68,7 @@ def print_plan(measured: Measurement, prices: Prices, deadline: float | None) ->
         for offer in offers(measured, prices, deadline)
     ]
     print_columns(heads, rows)
-    print(f"in brackets: where the figure lies with {CONFIDENCE:.0%} confidence; starting nodes is not in it")
+    print(f"in brackets: where the value lies with {CONFIDENCE:.0%} confidence; starting nodes is not in it")
     if others := [name for name, kind in prices.nodes.items() if kind.device != measured.device]:
         print(f"of {', '.join(others)} nothing is known: measure on one with --address")
 

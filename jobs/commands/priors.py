@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from jobs.commands.command import CommandGroup
+
 if TYPE_CHECKING:
     from i2r import PriorFolder
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def priors() -> None:
     """List, check, convert and calibrate priors: the diffusion models that images are restored with."""
 
@@ -21,10 +21,6 @@ def priors() -> None:
 @priors.command("list")
 def list_() -> None:
     """List the priors that are built in."""
-    _exit_with(_list)
-
-
-def _list() -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -33,8 +29,8 @@ def _list() -> None:
     table = Table("name", "digest", "parameters", "timesteps", "predicts", box=None, pad_edge=False)
     for path in built_in_priors().values():
         folder = PriorFolder(path)
-        figures = f"{folder.parameters:,}", str(folder.timesteps)
-        table.add_row(folder.name, folder.digest()[:12], *figures, folder.prediction_type)
+        size, timesteps = f"{folder.parameters:,}", str(folder.timesteps)
+        table.add_row(folder.name, folder.digest()[:12], size, timesteps, folder.prediction_type)
     Console(soft_wrap=True).print(table)
 
 
@@ -45,10 +41,6 @@ def check(prior: str) -> None:
 
     Exit status: 0 it can be used; 2 it cannot, and why.
     """
-    _exit_with(lambda: _check(prior))
-
-
-def _check(prior: str) -> None:
     from i2r import Calibration, PriorFolder
     from pipeline import local_prior
 
@@ -98,18 +90,10 @@ def convert(
 
     The defaults are those of 256x256_diffusion_uncond. Check and calibrate the prior next.
     """
-    _exit_with(
-        lambda: _convert(checkpoint, out, head_channels, new_attention_order, noise_schedule, timesteps)
-    )
-
-
-def _convert(
-    checkpoint: Path, out: Path, head_channels: int, new_order: bool, schedule: str, timesteps: int
-) -> None:
     from i2r import Unsaid, convert_checkpoint
 
-    betas = {"linear": "linear", "cosine": "squaredcos_cap_v2"}[schedule]
-    convert_checkpoint(checkpoint, out, Unsaid(head_channels, new_order, betas, timesteps))
+    betas = {"linear": "linear", "cosine": "squaredcos_cap_v2"}[noise_schedule]
+    convert_checkpoint(checkpoint, out, Unsaid(head_channels, new_attention_order, betas, timesteps))
     click.echo(f"{out} is written; next: i2r priors calibrate {out} --data PHOTOS; i2r priors check {out}")
 
 
@@ -125,12 +109,8 @@ def _convert(
 def calibrate(prior: str, data: Path, crops: int, side: int | None) -> None:
     """Measure how the noise of clean photographs looks to PRIOR, a folder, and keep it there.
 
-    Blind restoration tells damage by it.
+    Blind restoration recognises degradations by it.
     """
-    _exit_with(lambda: _calibrate(prior, data, crops, side))
-
-
-def _calibrate(prior: str, data: Path, crops: int, side: int | None) -> None:
     from i2r import PriorFolder, find_prior
 
     folder = PriorFolder(find_prior(prior))
@@ -145,16 +125,3 @@ def _calibrate(prior: str, data: Path, crops: int, side: int | None) -> None:
     self_test(loaded)
     measure(loaded, photographs).save(folder.path)
     click.echo(f"{folder.path} is calibrated")
-
-
-def _exit_with(action: Callable[[], None]) -> None:
-    """Run a command; an expected error becomes one line on the standard error, and exit status 2."""
-    from i2r.errors import I2RError
-    from pipeline.errors import PipelineError
-    from pipeline.records.summary import ExitStatus
-
-    try:
-        action()
-    except (I2RError, PipelineError) as error:
-        click.echo(f"i2r: {error}", err=True)
-        sys.exit(ExitStatus.BAD_SETTINGS)

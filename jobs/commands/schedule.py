@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from jobs.commands.options import guarded, run_options, settings_of
+from jobs.commands.options import SettingsCommand
 
 if TYPE_CHECKING:
+    from jobs.commands.options import ReadSettings
     from jobs.schedules.kubernetes import Device
-    from jobs.schedules.schedule import Schedule
 
 KINDS = ("raycronjob", "cronjob", "crontab", "systemd", "airflow")
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @click.argument("source")
 @click.argument("dest")
 @click.option("--cron", required=True, metavar="LINE", help="When, e.g. '0 2 * * *': at two every night.")
@@ -35,7 +34,6 @@ KINDS = ("raycronjob", "cronjob", "crontab", "systemd", "airflow")
 @click.option("--image", default="", help="In Kubernetes. [default: invert2restore, of this version]")
 @click.option("--max-nodes", type=click.IntRange(min=1), default=8, show_default=True, help="In Kubernetes.")
 @click.option("--service-account", default="invert2restore", show_default=True, help="In Kubernetes.")
-@run_options
 def schedule(
     source: str,
     dest: str,
@@ -50,42 +48,31 @@ def schedule(
     image: str,
     max_nodes: int,
     service_account: str,
-    file: Path | None,
-    pairs: tuple[str, ...],
-    **flags: Any,
+    settings: ReadSettings,
 ) -> None:
     """Write the files that restore SOURCE into DEST again and again, on time.
 
     Each run does what is new, changed or failed. They go to the standard output, or into --out FOLDER.
     """
-
-    def made() -> Schedule:
-        from jobs.schedules.kubernetes import Nodes
-        from jobs.schedules.schedule import Kind, Schedule
-
-        return Schedule.checked(
-            name=name,
-            kind=Kind(kind),
-            cron=cron,
-            timezone=timezone,
-            source=source,
-            dest=dest,
-            settings=settings_of(file, pairs, flags),
-            webhook=webhook_env,
-            namespace=namespace,
-            nodes=Nodes(device, image, max_nodes, service_account),
-        )
-
-    sys.exit(guarded(lambda: _write(made(), out)))
-
-
-def _write(schedule: Schedule, out: Path | None) -> int:
     from jobs.schedules.files import as_text, schedule_files, write_files
+    from jobs.schedules.kubernetes import Nodes
+    from jobs.schedules.schedule import Kind, Schedule
 
-    files = schedule_files(schedule)
+    checked = Schedule.checked(
+        name=name,
+        kind=Kind(kind),
+        cron=cron,
+        timezone=timezone,
+        source=source,
+        dest=dest,
+        settings=settings(),
+        webhook=webhook_env,
+        namespace=namespace,
+        nodes=Nodes(device, image, max_nodes, service_account),
+    )
+    files = schedule_files(checked)
     if out is None:
         click.echo(as_text(files), nl=False)
-        return 0
-    for path in write_files(files, out):
-        click.echo(path)
-    return 0
+    else:
+        for path in write_files(files, out):
+            click.echo(path)

@@ -16,7 +16,6 @@ from PIL import Image
 from rich.console import Console
 
 from jobs.cli import main
-from jobs.commands.options import settings_of
 from jobs.views import progress
 from pipeline.records.manifest import folder_of, to_parquet, to_table
 from pipeline.records.summary import ExitStatus, record_key
@@ -70,11 +69,6 @@ def test_an_unknown_setting_in_the_environment_is_an_error(
     result = run("restore", source, tmp_path / "dest")
     assert result.exit_code == ExitStatus.BAD_SETTINGS
     assert "did you mean 'workers'" in result.stderr
-
-
-def test_the_strength_is_a_setting_of_the_method() -> None:
-    assert settings_of(None, ("method.strength=0.3",), {"strength": None}).method.strength == 0.3
-    assert settings_of(None, ("method.strength=0.3",), {"strength": 0.5}).method.strength == 0.5
 
 
 @pytest.mark.parametrize("command", ["status", "verify"])
