@@ -24,9 +24,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-@pytest.mark.parametrize("folder", ["jobs/samples", "i2r/priors"])
-def test_carries_the_data(wheel: zipfile.ZipFile, folder: str) -> None:
-    stored = {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()}
+@pytest.mark.parametrize(
+    "files", ["jobs/samples/**/*", "i2r/priors/**/*", "jobs/prices.yaml", "jobs/views/*.html"]
+)
+def test_carries_the_data(wheel: zipfile.ZipFile, files: str) -> None:
+    stored = {path.relative_to(ROOT).as_posix() for path in ROOT.glob(files) if path.is_file()}
     assert stored
     assert stored <= set(wheel.namelist())
 

@@ -1,6 +1,7 @@
 """`i2r report`: an HTML page about one run, with some of its images before and after.
 
-The page is one file without scripts or external resources: images are embedded, charts are SVG.
+The page, made of the template `report.html`, is one file without scripts or external resources: images are
+embedded, charts are SVG.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import heapq
 import io
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from jobs.views.progress import duration
@@ -64,19 +68,25 @@ _COLUMNS = (
 )
 _LISTED = ("source_uri", "source_key", "source_size", "kind", "container", "offset")
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 72rem;
-  margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
-table { border-collapse: collapse }
-td, th { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top }
-.charts, .pairs { display: flex; flex-wrap: wrap; gap: 1.2rem }
-figure { margin: 0; max-width: 32rem; overflow-wrap: anywhere } figcaption { font-size: .85rem; color: #555 }
-img { max-width: 15rem; background: #eee } rect { fill: #4a6fa5 } text { font-size: 11px; fill: #555 }
-"""
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture of the page as base64 of a JPEG, or the reason why there is none."""
+
+    jpeg: str = ""
+    reason: str = ""
 
 
-class Digest:
+@dataclass(frozen=True)
+class Chart:
+    """A histogram: heights in [0, 1], and the values at its ends."""
+
+    title: str
+    heights: Sequence[float]
+    ends: tuple[float, float]
+
+
+class Overview:
     """Counts, values and chosen rows of a run for its page, collected in one pass in bounded memory."""
 
     def __init__(self) -> None:
@@ -140,13 +150,13 @@ def write_report(dest: str, run_id: str | None = None) -> str:
     """
     store = open_dataset(dest)
     record = _record(store, run_id)
-    digest = Digest()
+    overview = Overview()
     for file in manifest_files(store, record["run_id"]):
         for batch in read_batches(store, file.key, _COLUMNS):
             for row in batch.to_pylist():
-                digest.add(row)
+                overview.add(row)
     key = f"{PRIVATE}/report/{record['run_id']}/index.html"
-    store.write(key, render(record, digest, Pictures(store, record, digest)).encode())
+    store.write(key, render(record, overview, Pictures(store, record, overview)).encode())
     return store.uri(key)
 
 
@@ -168,15 +178,15 @@ class Pictures:
     Args:
         dest: the destination.
         record: of the run.
-        digest: of its rows.
+        overview: of its rows.
     """
 
-    def __init__(self, dest: Store, record: Mapping[str, Any], digest: Digest) -> None:
+    def __init__(self, dest: Store, record: Mapping[str, Any], overview: Overview) -> None:
         self._dest = dest
         settings = record["details"]["settings"]
         self._memory, self._seconds = settings["decode_memory_mib"] << 20, settings["decode_seconds"]
         self._pixels = settings["max_pixels"]
-        wanted = {row["source_uri"] for status in PAIRS for row in digest.chosen(status)}
+        wanted = {row["source_uri"] for status in PAIRS for row in overview.chosen(status)}
         self._listed = _listed(dest, record["run_id"], wanted)
         self._source: Fetcher | None = None
         try:
@@ -184,36 +194,30 @@ class Pictures:
         except PipelineError:
             return  # the source no longer exists; the results can still be shown
 
-    def of(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], str, str]]:
-        """Yield rows with their thumbnails before and after, as HTML."""
+    def of(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Thumbnail, Thumbnail]]:
+        """Yield the keys of rows with their thumbnails before and after."""
         with Decoder(self._memory, self._seconds) as decoder:
             for row in rows:
-                yield row, self._before(decoder, row), self._after(decoder, row)
+                key = row["output_uri"].removeprefix(f"{self._dest.uri()}/")
+                after = self._thumbnail(decoder, partial(self._dest.read, key))
+                yield row["source_key"], self._before(decoder, row), after
 
-    def _before(self, decoder: Decoder, row: Mapping[str, Any]) -> str:
+    def _before(self, decoder: Decoder, row: Mapping[str, Any]) -> Thumbnail:
         listed = self._listed.get(row["source_uri"])
         if self._source is None or listed is None:
-            return "the source is gone"
-        try:
-            return self._picture(decoder, self._source.fetch(listed))
-        except PipelineError as error:
-            return escape(str(error))
+            return Thumbnail(reason="the source is gone")
+        return self._thumbnail(decoder, partial(self._source.fetch, listed))
 
-    def _after(self, decoder: Decoder, row: Mapping[str, Any]) -> str:
+    def _thumbnail(self, decoder: Decoder, read: Callable[[], bytes]) -> Thumbnail:
         try:
-            return self._picture(
-                decoder, self._dest.read(row["output_uri"].removeprefix(f"{self._dest.uri()}/"))
-            )
+            pixels = decoder.decode(read(), max_pixels=self._pixels).pixels
         except PipelineError as error:
-            return escape(str(error))
-
-    def _picture(self, decoder: Decoder, data: bytes) -> str:
-        pixels = decoder.decode(data, max_pixels=self._pixels).pixels
+            return Thumbnail(reason=str(error))
         image = Image.fromarray(from_float(to_float(pixels), np.dtype(np.uint8)).squeeze())
         image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
         stream = io.BytesIO()
         image.save(stream, "JPEG", quality=88)
-        return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}">'
+        return Thumbnail(base64.b64encode(stream.getvalue()).decode())
 
 
 def _listed(store: Store, run_id: str, wanted: set[str]) -> dict[str, Mapping[str, Any]]:
@@ -227,61 +231,35 @@ def _listed(store: Store, run_id: str, wanted: set[str]) -> dict[str, Mapping[st
     return found
 
 
-def render(record: Mapping[str, Any], digest: Digest, pictures: Pictures) -> str:
+def render(record: Mapping[str, Any], overview: Overview, pictures: Pictures) -> str:
     """The page as HTML. All text from the archive is escaped."""
-    title = f"Run {escape(record['run_id'])}"
-    facts = {
-        "from": record["details"]["source"],
-        "to": record["dest"],
-        "prior": record["details"]["prior"],
-        "took": duration(record["seconds"]),
-        "stopped early": record["stopped"] or "no",
-        "finished": record["details"]["finished_at"][:16].replace("T", " ") + " UTC",
-    }
-    parts = [f"<h1>{title}</h1>", _table(facts.items()), "<h2>How its inputs ended</h2>"]
-    parts.append(_table((name, number) for name, number in record["counts"].items()))
-    charts = [_histogram(MEASURES[name], values) for name, values in digest.values.items() if values]
-    parts.append(f'<h2>What was measured</h2><div class="charts">{"".join(charts)}</div>')
-    for status in PAIRS:
-        if rows := digest.chosen(status):
-            shown = "".join(_pair(*pair) for pair in pictures.of(rows))
-            parts.append(f"<h2>{status.value.capitalize()}: {len(rows)} of {digest.counts[status]}</h2>")
-            parts.append(f'<div class="pairs">{shown}</div>')
-    if digest.errors:
-        parts.append("<h2>Failed, by reason</h2>" + _table(digest.errors.most_common()))
-        failed = digest.chosen(Status.FAILED)
-        parts.append(_table((row["source_key"], row["error_message"] or "") for row in failed))
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
-        f"<body>{''.join(parts)}</body></html>\n"
+    template = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("report.html")
+    details = record["details"]
+    return template.render(
+        record=record,
+        facts={
+            "from": details["source"],
+            "to": record["dest"],
+            "prior": details["prior"],
+            "took": duration(record["seconds"]),
+            "stopped early": record["stopped"] or "no",
+            "finished": details["finished_at"][:16].replace("T", " ") + " UTC",
+        },
+        charts=[_histogram(MEASURES[name], values) for name, values in overview.values.items() if values],
+        counts=overview.counts,
+        pairs={status: list(pictures.of(rows)) for status in PAIRS if (rows := overview.chosen(status))},
+        errors=overview.errors.most_common(),
+        failed=[(row["source_key"], row["error_message"] or "") for row in overview.chosen(Status.FAILED)],
     )
 
 
-def _table(rows: Iterable[tuple[Any, Any]]) -> str:
-    cells = (f"<tr><th>{escape(str(name))}</th><td>{escape(str(value))}</td></tr>" for name, value in rows)
-    return f"<table>{''.join(cells)}</table>"
-
-
-def _pair(row: Mapping[str, Any], before: str, after: str) -> str:
-    return f"<figure>{before} {after}<figcaption>{escape(row['source_key'])}</figcaption></figure>"
-
-
-def _histogram(title: str, values: Sequence[float]) -> str:
-    """A histogram of values with their range under it, as SVG."""
+def _histogram(title: str, values: Sequence[float]) -> Chart:
     low, high = min(values), max(values)
     heights, edges = np.histogram(values, BARS, (low, high) if low < high else (0, 2 * high or 1))
-    step, height = 12, 90
-    bars = "".join(
-        f'<rect x="{index * step}" y="{height - tall:.1f}" width="{step - 2}" height="{tall:.1f}"/>'
-        for index, tall in enumerate(heights / heights.max() * height)
-    )
-    width = BARS * step
-    return (
-        f"<figure><figcaption>{escape(title)}</figcaption>"
-        f'<svg viewBox="0 0 {width} {height + 16}" width="{width}" role="img">{bars}'
-        f'<text x="0" y="{height + 13}">{edges[0]:.3g}</text>'
-        f'<text x="{width}" y="{height + 13}" text-anchor="end">{edges[-1]:.3g}</text></svg></figure>'
-    )
+    return Chart(title, (heights / heights.max()).tolist(), (edges[0], edges[-1]))

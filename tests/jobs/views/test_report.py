@@ -14,11 +14,12 @@ from pictures import png
 from PIL import Image
 
 from jobs.cli import main
-from jobs.views.report import FAILURES, PAIRS, Digest
+from jobs.views.report import FAILURES, PAIRS, Overview
 from pipeline.records.manifest import Status
 
 BAR = (0x4A, 0x6F, 0xA5)
 """The colour of the charts."""
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 NASTY = "<script>alert('x')</script>&.png".replace("/", "%")
 
 
@@ -57,6 +58,9 @@ def test_the_page_is_whole_and_of_one_piece(dest: Path) -> None:
     page = Page(text)
     names = [tag for tag, _ in page.tags]
     assert "script" not in names
+    assert {"http-equiv": "Content-Security-Policy", "content": POLICY} in [
+        attributes for _, attributes in page.tags
+    ]
     assert names.count("img") == 5  # two of three images before, all three after
     assert names.count("svg") >= 3
     assert all(str(attributes["src"]).startswith("data:") for tag, attributes in page.tags if tag == "img")
@@ -88,15 +92,15 @@ def test_a_page_stays_small_however_many_rows_there_are() -> None:
             "width": 10, "height": 10, "timings": timings,
         }  # fmt: skip
 
-    digests = [Digest(), Digest()]
+    overviews = [Overview(), Overview()]
     rows = [row(number, status) for status in Status for number in range(500)]
-    for digest, order in zip(digests, (rows, rows[::-1]), strict=True):
+    for overview, order in zip(overviews, (rows, rows[::-1]), strict=True):
         for one in order:
-            digest.add(one)
+            overview.add(one)
     for status, most in {**PAIRS, Status.FAILED: FAILURES}.items():
-        assert len(digests[0].chosen(status)) == most
-        assert digests[0].chosen(status) == digests[1].chosen(status)
-    assert digests[0].counts == dict.fromkeys(Status, 500)
+        assert len(overviews[0].chosen(status)) == most
+        assert overviews[0].chosen(status) == overviews[1].chosen(status)
+    assert overviews[0].counts == dict.fromkeys(Status, 500)
 
 
 def test_a_browser_shows_charts_and_pictures(dest: Path, tmp_path: Path) -> None:
