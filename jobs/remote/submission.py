@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import secrets
 import shlex
@@ -18,8 +17,8 @@ from jobs.remote.client import Cluster, SubmittedJob
 from jobs.remote.package import stage
 from pipeline.errors import SettingsError
 from pipeline.records.lease import JOB_VARIABLE, SUBMISSION_VARIABLE
+from pipeline.runs.addresses import anywhere, extent_of, refuse_overlap, refuse_secrets
 from pipeline.settings import RunSettings, changed_settings
-from pipeline.storage.redaction import without_secrets
 from pipeline.storage.store import open_store
 
 SECONDS_TO_STOP = 300
@@ -56,17 +55,18 @@ def describe_work(source: str, dest: str, settings: RunSettings, name: str | Non
     Raises:
         SettingsError: an argument is wrong, or has a secret in it that others could read on the cluster.
     """
-    _refuse_secrets(source, dest, settings)
+    refuse_secrets({"SOURCE": source, "DEST": dest, **changed_settings(settings)}, "everybody on the cluster")
     if name is not None and not _NAME.fullmatch(name):
         raise SettingsError(f"--name {name!r}: take up to 40 of a-z, 0-9 and -, with no - at either end")
+    refuse_overlap(extent_of(source), dest)
     digest = ""
     if check:
         from pipeline.runs.run import check_dataset
 
         digest = check_dataset(source, dest, settings).settings_sha256
-    source, dest = _anywhere(source), _anywhere(dest)
+    source, dest = anywhere(source), anywhere(dest)
     prefixes = {"reference": settings.reference, "protect": settings.protect}
-    settings = settings.model_copy(update={name: _anywhere(at) for name, at in prefixes.items() if at})
+    settings = settings.model_copy(update={name: anywhere(at) for name, at in prefixes.items() if at})
     content = json.dumps([source, dest, settings.model_dump(mode="json"), digest], sort_keys=True)
     day = name or f"{datetime.now(UTC):%Y%m%d}"
     return Work(source, dest, settings, f"i2r-{day}-{hashlib.sha256(content.encode()).hexdigest()[:12]}")
@@ -141,22 +141,3 @@ def refuse_twice(attempts: Sequence[SubmittedJob]) -> None:
         raise SettingsError(
             f"this work was done as {last.id}: --again, or another --name, submits it once more"
         )
-
-
-def _refuse_secrets(source: str, dest: str, settings: RunSettings) -> None:
-    """Raise SettingsError if an argument has a secret in it.
-
-    Everybody on the cluster can read a job's command and labels.
-    """
-    texts = {"SOURCE": source, "DEST": dest, **settings.model_dump(mode="json")}
-    for name, value in texts.items():
-        if isinstance(value, str) and without_secrets(value) != value:
-            raise SettingsError(
-                f"{name} has a password, a token or a signature in it, which the whole cluster could read: "
-                "leave it out, and give the cluster's nodes the right to (a role, or variables of their own)"
-            )
-
-
-def _anywhere(address: str) -> str:
-    """Make an address independent of the working directory."""
-    return address if "://" in address or "::" in address else os.path.abspath(address)

@@ -7,6 +7,7 @@ while holding the lease, and a run that starts while another holds it ends at on
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -25,14 +26,13 @@ from jobs.schedules.kubernetes import (
 )
 from jobs.webhook import check_name as check_webhook
 from pipeline.errors import SettingsError
+from pipeline.runs.addresses import anywhere, extent_of, has_protocol, refuse_overlap, refuse_secrets
 from pipeline.settings import RunSettings, changed_settings
-from pipeline.storage.redaction import without_secrets
 
 GRACE_SECONDS = 900
 """Seconds after `max_hours` for a run to record what it has finished."""
 LONGEST_NAME = 64
 _FILE_NAME = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_]*")
-_REMOTE = re.compile(r"[a-z][a-z0-9+.]*:", re.IGNORECASE)
 
 
 class Kind(StrEnum):
@@ -96,7 +96,9 @@ class Schedule:
         Raises:
             SettingsError: a value is wrong; one line says why, and how to fix it.
         """
-        _refuse_secrets({"SOURCE": source, "DEST": dest, **changed_settings(settings)})
+        values = {"SOURCE": source, "DEST": dest, **changed_settings(settings)}
+        refuse_secrets(values, "every reader of the file")
+        _refuse_control_characters(values)
         if kind not in ON_THIS_MACHINE:
             timezone = timezone or "UTC"
         changes: dict[str, Any] = {"retry_failed": True}
@@ -115,7 +117,7 @@ class Schedule:
                 "--gpus 1 says that a run does not start without one"
             )
         source, dest = _address("SOURCE", source, kind), _address("DEST", dest, kind)
-        _refuse_overlap(source, dest)
+        refuse_overlap(extent_of(source), dest)
         return cls(
             name=_checked_name(name or _default_name(dest), kind),
             kind=kind,
@@ -148,43 +150,21 @@ class Schedule:
         return None if hours is None else round(hours * 3600) + GRACE_SECONDS
 
 
-def _refuse_secrets(values: Mapping[str, Any]) -> None:
-    """Refuse values with secrets, which must not be in a file, or characters that would break its lines.
-
-    Raises SettingsError.
-    """
+def _refuse_control_characters(values: Mapping[str, Any]) -> None:
+    """Refuse values that would break the lines of a file. Raises SettingsError."""
     for name, value in values.items():
-        text = str(value)
-        if without_secrets(text) != text:
-            raise SettingsError(
-                f"{name} holds a password or a signature, which would stand in the file: "
-                "give the address alone, and let the cloud's own credentials open it"
-            )
-        if not text.isprintable():
-            raise SettingsError(f"{name} {text!r} holds a control character: rename it")
+        if not str(value).isprintable():
+            raise SettingsError(f"{name} {str(value)!r} holds a control character: rename it")
 
 
 def _address(argument: str, address: str, kind: Kind) -> str:
     """An address that is valid wherever the schedule runs. Raises SettingsError."""
-    if _REMOTE.match(address) or address.startswith("/"):
-        return address
-    if kind in ON_THIS_MACHINE:
-        return str(Path(address).absolute())
+    if kind in ON_THIS_MACHINE or has_protocol(address) or os.path.isabs(address):
+        return anywhere(address)
     raise SettingsError(
         f"{argument} {address!r} is a path that only this machine knows: "
         f"give an address such as s3://bucket/prefix for --kind {kind}"
     )
-
-
-def _refuse_overlap(source: str, dest: str) -> None:
-    """Refuse overlapping addresses, as every run would. Raises SettingsError.
-
-    It compares them as text: only the runs may have the rights to open them.
-    """
-    before, magic, _ = re.split(r"([*?\[]|$)", source, maxsplit=1)
-    first, second = ((before.rpartition("/")[0] if magic else before).rstrip("/"), dest.rstrip("/"))
-    if f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/"):
-        raise SettingsError(f"SOURCE {source} and DEST {dest} overlap: choose a DEST outside of SOURCE")
 
 
 def _checked_nodes(nodes: Nodes, gpus: int | None) -> Nodes:

@@ -23,12 +23,13 @@ from pipeline.records.manifest import ManifestWriter, Status
 from pipeline.records.pending import Tally
 from pipeline.records.pruning import Pruning, check_prunable, tombstone
 from pipeline.records.summary import STARTING, OnProgress, RunSummary, run_folder, silent, versions
+from pipeline.runs.addresses import refuse_overlap
 from pipeline.runs.attempts import Attempts, Work
 from pipeline.runs.course import Course
 from pipeline.runs.plan import Pending, Plan
 from pipeline.settings import RunSettings
 from pipeline.sources.masks import open_masks
-from pipeline.sources.walk import Source, open_source, overlap
+from pipeline.sources.walk import Source, open_source
 from pipeline.stages.restoring import PriorRestorerFactory, RestorerFactory
 from pipeline.stages.session import Machines, ray_session, require_listener
 from pipeline.storage.redaction import public_uri
@@ -145,11 +146,7 @@ class Run:
         self._started_at = datetime.now(UTC)
         self._id = f"{self._started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
         self._course = Course(self._id, on_progress, stop, settings.max_hours)
-        if overlap(self._source.extent, self._dest):
-            raise SettingsError(
-                f"SOURCE {self._source.extent.uri()} and DEST {self._dest.uri()} overlap: "
-                "choose a DEST outside of SOURCE"
-            )
+        refuse_overlap(self._source.extent.uri(), self._dest.uri())
         if settings.prune:
             check_prunable(self._source)
         _check_writable(self._dest)

@@ -311,15 +311,3 @@ def _ask_web(store: Store, key: str) -> Found:
 def _size(info: dict[str, object]) -> int:
     size = info.get("size")
     return int(size) if isinstance(size, int) else -1
-
-
-def overlap(source: Store, dest: Store) -> bool:
-    """Whether one of two addresses lies within the other."""
-    if type(source.fs) is not type(dest.fs):
-        return False
-    first, second = (os.path.realpath(s.root) if s.is_local else s.root for s in (source, dest))
-    return (
-        first == second
-        or f"{first}/".startswith(f"{second.rstrip('/')}/")
-        or f"{second}/".startswith(f"{first.rstrip('/')}/")
-    )

@@ -117,6 +117,11 @@ def test_a_secret_is_refused_and_not_repeated(source: str, dest: str, settings: 
     assert "abc" not in str(caught.value)
 
 
+def test_an_overlap_is_refused_without_a_look_at_the_addresses() -> None:
+    with pytest.raises(SettingsError, match="SOURCE s3://bucket/in and DEST s3://bucket/in/out overlap"):
+        describe_work("s3://bucket/in/*.png", "s3://bucket/in/out", RunSettings(), None, check=False)
+
+
 @pytest.mark.parametrize(
     ("states", "words"),
     [

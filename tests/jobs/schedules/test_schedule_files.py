@@ -187,13 +187,19 @@ def test_names_have_the_length_that_kubernetes_takes(kind: str, longest: int) ->
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("source", "dest"),
-    [("s3://a/in", "s3://a/in/out"), ("s3://a/in/*.png", "s3://a/in/"), ("s3://a/in/x", "s3://a/in")],
+    ("source", "extent", "dest"),
+    [
+        ("s3://a/in", "s3://a/in", "s3://a/in/out"),
+        ("s3://a/in/*.png", "s3://a/in", "s3://a/in/"),
+        ("s3://a/in/x", "s3://a/in/x", "s3://a/in"),
+    ],
 )
-def test_what_every_night_would_refuse_is_refused_at_once(kind: str, source: str, dest: str) -> None:
+def test_what_every_night_would_refuse_is_refused_at_once(
+    kind: str, source: str, extent: str, dest: str
+) -> None:
     result = run(source, dest, "--cron", "0 2 * * *", "--kind", kind)
     assert result.exit_code == ExitStatus.BAD_SETTINGS
-    assert f"SOURCE {source} and DEST {dest} overlap" in result.stderr
+    assert f"SOURCE {extent} and DEST {dest} overlap" in result.stderr
     assert run("s3://a/in", "s3://a/in-2", "--cron", "0 2 * * *", "--kind", kind).exit_code == 0
 
 

@@ -14,7 +14,7 @@ from pipeline.records.listing import Listing
 from pipeline.settings import RunSettings
 from pipeline.sources import walk
 from pipeline.sources.fetcher import Fetcher
-from pipeline.sources.walk import matches, open_source, overlap
+from pipeline.sources.walk import matches, open_source
 from pipeline.storage.store import Store, open_store
 
 KEYS = ["a/1.jpg", "a/2.PNG", "a/b/3.tiff", "a/b/notes.txt", "c/4.webp", "c/README"]
@@ -149,26 +149,6 @@ def test_links_are_told(tmp_path: Path) -> None:
     with pytest.raises(ItemError) as caught:
         Fetcher(open_store(str(folder)), 100).fetch(listed["broken.jpg"])
     assert caught.value.code is ErrorCode.NOT_FOUND
-
-
-@pytest.mark.parametrize(
-    ("source", "dest", "expected"),
-    [
-        ("/a/b", "/a/b", True),
-        ("/a/b", "/a/b/c", True),
-        ("/a/b/c", "/a/b", True),
-        ("/a/b", "/a/bc", False),
-        ("/a/b", "memory://a/b", False),
-    ],
-)
-def test_overlap(source: str, dest: str, expected: bool) -> None:
-    assert overlap(open_store(source), open_store(dest)) is expected
-
-
-def test_overlap_sees_through_links(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert overlap(open_store(str(tmp_path / "real")), open_store(str(tmp_path / "link/x")))
 
 
 @pytest.mark.parametrize(
