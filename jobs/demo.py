@@ -25,7 +25,7 @@ from pipeline.records.manifest import FOLDER
 
 SAMPLES = Path(__file__).parent / "samples"
 
-DAMAGE: Mapping[str, str] = {
+DEGRADATION_OF: Mapping[str, str] = {
     "honey-bee": "noise",
     "citrus-fruits": "jpeg",
     "dogs": "blur",
@@ -96,15 +96,15 @@ def prepare(folder: Path) -> list[Specimen]:
     """Write the demo's inputs into a new folder: degraded samples, and historical photographs as they are."""
     folder.mkdir()
     specimens = []
-    for seed, (name, damage) in enumerate(DAMAGE.items()):
+    for seed, (name, degradation) in enumerate(DEGRADATION_OF.items()):
         original = SAMPLES / "clean" / f"{name}.png"
-        path = folder / f"{name}.{'jpg' if damage == 'jpeg' else 'png'}"
-        if damage == "jpeg":
+        path = folder / f"{name}.{'jpg' if degradation == 'jpeg' else 'png'}"
+        if degradation == "jpeg":
             path.write_bytes(encode_jpeg(read_image(original)))
         else:
-            degraded = DEGRADATIONS[damage](read_image(original), np.random.default_rng(seed))
+            degraded = DEGRADATIONS[degradation](read_image(original), np.random.default_rng(seed))
             Image.fromarray(np.round(degraded * 255).astype(np.uint8)).save(path)
-        specimens.append(Specimen(f"{name}, {damage}", path, original))
+        specimens.append(Specimen(f"{name}, {degradation}", path, original))
     for found in sorted((SAMPLES / "historical").iterdir()):
         path = Path(shutil.copyfile(found, folder / found.name))
         specimens.append(Specimen(f"{found.stem}, as found", path, None))

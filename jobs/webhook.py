@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 logger = logging.getLogger(__name__)
 
 
-def check_name(name: str) -> str:
+def check_variable(name: str) -> str:
     """Check and return the name of a variable. Raises SettingsError."""
     from pipeline.settings import ENVIRONMENT_PREFIX
 
@@ -58,7 +58,7 @@ class Webhook:
     """
 
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
-        self._name = check_name(name)
+        self._name = check_variable(name)
         self._address = environment.get(name, "").strip()
         self._token = environment.get(f"{name}_TOKEN", "").strip()
         if not self._address:

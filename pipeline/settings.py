@@ -99,7 +99,7 @@ class RunSettings(BaseModel):
         None, description="stop after this many hours; the same command goes on later"
     )
     max_lost_share: Share = Field(
-        0.5, description="share of inputs lost with dead processes that stops the run"
+        0.5, description="share of inputs whose processes died, above which the run stops"
     )
 
     @field_validator("format")

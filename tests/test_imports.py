@@ -124,14 +124,13 @@ def test_a_run_with_nothing_to_do_loads_neither_ray_nor_torch(tmp_path: Path) ->
     assert not {"diffusers", "pandas", "ray", "torch"} & loaded
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["restore", "--help"]])
-def test_help_answers_at_once(arguments: list[str]) -> None:
+def test_help_answers_at_once() -> None:
     command = Path(sys.executable).with_name("i2r")
     seconds = []
     # The best of several: a busy machine is slow for a moment, a heavy import always is.
     for _ in range(5):
         start = time.perf_counter()
-        run = subprocess.run([command, *arguments], capture_output=True, text=True, check=True)
+        run = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
         seconds.append(time.perf_counter() - start)
-        assert "Restore" in run.stdout
+        assert "restore" in run.stdout
     assert min(seconds) < 0.5

@@ -11,7 +11,7 @@ import click
 
 from jobs.commands.command import CommandGroup
 from jobs.commands.options import SettingsCommand
-from jobs.remote.address import ADDRESS_VARIABLE, DEFAULT_ADDRESS
+from jobs.remote.endpoint import ADDRESS_VARIABLE, DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
     from jobs.commands.options import ReadSettings
@@ -43,7 +43,7 @@ def on_cluster(command: Function) -> Function:
 @on_cluster
 @click.option("--name", help="Distinguishes this work from others like it. [default: today's date]")
 @click.option("--again", is_flag=True, help="Though it was submitted before, and runs or has succeeded.")
-@click.option("--no-check", is_flag=True, help="Do not look at SOURCE and DEST from here.")
+@click.option("--no-check", is_flag=True, help="Do not check SOURCE and DEST from here.")
 @click.option("--wait", is_flag=True, help="Wait for the job, and end with its exit status.")
 def submit(
     source: str,

@@ -11,7 +11,7 @@ from jobs.commands.options import SettingsCommand
 
 if TYPE_CHECKING:
     from jobs.commands.options import ReadSettings
-    from jobs.plan import Estimate, Measurement, Prices
+    from jobs.estimate import Estimate, Measurement, Prices
 
 
 @click.command(cls=SettingsCommand)
@@ -40,7 +40,7 @@ def plan(
 
     The estimates are for the kind of device that was measured: to plan for GPUs, measure on one (--address).
     """
-    from jobs.plan import PRICES, measure, read_prices
+    from jobs.estimate import PRICES, measure, read_prices
     from jobs.views.progress import show_progress
 
     given, known = settings(), read_prices(prices or PRICES)
@@ -51,7 +51,7 @@ def plan(
 
 def print_plan(measured: Measurement, prices: Prices, deadline: float | None) -> None:
     """Print a plan."""
-    from jobs.plan import CONFIDENCE, offers
+    from jobs.estimate import CONFIDENCE, offers
     from jobs.views.tables import print_columns
 
     ended = ", ".join(f"{number} {status}" for status, number in measured.statuses.items())

@@ -107,7 +107,7 @@ def convert(
     "--side", type=int, help="Side of a crop in pixels; by default 192, or more if latents need it."
 )
 def calibrate(prior: str, data: Path, crops: int, side: int | None) -> None:
-    """Measure how the noise of clean photographs looks to PRIOR, a folder, and keep it there.
+    """Measure the noise that PRIOR, a folder, predicts in clean photographs, and store it there.
 
     Blind restoration recognises degradations by it.
     """

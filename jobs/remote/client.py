@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from jobs.remote.address import ADDRESS_VARIABLE
+from jobs.remote.endpoint import ADDRESS_VARIABLE
 from pipeline import FIX_FOR_NO_GPU, PATIENCE_TO_CONNECT
 from pipeline.errors import RunError, SettingsError, bounded_text
 from pipeline.storage.redaction import public_uri, without_secrets
@@ -127,7 +127,7 @@ class Cluster:
             if "already exists" in str(error):
                 raise SettingsError(
                     f"this work was submitted just now as {submission_id}: "
-                    f"`i2r jobs status {submission_id}` tells of it"
+                    f"`i2r jobs status {submission_id}` shows it"
                 ) from error
             raise self._lost(error) from error
 
@@ -202,11 +202,11 @@ class Cluster:
             raise self._lost(error) from error
 
     def _lost(self, error: Exception) -> RunError:
-        told = f"the cluster at {self.address} does not answer as it should ({_reason(error)})"
+        problem = f"the cluster at {self.address} does not answer as it should ({_reason(error)})"
         if "status code" in str(error):
-            return RunError(f"{told}: look at its dashboard")
+            return RunError(f"{problem}: open its dashboard")
         return RunError(
-            f"{told}: if its head has died, start it again and submit the same work, "
+            f"{problem}: if its head has died, start it again and submit the same work, "
             "which goes on where it was"
         )
 

@@ -24,7 +24,7 @@ from jobs.schedules.kubernetes import (
     check_image,
     check_name,
 )
-from jobs.webhook import check_name as check_webhook
+from jobs.webhook import check_variable
 from pipeline.errors import SettingsError
 from pipeline.runs.addresses import anywhere, extent_of, has_protocol, refuse_overlap, refuse_secrets
 from pipeline.settings import RunSettings, changed_settings
@@ -126,7 +126,7 @@ class Schedule:
             source=source,
             dest=dest,
             settings=settings.model_copy(update=changes),
-            webhook=check_webhook(webhook) if webhook else None,
+            webhook=check_variable(webhook) if webhook else None,
             namespace=check_name(namespace, "namespace", 63, "--namespace"),
             nodes=nodes,
         )

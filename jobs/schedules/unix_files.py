@@ -50,7 +50,7 @@ def systemd_files(schedule: Schedule) -> dict[str, str]:
         f"{note}[Unit]\nDescription={about}\n\n"
         f"[Service]\nType=oneshot\n{secrets}ExecStart={command}\n"
         "SuccessExitStatus=4 5\n"
-        "# The program alone is told to stop, and has the time to record what it has finished.\n"
+        "# The program alone gets the signal to stop, and has the time to record what it has finished.\n"
         "KillMode=mixed\nTimeoutStopSec=300\n"
         f"TimeoutStartSec={schedule.seconds or 'infinity'}\n"
     )

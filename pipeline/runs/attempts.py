@@ -22,7 +22,7 @@ from pipeline.records.listing import SOURCE_COLUMNS, Listing
 from pipeline.records.manifest import ManifestWriter, Status
 from pipeline.records.summary import FIRST_IMAGE, LOADING, RESTORING
 from pipeline.runs.course import Course
-from pipeline.runs.plan import Pending, Plan
+from pipeline.runs.selection import Pending, Selection
 from pipeline.settings import RunSettings
 from pipeline.stages.batches import Job
 from pipeline.stages.ray_data import Pass, images_per_batch, model_is_loaded, restored_rows
@@ -31,13 +31,13 @@ from pipeline.stages.session import Machines
 from pipeline.stages.telemetry import RowTelemetry, RunTelemetry
 from pipeline.storage.store import Store
 
-LOST_TO_WORRY = 64
+DEATHS_TO_WORRY = 64
 """Fewest inputs without a row after the first attempt that can stop the run, see `max_lost_share`."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """The work of a run on each of its inputs.
+class Assignment:
+    """What a run does to each of its inputs.
 
     Attributes:
         run_id: of the run.
@@ -92,8 +92,8 @@ class Attempts:
     """Sends inputs through the stages until each has a row.
 
     Args:
-        work: what is done to each input.
-        plan: finds the inputs that have no row yet.
+        assignment: what is done to each input.
+        selection: finds the inputs that have no row yet.
         course: counts the rows and reports progress.
         lease: of the destination, checked while rows are recorded.
         writer: of the rows.
@@ -103,18 +103,18 @@ class Attempts:
 
     def __init__(
         self,
-        work: Work,
-        plan: Plan,
+        assignment: Assignment,
+        selection: Selection,
         course: Course,
         lease: Lease,
         writer: ManifestWriter,
         notes: Notes,
         machines: Machines,
     ) -> None:
-        self._work, self._plan, self._course, self._lease = work, plan, course, lease
+        self._assignment, self._selection, self._course, self._lease = assignment, selection, course, lease
         self._writer, self._notes, self._machines = writer, notes, machines
-        self._failures = FailureLog(work.run_id)
-        self._telemetry = RunTelemetry(work.run_id)
+        self._failures = FailureLog(assignment.run_id)
+        self._telemetry = RunTelemetry(assignment.run_id)
 
     def make(self, listing: Listing, pending: Pending) -> str | None:
         """Restore the pending inputs, then those that got no row, each alone.
@@ -126,7 +126,7 @@ class Attempts:
             RunError: too many inputs got no row, or a stage cannot go on.
         """
         course, total = self._course, pending.tally.pending
-        group = images_per_batch(self._work.settings, total, self._machines)
+        group = images_per_batch(self._assignment.settings, total, self._machines)
         attempt, work = 1, Pass(pending.parts, total, group)
         try:
             while work.parts:
@@ -135,28 +135,28 @@ class Attempts:
                     return reason
                 if (left := total - course.handled) <= 0:
                     break
-                self._check_lost(left, total, attempt)
-                lost = self._plan.store(listing, self._lease.epoch, attempt + 1).parts
+                self._check_deaths(left, total, attempt)
+                missing = self._selection.store(listing, self._lease.epoch, attempt + 1).parts
                 if work.alone and course.handled == before:
-                    self._give_up(lost, attempt)
+                    self._give_up(missing, attempt)
                     break
-                attempt, work = attempt + 1, Pass(lost, left, group=1, alone=True)
+                attempt, work = attempt + 1, Pass(missing, left, group=1, alone=True)
         finally:
             self._failures.close()
         return None
 
     def _pass(self, attempt: int, work: Pass, total: int) -> str | None:
         """Send inputs through the stages once. Returns why it stopped early, or None."""
-        job, course = self._work.job(self._lease.epoch, attempt), self._course
+        job, course = self._assignment.job(self._lease.epoch, attempt), self._course
         try:
-            for table in restored_rows(job, work, self._work.factory, self._machines):
+            for table in restored_rows(job, work, self._assignment.factory, self._machines):
                 if table is not None:
                     self._take(table)
                 self._writer.flush_if_due()
                 self._lease.check()
                 if (stage := self._stage()) == LOADING:
                     course.start_clock()
-                course.tell(stage, total)
+                course.report(stage, total)
                 self._record(total - course.handled)
                 if reason := course.must_stop():
                     return reason
@@ -192,25 +192,26 @@ class Attempts:
         course = self._course
         self._telemetry.record(course.handled, course.failed, left, course.repeated_requests)
 
-    def _check_lost(self, lost: int, total: int, attempt: int) -> None:
-        if attempt == 1 and lost >= LOST_TO_WORRY and lost > self._work.settings.max_lost_share * total:
+    def _check_deaths(self, missing: int, total: int, attempt: int) -> None:
+        tolerated = self._assignment.settings.max_lost_share * total
+        if attempt == 1 and missing >= DEATHS_TO_WORRY and missing > tolerated:
             raise RunError(
-                f"{lost} of {total} inputs were lost with processes that died: a machine is broken, "
-                "not an image; look at its memory and its logs, then run again"
+                f"the processes of {missing} of {total} inputs died: a machine is broken, "
+                "not an image; check its memory and its logs, then run again"
             )
 
     def _give_up(self, parts: Sequence[str], attempt: int) -> None:
         """Record inputs as failed that killed their process even when each was alone in it."""
-        telemetry, common = RowTelemetry(), self._work.columns(self._lease.epoch, attempt)
+        telemetry, common = RowTelemetry(), self._assignment.columns(self._lease.epoch, attempt)
         for part in parts:
-            for batch in manifest.read_batches(self._work.dest, part):
+            for batch in manifest.read_batches(self._assignment.dest, part):
                 rows = [
                     common
                     | {name: row[name] for name in SOURCE_COLUMNS}
                     | {
                         "status": Status.FAILED.value,
                         "error_code": ErrorCode.WORKER_DIED.value,
-                        "error_message": "the process that handled it died, each time: look at the image, "
+                        "error_message": "the process that handled it died, each time: check the image, "
                         "and at how much memory the machine has for one of its size",
                         "finished_at": datetime.now(UTC),
                     }

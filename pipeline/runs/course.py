@@ -87,7 +87,7 @@ class Course:
             return None
         return self._first_row - self._awaited
 
-    def tell(self, stage: str, total: int = 0) -> None:
+    def report(self, stage: str, total: int = 0) -> None:
         """Report the current stage, and how many inputs the run handles."""
         self._on_progress(
             Progress(
@@ -106,7 +106,7 @@ class Course:
     def must_stop(self) -> str | None:
         """Why the run ends early, or None."""
         if self._stop.is_set():
-            return "it was told to stop"
+            return "it was asked to stop"
         if self._max_hours is not None and self.seconds > self._max_hours * 3600:
             return f"its {self._max_hours:g} hours are over"
         return None

@@ -24,9 +24,9 @@ from pipeline.records.pending import Tally
 from pipeline.records.pruning import Pruning, check_prunable, tombstone
 from pipeline.records.summary import STARTING, OnProgress, RunSummary, run_folder, silent, versions
 from pipeline.runs.addresses import refuse_overlap
-from pipeline.runs.attempts import Attempts, Work
+from pipeline.runs.attempts import Assignment, Attempts
 from pipeline.runs.course import Course
-from pipeline.runs.plan import Pending, Plan
+from pipeline.runs.selection import Pending, Selection
 from pipeline.settings import RunSettings
 from pipeline.sources.masks import open_masks
 from pipeline.sources.walk import Source, open_source
@@ -151,7 +151,7 @@ class Run:
             check_prunable(self._source)
         _check_writable(self._dest)
         prior = factory.identity()
-        self._work = Work(
+        self._assignment = Assignment(
             run_id=self._id,
             source=self._source.store,
             dest=self._dest,
@@ -163,18 +163,20 @@ class Run:
             reference=open_source(settings.reference).store if settings.reference else None,
             masks=self._masks.store if self._masks else None,
         )
-        self._plan = Plan(self._dest, self._id, settings, self._work.digest, self._work.extension, redo)
+        self._selection = Selection(
+            self._dest, self._id, settings, self._assignment.digest, self._assignment.extension, redo
+        )
         repetitions.take()  # requests repeated before now were not for this run
 
     @property
     def checked(self) -> CheckedRun:
         """Source, destination and settings' digest of this run, for `check_dataset`."""
         source = self._source.store.uri(self._source.pattern or "")
-        return CheckedRun(source, self._dest.uri(), self._work.digest)
+        return CheckedRun(source, self._dest.uri(), self._assignment.digest)
 
     def keep_waiting(self) -> bool:
         """Report that the run waits for GPUs. Returns False once it must stop."""
-        self._course.tell("waiting for GPUs")
+        self._course.report("waiting for GPUs")
         return self._course.must_stop() is None
 
     def preview(self) -> RunSummary:
@@ -182,7 +184,7 @@ class Run:
         with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
             listing = Listing(open_store(folder), "listing")
             listing.fill(self._source, self._settings, self._masks)
-            tally = self._plan.count(listing)
+            tally = self._selection.count(listing)
             orphans = self._pruning(listing).orphans() if self._settings.prune else iter(())
             prunable = [row["output_uri"] for row in islice(orphans, PRUNABLE_NAMED)]
             pruned = len(prunable) + sum(1 for _ in orphans)
@@ -193,22 +195,22 @@ class Run:
         with _first_write(self._dest, Lease(self._dest, self._id, self._settings.lease_seconds)) as lease:
             self._dest.delete_folder(f"{PRIVATE}/tmp")  # partial files of processes that were killed
             listing, tally, pruned = Listing(self._dest, f"{run_folder(self._id)}/listing"), Tally(), 0
-            self._course.tell("listing")
+            self._course.report("listing")
             listing.fill(self._source, self._settings, self._masks, self._course.must_stop)
             notes = Notes(self._dest)
             writer = self._writer(notes)
             if not (reason := self._course.must_stop()):
                 with self._machines_for(listing) as machines:
-                    pending = self._plan.store(listing, lease.epoch, attempt=1)
+                    pending = self._selection.store(listing, lease.epoch, attempt=1)
                     tally = pending.tally
                     if pending.parts:
                         reason = self._restore(listing, pending, lease, writer, notes, machines)
             if self._settings.prune and reason is None:
-                self._course.tell("pruning")
+                self._course.report("pruning")
                 pruned = self._prune(listing, lease, writer)
-            self._course.tell("recording", tally.pending)
+            self._course.report("recording", tally.pending)
             manifest.compact(self._dest, self._id)
-            self._plan.forget()
+            self._selection.forget()
             summary = self._summary(listing, tally, pruned=pruned, stopped=reason)
             if reason is None:
                 withdraw_settled(self._dest)
@@ -218,7 +220,7 @@ class Run:
 
     def _machines_for(self, listing: Listing) -> AbstractContextManager[Machines | None]:
         """Start Ray now if finding the pending inputs is work for more than one machine; otherwise later."""
-        if not self._plan.is_large(listing):
+        if not self._selection.is_large(listing):
             return nullcontext()
         return ray_session(self._settings, self._address)
 
@@ -232,13 +234,15 @@ class Run:
         there: Machines | None,
     ) -> str | None:
         """Restore the pending inputs, on `there` or on a new Ray. Returns why it stopped early, or None."""
-        self._course.tell(STARTING, pending.tally.pending)
+        self._course.report(STARTING, pending.tally.pending)
         self._course.await_machines()
         # From here on nothing of ours may be imported for the first time: in a job, the folder of its code is
         # gone for a moment while its driver connects.
         with nullcontext(there) if there else ray_session(self._settings, self._address) as machines:
             self._course.start_clock()
-            attempts = Attempts(self._work, self._plan, self._course, lease, writer, notes, machines)
+            attempts = Attempts(
+                self._assignment, self._selection, self._course, lease, writer, notes, machines
+            )
             return attempts.make(listing, pending)
 
     def _writer(self, notes: Notes) -> ManifestWriter:
@@ -255,7 +259,7 @@ class Run:
 
     def _prune(self, listing: Listing, lease: Lease, writer: ManifestWriter) -> int:
         """Remove restored objects of deleted sources, and write a row after each. Returns their number."""
-        pruning, common, pruned = self._pruning(listing), self._work.columns(lease.epoch, attempt=1), 0
+        pruning, common, pruned = self._pruning(listing), self._assignment.columns(lease.epoch, attempt=1), 0
         try:
             for row in pruning.orphans():
                 lease.check()
@@ -285,11 +289,11 @@ class Run:
             repeated_requests=course.repeated_requests,
             seconds=round(course.seconds, 3),
             stopped=stopped,
-            settings_sha256=self._work.digest,
+            settings_sha256=self._assignment.digest,
             details={
                 "source": self.checked.source,
-                "prior": self._work.prior.name,
-                "prior_sha256": self._work.prior.sha256,
+                "prior": self._assignment.prior.name,
+                "prior_sha256": self._assignment.prior.sha256,
                 "settings": _public(self._settings),
                 "versions": versions(),
                 "stage_seconds": {name: round(value, 3) for name, value in course.stage_seconds.items()},

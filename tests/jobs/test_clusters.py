@@ -186,7 +186,7 @@ def test_a_job_is_stopped_and_resumed_and_survives_the_head(
     (record,) = read_records(open_store(str(dest)))
     done = record["counts"]["restored"]
     assert done == recorded()
-    assert (record["counts"]["left"], record["stopped"]) == (IMAGES - done, "it was told to stop")
+    assert (record["counts"]["left"], record["stopped"]) == (IMAGES - done, "it was asked to stop")
 
     second = i2r(cluster, *work).stdout.strip()
     assert second == f"{job}-3"

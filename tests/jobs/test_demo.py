@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.demo import DAMAGE, SAMPLES, judge, measure, prepare, read_image, run_demo
+from jobs.demo import DEGRADATION_OF, SAMPLES, judge, measure, prepare, read_image, run_demo
 from pipeline import SettingsError
 
 ROW = {"status": "restored", "error_code": None, "timings": {"decode": 0.5, "restore": 2.0, "store": None}}
@@ -17,7 +17,7 @@ ROW = {"status": "restored", "error_code": None, "timings": {"decode": 0.5, "res
 def test_inputs_are_degraded_samples_and_the_historical_ones(tmp_path: Path) -> None:
     specimens = prepare(tmp_path / "in")
     assert {path.name for path in (tmp_path / "in").iterdir()} == {one.degraded.name for one in specimens}
-    assert [one.title.split(", ")[1] for one in specimens] == [*DAMAGE.values(), *["as found"] * 3]
+    assert [one.title.split(", ")[1] for one in specimens] == [*DEGRADATION_OF.values(), *["as found"] * 3]
     for one in specimens:
         if one.original:
             assert read_image(one.degraded).shape == read_image(one.original).shape
@@ -69,7 +69,7 @@ def test_the_whole_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     gains = {
         name: _psnr(next((folder / "restored").glob(f"{name}.*")), name)
         - _psnr(next((folder / "degraded").glob(f"{name}.*")), name)
-        for name in DAMAGE
+        for name in DEGRADATION_OF
     }
     assert gains["honey-bee"] > 8
     assert gains["portrait"] > 4

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from jobs.demo import DAMAGE
+from jobs.demo import DEGRADATION_OF
 
 
 def test_each_sample_has_its_line_with_a_free_licence(samples: Path) -> None:
@@ -28,5 +28,5 @@ def test_samples_are_colour_and_large_enough(samples: Path) -> None:
 
 
 def test_each_clean_sample_is_degraded_in_its_own_way(samples: Path) -> None:
-    assert {path.stem for path in (samples / "clean").iterdir()} == set(DAMAGE)
-    assert len(set(DAMAGE.values())) == len(DAMAGE) == 6
+    assert {path.stem for path in (samples / "clean").iterdir()} == set(DEGRADATION_OF)
+    assert len(set(DEGRADATION_OF.values())) == len(DEGRADATION_OF) == 6

@@ -523,4 +523,4 @@ def test_a_run_that_waits_for_gpus_stops_when_it_is_told_to(source: Path, tmp_pa
         stop=stop,
     )
     assert stages[0] == "waiting for GPUs"
-    assert summary.stopped == "it was told to stop"
+    assert summary.stopped == "it was asked to stop"

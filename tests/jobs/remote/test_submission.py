@@ -265,7 +265,7 @@ class _Full(_Dying):
     ("reason", "kind", "words"),
     [
         ("Job with submission_id work already exists.", SettingsError, "was submitted just now as work"),
-        ("the disk is full", RunError, "look at its dashboard"),
+        ("the disk is full", RunError, "open its dashboard"),
     ],
 )
 def test_a_job_that_is_not_taken_is_told_with_the_mend(

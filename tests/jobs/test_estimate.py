@@ -1,4 +1,4 @@
-"""The plan: its arithmetic, its prices, and one that is really measured."""
+"""The estimate: its arithmetic, its prices, and one that is really measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from pictures import png
 
 from jobs.cli import main
-from jobs.plan import PRICES, Estimate, Measurement, NodeKind, Prices, mean_of, offers, read_prices
+from jobs.estimate import PRICES, Estimate, Measurement, NodeKind, Prices, mean_of, offers, read_prices
 from pipeline.errors import SettingsError
 
 MEASURED = Measurement(

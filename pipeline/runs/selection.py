@@ -1,4 +1,4 @@
-"""The plan of a run: the inputs of its listing that are not done, up to its limit."""
+"""The selection of a run: the inputs of its listing that are not done, up to its limit."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Pending:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Finds the pending inputs of a run.
+class Selection:
+    """Selects the pending inputs of a run.
 
     Attributes:
         dest: destination of the run, whose manifest says what is done.

@@ -1,4 +1,4 @@
-"""The address of the Jobs API on a cluster's head."""
+"""Where the Jobs API listens on a cluster's head."""
 
 from __future__ import annotations
 
