@@ -65,10 +65,10 @@ def clean(dest: str, yes: bool) -> None:
 @click.argument("dest")
 def history(dest: str) -> None:
     """List the runs at DEST, oldest first: when, how many images ended how, and its exit status."""
-    from jobs.views.history import HEADS, nights
+    from jobs.views.history import HEADS, history_rows
     from jobs.views.tables import print_columns
 
-    print_columns(HEADS, list(nights(dest)))
+    print_columns(HEADS, list(history_rows(dest)))
 
 
 @click.command(cls=Command)

@@ -42,7 +42,7 @@ def on_cluster(command: Function) -> Function:
 @click.argument("dest")
 @on_cluster
 @click.option("--name", help="Distinguishes this work from others like it. [default: today's date]")
-@click.option("--again", is_flag=True, help="Though it was submitted before, and runs or has succeeded.")
+@click.option("--again", is_flag=True, help="Submit it even if an earlier attempt runs or has succeeded.")
 @click.option("--no-check", is_flag=True, help="Do not check SOURCE and DEST from here.")
 @click.option("--wait", is_flag=True, help="Wait for the job, and end with its exit status.")
 def submit(
@@ -93,7 +93,7 @@ def list_jobs(address: str) -> None:
 
 @jobs_group.command()
 @click.argument("job")
-@click.option("--watch", is_flag=True, help="Until it ends.")
+@click.option("--watch", is_flag=True, help="Show it until it ends.")
 @on_cluster
 def status(job: str, watch: bool, address: str) -> None:
     """Show how far JOB is, by the manifest at its destination."""

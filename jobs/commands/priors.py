@@ -21,17 +21,15 @@ def priors() -> None:
 @priors.command("list")
 def list_() -> None:
     """List the priors that are built in."""
-    from rich.console import Console
-    from rich.table import Table
-
     from i2r import PriorFolder, built_in_priors
+    from jobs.views.tables import print_columns
 
-    table = Table("name", "digest", "parameters", "timesteps", "predicts", box=None, pad_edge=False)
+    rows = []
     for path in built_in_priors().values():
         folder = PriorFolder(path)
         size, timesteps = f"{folder.parameters:,}", str(folder.timesteps)
-        table.add_row(folder.name, folder.digest()[:12], size, timesteps, folder.prediction_type)
-    Console(soft_wrap=True).print(table)
+        rows.append((folder.name, folder.digest()[:12], size, timesteps, folder.prediction_type))
+    print_columns(("name", "digest", "parameters", "timesteps", "predicts"), rows)
 
 
 @priors.command()

@@ -19,21 +19,32 @@ KINDS = ("raycronjob", "cronjob", "crontab", "systemd", "airflow")
 @click.command(cls=SettingsCommand)
 @click.argument("source")
 @click.argument("dest")
-@click.option("--cron", required=True, metavar="LINE", help="When, e.g. '0 2 * * *': at two every night.")
 @click.option(
-    "--timezone", metavar="ZONE", help="Of the cron line. [default: UTC; of crontab, systemd: here]"
+    "--cron", required=True, metavar="LINE", help="When a run is due, e.g. '0 2 * * *': at two every night."
 )
-@click.option("--kind", type=click.Choice(KINDS), required=True, help="What keeps the time.")
-@click.option("--name", help="Of the schedule. [default: made of DEST]")
+@click.option(
+    "--timezone", metavar="ZONE", help="Time zone of the cron line. [default: UTC; of crontab, systemd: here]"
+)
+@click.option("--kind", type=click.Choice(KINDS), required=True, help="Scheduler that starts the runs.")
+@click.option("--name", help="Name of the schedule. [default: made of DEST]")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Write the files there.")
 @click.option("--webhook-env", metavar="NAME", help="Post summaries to the address in this variable.")
-@click.option("--namespace", default="default", show_default=True, help="In Kubernetes.")
+@click.option("--namespace", default="default", show_default=True, help="Namespace in Kubernetes.")
 @click.option(
-    "--device", type=click.Choice(["cpu", "gpu"]), default="cpu", help="In Kubernetes.  [default: cpu]"
+    "--device",
+    type=click.Choice(["cpu", "gpu"]),
+    default="cpu",
+    help="Device of the nodes in Kubernetes. [default: cpu]",
 )
-@click.option("--image", default="", help="In Kubernetes. [default: invert2restore, of this version]")
-@click.option("--max-nodes", type=click.IntRange(min=1), default=8, show_default=True, help="In Kubernetes.")
-@click.option("--service-account", default="invert2restore", show_default=True, help="In Kubernetes.")
+@click.option(
+    "--image", default="", help="Container image in Kubernetes. [default: invert2restore, of this version]"
+)
+@click.option(
+    "--max-nodes", type=click.IntRange(min=1), default=8, show_default=True, help="Most nodes in Kubernetes."
+)
+@click.option(
+    "--service-account", default="invert2restore", show_default=True, help="Service account in Kubernetes."
+)
 def schedule(
     source: str,
     dest: str,
@@ -52,7 +63,7 @@ def schedule(
 ) -> None:
     """Write the files that restore SOURCE into DEST again and again, on time.
 
-    Each run does what is new, changed or failed. They go to the standard output, or into --out FOLDER.
+    Each run handles new, changed and failed images. The files go to the standard output, or to --out FOLDER.
     """
     from jobs.schedules.files import as_text, schedule_files, write_files
     from jobs.schedules.kubernetes import Nodes

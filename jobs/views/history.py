@@ -18,7 +18,7 @@ HEADS = ("run", "began", "took", *Status, "carried", "left", "exit")
 UNDER_WAY, CUT_OFF, UNKNOWN = "under way", "cut off", "-"
 
 
-def nights(dest: str) -> Iterator[tuple[str, ...]]:
+def history_rows(dest: str) -> Iterator[tuple[str, ...]]:
     """Yield a line for each run, oldest first, with the columns of `HEADS`; also for runs without a record.
 
     Raises:

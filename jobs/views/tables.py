@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
-from jobs.remote.client import SubmittedJob
 from jobs.views.progress import describe, duration
 from pipeline.records.summary import Progress, RunSummary
 from pipeline.records.verify import DatasetStatus, Fault, Verification
 
 if TYPE_CHECKING:
+    from jobs.remote.client import SubmittedJob
     from pipeline.runs.repair import Repair
 
 MOST_FAULTS = 50
@@ -50,19 +47,18 @@ def print_summary(summary: RunSummary) -> None:
 
 def print_status(status: DatasetStatus) -> None:
     """Print the status of a destination."""
-    console = Console(soft_wrap=True)
     print(f"{status.dest}: {status.inputs} inputs, {len(status.runs)} finished runs")
     print(f"writing now: {status.holder or 'nobody'}")
-    table = Table("settings", "prior", "last", "status", "inputs", box=None, pad_edge=False)
+    rows: list[tuple[str, ...]] = []
     for generation in status.generations:
         cells = (generation.settings_sha256[:12], generation.prior, f"{generation.last:%Y-%m-%d %H:%M}")
         for group, number in sorted(status.groups.items()):
             if (group.settings_sha256, group.prior) == (generation.settings_sha256, generation.prior):
-                table.add_row(*cells, group.status, str(number))
+                rows.append((*cells, group.status, str(number)))
         if generation.superseded:
-            table.add_row(*cells, "superseded", str(generation.superseded))
-    if status.generations:
-        console.print(table)
+            rows.append((*cells, "superseded", str(generation.superseded)))
+    if rows:
+        print_columns(("settings", "prior", "last", "status", "inputs"), rows)
     for code, number in sorted(status.errors.items()):
         print(f"failed, {code}: {number}")
     for run in status.runs[-5:]:

@@ -127,7 +127,7 @@ def test_a_run_posts_its_summary_and_keeps_the_secret(receiver: Receiver, tmp_pa
     assert not [file for file in files if b"secret" in file.read_bytes()]
 
 
-def test_a_failing_webhook_is_told_and_does_not_fail_the_run(receiver: Receiver, tmp_path: Path) -> None:
+def test_a_failing_webhook_is_reported_and_does_not_fail_the_run(receiver: Receiver, tmp_path: Path) -> None:
     receiver.answers = [500]
     status, output = restore(tmp_path, receiver)
     assert status == ExitStatus.DONE

@@ -175,7 +175,7 @@ def test_the_code_runs_where_it_has_travelled_to(tmp_path: Path, own_prior: Path
         ("2.60.0", "3.9.18", "it runs Python 3.9.18"),
     ],
 )
-def test_versions_that_do_not_fit_are_named_with_the_mend(ray: str, python: str, words: str) -> None:
+def test_versions_that_do_not_fit_are_named_with_the_fix(ray: str, python: str, words: str) -> None:
     problem = misfit(ray, python)
     assert problem is not None
     assert problem.startswith(words)
@@ -231,7 +231,7 @@ class _Stranger(_OldCluster):
         self.send_error(404)
 
 
-def test_what_is_no_cluster_is_told_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_cluster_is_reported_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
     with serving(_Stranger) as address, pytest.raises(SettingsError) as caught:
         Cluster(address)
@@ -268,7 +268,7 @@ class _Full(_Dying):
         ("the disk is full", RunError, "open its dashboard"),
     ],
 )
-def test_a_job_that_is_not_taken_is_told_with_the_mend(
+def test_a_job_that_is_not_taken_is_reported_with_the_fix(
     reason: str, kind: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
@@ -279,7 +279,7 @@ def test_a_job_that_is_not_taken_is_told_with_the_mend(
     assert "head has died" not in str(caught.value)
 
 
-def test_a_cluster_that_goes_away_is_told_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_goes_away_is_reported_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
     with serving(_Dying) as address:
         cluster = Cluster(address)

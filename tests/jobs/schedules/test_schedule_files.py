@@ -168,7 +168,7 @@ def test_paths_on_this_machine_are_written_whole(
         (["--webhook-env", "I2R_HOOK"], "another name"),
     ],
 )
-def test_bad_input_is_one_line_with_the_mend(kind: str, change: list[str], words: str) -> None:
+def test_bad_input_is_one_line_with_the_fix(kind: str, change: list[str], words: str) -> None:
     result = run("s3://in", "s3://out", "--cron", "0 2 * * *", "--kind", kind, *change)
     assert result.exit_code == ExitStatus.BAD_SETTINGS
     assert words in result.stderr

@@ -1,4 +1,4 @@
-"""The nights in a table: those that ended, those that were cut off, and the one that is under way."""
+"""The runs in a table: those that ended, those that were cut off, and the one that is under way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from jobs.cli import main
-from jobs.views.history import CUT_OFF, HEADS, UNDER_WAY, nights
+from jobs.views.history import CUT_OFF, HEADS, UNDER_WAY, history_rows
 from pipeline.records.lease import FOLDER, identity
 from pipeline.records.manifest import Status, folder_of, to_parquet, to_table
 from pipeline.records.summary import RunSummary, run_folder
@@ -42,7 +42,7 @@ def test_every_night_has_its_line(tmp_path: Path) -> None:
     RunSummary(ENDED, store.uri(), counts, 0, {}, 75.0, stopped="its 2 hours are over").store(store)
     write_run(store, 2, DEAD, Status.RESTORED, Status.RESTORED, Status.FAILED)
     write_run(store, 3, ALIVE, Status.UNCHANGED)
-    ended, dead, alive = nights(str(tmp_path))
+    ended, dead, alive = history_rows(str(tmp_path))
     assert ended == (ENDED, "2026-01-01 02:00 UTC", "1m 15s", "5", "2", "0", "1", "9", "3", "5")
     assert dead[2:] == ("-", "2", "0", "0", "1", "-", "-", CUT_OFF)
     assert alive[2:] == ("-", "0", "1", "0", "0", "-", "-", UNDER_WAY)
@@ -50,7 +50,7 @@ def test_every_night_has_its_line(tmp_path: Path) -> None:
     # a process of that number, but not that one
     holder = {"run_id": ALIVE, "seconds": 60, "released": False, **identity(), "pid": os.getppid()}
     store.write(f"{FOLDER}/0000000003", json.dumps(holder).encode())
-    assert list(nights(str(tmp_path)))[-1][-1] == CUT_OFF
+    assert list(history_rows(str(tmp_path)))[-1][-1] == CUT_OFF
 
     table = CliRunner().invoke(main, ["history", str(tmp_path)]).stdout.splitlines()
     assert table[0].split() == list(HEADS)
