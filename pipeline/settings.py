@@ -137,7 +137,7 @@ def load_settings(
     Args:
         file: a YAML map, or None.
         environment: variables; those that begin with `I2R_` are settings, except `NO_SETTINGS`.
-        flags: dotted names to values; text is read as YAML (`method.steps` to `"20"`).
+        flags: dotted names to values (`method.steps` to `20`).
 
     Raises:
         SettingsError: a setting is wrong; one line names it, and for an unknown name the nearest known one.
@@ -146,9 +146,9 @@ def load_settings(
     for name, text in (environment or {}).items():
         if name.startswith(ENVIRONMENT_PREFIX) and name not in NO_SETTINGS:
             path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-            _put(merged, path, _parse(text), name)
+            _put(merged, path, parse_value(text), name)
     for name, value in (flags or {}).items():
-        _put(merged, name.split("."), _parse(value) if isinstance(value, str) else value, name)
+        _put(merged, name.split("."), value, name)
     try:
         return RunSettings.model_validate(merged)
     except ValidationError as error:
@@ -171,7 +171,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return content
 
 
-def _parse(text: str) -> Any:
+def parse_value(text: str) -> Any:
     """Read a value as YAML; text that is not YAML is returned as it is."""
     try:
         return yaml.safe_load(text)

@@ -117,14 +117,15 @@ def settings_of(file: Path | None, pairs: tuple[str, ...], flags: Mapping[str, A
     return load_settings(file, os.environ, split_pairs(pairs) | given)
 
 
-def split_pairs(pairs: tuple[str, ...]) -> dict[str, str]:
-    """Split `NAME=VALUE` flags into names and values. Raises SettingsError."""
+def split_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Split `NAME=VALUE` flags into names and values, which are read as YAML. Raises SettingsError."""
     from pipeline.errors import SettingsError
+    from pipeline.settings import parse_value
 
     split = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise SettingsError(f"--set {pair!r} is not NAME=VALUE: write for example --set method.steps=5")
-        split[name.strip()] = value
+        split[name.strip()] = parse_value(value)
     return split

@@ -8,6 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from i2r import RestoreSettings
 from jobs.commands.options import SettingsCommand, settings_of
 from pipeline.errors import SettingsError
 from pipeline.settings import RunSettings, changed_settings, settings_fields
@@ -40,6 +41,7 @@ def read(*arguments: str) -> RunSettings:
         ("--sample", "0.5", "sample", 0.5),
         ("--prune", None, "prune", True),
         ("--reference", "s3://better", "reference", "s3://better"),
+        ("--reference", "2024", "reference", "2024"),
         ("--protect", "masks", "protect", "masks"),
         ("--workers", "2", "workers", 2),
         ("--threads", "2", "threads", 2),
@@ -82,6 +84,12 @@ def test_a_value_of_the_wrong_type_is_refused_before_anything_runs() -> None:
     result = CliRunner().invoke(command, ["--limit", "many"])
     assert result.exit_code == 2
     assert "'many' is not a valid integer" in result.stderr
+
+
+def test_the_value_of_a_pair_is_yaml() -> None:
+    assert read("--set", "include=[a, b]", "--set", "limit=null", "--set", "method.steps=7") == RunSettings(
+        include=("a", "b"), method=RestoreSettings(steps=7)
+    )
 
 
 def test_what_is_no_pair_is_refused() -> None:
