@@ -25,14 +25,14 @@ if TYPE_CHECKING:
         RestorerFactory,
         on_cpu,
     )
-    from pipeline.stages.session import FIX_FOR_NO_GPU, PATIENCE_TO_CONNECT
+    from pipeline.stages.session import GPU_ADVICE, PATIENCE_TO_CONNECT
 
 _HOMES = {
     "Decoder": "codecs.sandbox",
     "ErrorCode": "errors",
     "ExitStatus": "records.summary",
-    "FIX_FOR_NO_GPU": "stages.session",
     "Fetcher": "sources.fetcher",
+    "GPU_ADVICE": "stages.session",
     "ImageRestorer": "stages.restoring",
     "ItemError": "errors",
     "LeaseHeldError": "errors",
@@ -59,7 +59,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "FIX_FOR_NO_GPU",
+    "GPU_ADVICE",
     "PATIENCE_TO_CONNECT",
     "Decoder",
     "ErrorCode",

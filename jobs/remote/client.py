@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from jobs.remote.endpoint import ADDRESS_VARIABLE
-from pipeline import FIX_FOR_NO_GPU, PATIENCE_TO_CONNECT
+from pipeline import GPU_ADVICE, PATIENCE_TO_CONNECT
 from pipeline.errors import RunError, SettingsError, bounded_text
 from pipeline.storage.redaction import public_uri, without_secrets
 
@@ -104,7 +104,7 @@ class Cluster:
         if there < count:
             raise SettingsError(
                 f"the {len(alive)} nodes of {self.address} have {there} GPUs and {count} were asked for: "
-                f"{FIX_FOR_NO_GPU}"
+                f"{GPU_ADVICE}"
             )
 
     def submit(

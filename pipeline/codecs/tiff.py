@@ -221,8 +221,8 @@ def _read_metadata(layout: Layout, tags: Directory) -> Metadata:
         for tag in (ifd.XMP, ifd.IPTC, ifd.ICC)
     )
     dpi = _dpi(layout, tags)
-    told = _STRUCTURAL if dpi is None else _STRUCTURAL | {_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT}
-    described = {tag: value for tag, value in tags.items() if tag not in told}
+    known = _STRUCTURAL if dpi is None else _STRUCTURAL | {_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT}
+    described = {tag: value for tag, value in tags.items() if tag not in known}
     exif = None
     if described:
         exif = ifd.header(layout.order) + ifd.serialise(described, layout.order, 8)

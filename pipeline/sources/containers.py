@@ -114,7 +114,7 @@ def members(store: Store, container: Found, *, strict: bool = True) -> Iterator[
     walks = {Kind.TAR: _tar, Kind.TAR_GZ: _tar_gz, Kind.ZIP: _zip, Kind.TABLE: _table}
     walk = walks.get(kind, _text_list) if kind else _text_list
     try:
-        yield from _told_apart(walk(store, container), container)
+        yield from _with_unique_keys(walk(store, container), container)
     except Exception as error:
         if not strict:
             yield container._replace(kind=Kind.BROKEN, size=-1, container=container.key)
@@ -126,7 +126,7 @@ def members(store: Store, container: Found, *, strict: bool = True) -> Iterator[
             raise RunError(str(item_error(error, container.uri))) from error
 
 
-def _told_apart(found: Iterator[Found], container: Found) -> Iterator[Found]:
+def _with_unique_keys(found: Iterator[Found], container: Found) -> Iterator[Found]:
     """Give members unique keys: the offset is put before a name that occurred earlier in the container.
 
     Addresses of a list are left as they are.

@@ -24,7 +24,7 @@ OBJECT_STORE_BYTES = 1 << 30
 """Size of the object store of a Ray that we start; it holds the blocks between the stages."""
 PATIENCE_TO_CONNECT = 5.0
 """Seconds to wait for an address to answer."""
-FIX_FOR_NO_GPU = (
+GPU_ADVICE = (
     "start a node that has them, or let a cluster that grows bring them (--gpu-minutes 20), "
     "or run without --gpus"
 )
@@ -202,7 +202,7 @@ def _await_gpus(settings: RunSettings, keep_waiting: Callable[[], bool]) -> bool
 def _require_gpus(settings: RunSettings) -> None:
     """Raise SettingsError if there are fewer GPUs than a run requires."""
     if (gpus := _there("GPU")) < (settings.gpus or 0):
-        raise SettingsError(f"{gpus} GPUs are there and {settings.gpus} were asked for: {FIX_FOR_NO_GPU}")
+        raise SettingsError(f"{gpus} GPUs are there and {settings.gpus} were asked for: {GPU_ADVICE}")
 
 
 def _there(resource: str) -> int:

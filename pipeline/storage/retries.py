@@ -76,8 +76,8 @@ def translated(error: Exception) -> Exception:
 
 def _s3_answer(error: Exception) -> tuple[int, str]:
     """Status and code of S3's answer; in errors converted by `s3fs` they are in the cause."""
-    for told in (error, error.__cause__):
-        if isinstance(answer := getattr(told, "response", None), Mapping):
+    for raised in (error, error.__cause__):
+        if isinstance(answer := getattr(raised, "response", None), Mapping):
             status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             return status, answer.get("Error", {}).get("Code", "")
     return 0, ""
