@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
 from pipeline.codecs.codec import SUPPORTED_EXTENSIONS
@@ -12,6 +13,8 @@ MAX_SEGMENT = 255
 """Most bytes of one part of a key that common file systems accept."""
 MAX_KEY = 1024
 """Most bytes of a whole key that S3 accepts."""
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def check_key(key: str) -> None:
@@ -35,8 +38,10 @@ def output_key(key: str, extension: str | None = None) -> str:
         ItemError: `bad_key`.
     """
     check_key(key)
+    if extension is None:
+        return key
     suffix = PurePosixPath(key).suffix.lower()
-    if extension is None or SUPPORTED_EXTENSIONS.get(suffix) == SUPPORTED_EXTENSIONS[extension]:
+    if SUPPORTED_EXTENSIONS.get(suffix) == SUPPORTED_EXTENSIONS[extension]:
         return key
     changed = str(PurePosixPath(key).with_suffix(extension))
     check_key(changed)
@@ -50,9 +55,9 @@ def _fault(key: str) -> str | None:
         return "is empty or absolute"
     if "\\" in key:
         return "has a backslash in it"
-    if any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" for c in key):
+    if _CONTROL.search(key):
         return "has control characters in it"
-    if not key.isprintable() and any(0xD800 <= ord(c) < 0xE000 for c in key):
+    if _SURROGATE.search(key):
         return "is not valid Unicode"
     if any(segment in ("", ".", "..") for segment in segments):
         return "has an empty part, '.' or '..' in it"
