@@ -20,7 +20,7 @@ from pipeline.sources.containers import HEADS, Found, Kind, container_kind, memb
 from pipeline.sources.pages import ListPage, page_lister
 from pipeline.storage.redaction import without_secrets
 from pipeline.storage.retries import retried, translated
-from pipeline.storage.store import Store, local_version, open_store, version_of
+from pipeline.storage.store import Store, local_version, open_store, size_of, version_of
 
 PAGE = 1000
 """Most keys that one request to an object store lists."""
@@ -280,7 +280,7 @@ def _list_folder(store: Store, place: _Place) -> _Page:
     for info in retried(partial(store.fs.ls, place.path, detail=True)):
         path = str(info["name"]).rstrip("/")
         if info["type"] != "directory":
-            found.append(Found(path[start:], path, _size(info), version_of(info), store.uri_of(path)))
+            found.append(Found(path[start:], path, size_of(info), version_of(info), store.uri_of(path)))
         elif path != place.path:
             folders.append(_Place(path))
     store.fs.invalidate_cache(place.path)
@@ -306,8 +306,3 @@ def _ask_web(store: Store, key: str) -> Found:
     except Exception:
         size, version = -1, ""
     return Found(key, store.path(key), size, version, store.uri(key))
-
-
-def _size(info: dict[str, object]) -> int:
-    size = info.get("size")
-    return int(size) if isinstance(size, int) else -1

@@ -36,10 +36,15 @@ _ONE_TRY = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 """Errors of file systems without hard links."""
 
+_TIMES = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "created")
+
 Result = TypeVar("Result")
 
 
-_TIMES = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "created")
+def size_of(info: Mapping[str, Any]) -> int:
+    """The size of an object in bytes, from its fsspec info, -1 if unknown."""
+    size = info.get("size")
+    return size if isinstance(size, int) else -1
 
 
 def version_of(info: Mapping[str, Any]) -> str:
@@ -153,8 +158,7 @@ class Store:
         if self.is_local:
             return local_version(os.stat(path))
         info = self.fs.info(path)
-        size = info.get("size")
-        return size if isinstance(size, int) else -1, version_of(info)
+        return size_of(info), version_of(info)
 
     def write(self, key: str, data: bytes) -> None:
         """Store an object atomically, replacing an existing one.
