@@ -2,7 +2,7 @@
 
     python -m benchmarks.listing --out benchmarks/listing
 
-Each case runs in a fresh process that has an idle Ray and everything imported: what is told is how far its
+Each case runs in a fresh process that has an idle Ray and everything imported: it reports how far its
 resident memory rose above that, at its peak. Nine tenths of the keys have rows in the manifest, so the
 anti-join has to find the rest. The local keys are empty files in a temporary folder, the others objects of a
 byte on an S3 endpoint (moto's server) on this machine. `--local` or `--s3` without a number leaves those out.
@@ -252,9 +252,9 @@ def as_markdown(results: Sequence[Result]) -> str:
         "keys have rows. On S3 some 24 MiB are its client, which is loaded after that.",
         "",
         "What is held at once has bounds: a batch of 5,000 keys that are listed, a part of 50,000 as it is",
-        "compressed, a batch of 16,384 rows that are read, and a bucket of the anti-join, of 131,072 keys",
-        "and rows. Growth rises until a case fills them, as about 70,000 keys do with their rows, and ten",
-        "times the keys take no more from there on; 5,000 keys fill the first of them.",
+        "compressed, a batch of 16,384 rows that are read, and the buffers of DuckDB, of 128 MB, with some",
+        "120 MiB beside them. Growth rises until a case fills them, and ten times the keys take no more from",
+        "there on.",
         "",
         "| source | keys | undone | listing, s | anti-join, s | growth, MiB |",
         "|---|---|---|---|---|---|",

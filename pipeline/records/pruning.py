@@ -6,7 +6,6 @@ within the SOURCE of this run, no longer exists, and would be an input of this r
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,14 +14,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipeline.errors import ErrorCode, RunError, SettingsError
-from pipeline.records.buckets import DIGEST, Buckets, bucket_count, digests, group_ids
 from pipeline.records.cleaning import is_ours
+from pipeline.records.database import create_table, manifest_database, query
+from pipeline.records.listing import SCHEMA as LISTED
 from pipeline.records.listing import Listing, is_input
-from pipeline.records.manifest import SCHEMA, ManifestFile, Status, manifest_files
-from pipeline.records.verify import chosen_rows, newest_mask, numbered_batches
+from pipeline.records.manifest import ManifestFile, Status, manifest_files
 from pipeline.settings import RunSettings
 from pipeline.sources.containers import LISTS
 from pipeline.sources.walk import Source
@@ -31,8 +28,11 @@ from pipeline.storage.store import Store
 READS = 16
 """Objects that are checked at once."""
 
-_SEEN = np.dtype([*DIGEST])
-_ROW = np.dtype([*DIGEST, ("index", "<i8")])
+_COLUMNS = ("source_uri", "source_key", "output_uri", "output_sha256")
+_UNLISTED = f"""
+SELECT {", ".join(_COLUMNS)} FROM newest
+WHERE output_uri IS NOT NULL AND source NOT IN (FROM listed) ORDER BY number
+"""
 
 
 def check_prunable(source: Source) -> None:
@@ -62,7 +62,7 @@ class Pruning:
     def orphans(self) -> Iterator[dict[str, Any]]:
         """Yield newest rows of deleted sources whose object is ours or no longer exists, in bounded memory.
 
-        The rows have all columns.
+        The rows have the columns of `_COLUMNS`.
 
         Raises:
             RunError: the listing is empty, as with a disk that is not mounted.
@@ -73,8 +73,8 @@ class Pruning:
                 f"{self.source.extent.uri()} lists no image, so --prune would remove every restored one: "
                 "check SOURCE, or delete DEST by hand"
             )
-        with tempfile.TemporaryDirectory(prefix="i2r-") as folder, ThreadPoolExecutor(READS) as threads:
-            rows = self._unseen(files, Path(folder))
+        with ThreadPoolExecutor(READS) as threads:
+            rows = filter(self._is_within, self._unlisted(files))
             while some := list(islice(rows, 4 * READS)):
                 for row, gone in zip(some, threads.map(self._is_orphan, some), strict=True):
                     if gone:
@@ -84,29 +84,14 @@ class Pruning:
         """Delete the object of an orphan."""
         self.store.delete(str(row["output_uri"]).removeprefix(f"{self.store.uri()}/"))
 
-    def _unseen(self, files: list[ManifestFile], folder: Path) -> Iterator[dict[str, Any]]:
-        """Yield newest rows with an object whose source is within the run's SOURCE but not in its listing."""
-        newest = newest_mask(self.store, files, folder)
-        count = bucket_count(len(newest) + self.listing.count)
-        seen, kept = Buckets(folder / "seen", _SEEN, count), Buckets(folder / "kept", _ROW, count)
-        for batch in self.listing.batches():
-            seen.add(_records(batch["source_uri"].to_pylist(), _SEEN))
-        for start, batch in numbered_batches(self.store, files, ("source_uri", "source_key", "output_uri")):
-            chosen = [
-                (start + number, row["source_uri"])
-                for number, row in enumerate(batch.to_pylist())
-                if newest[start + number] and row["output_uri"] and self._is_within(row)
-            ]
-            records = _records([uri for _, uri in chosen], _ROW)
-            records["index"] = [number for number, _ in chosen]
-            kept.add(records)
-        missing = np.memmap(folder / "missing", dtype=np.bool_, mode="w+", shape=len(newest))
-        for listed, rows in zip(seen, kept, strict=True):
-            if len(rows):
-                listed_groups, row_groups = group_ids(listed, rows)
-                missing[rows["index"][~np.isin(row_groups, listed_groups)]] = True
-        for batch in chosen_rows(self.store, files, missing, SCHEMA.names):
-            yield from batch.to_pylist()
+    def _unlisted(self, files: list[ManifestFile]) -> Iterator[dict[str, Any]]:
+        """Yield newest rows with an object whose source is not in the run's listing."""
+        with manifest_database(self.store, files, _COLUMNS) as database:
+            create_table(
+                database, "listed", LISTED, self.listing.batches(), "md5_number(source_uri) AS source"
+            )
+            for batch in query(database, _UNLISTED):
+                yield from batch.to_pylist()
 
     def _is_within(self, row: Mapping[str, Any]) -> bool:
         """Whether the run would have listed a row's source."""
@@ -119,7 +104,9 @@ class Pruning:
 
     def _is_orphan(self, row: Mapping[str, Any]) -> bool:
         key = str(row["source_uri"]).removeprefix(f"{self.source.store.uri().rstrip('/')}/")
-        return not self.source.store.exists(key) and is_ours(self.store, row, absent=True)
+        return not self.source.store.exists(key) and is_ours(
+            self.store, row["output_uri"], [row["output_sha256"]], absent=True
+        )
 
 
 def tombstone(common: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,10 +119,3 @@ def tombstone(common: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, An
         "error_message": "its source was deleted, and its restored object pruned",
         "finished_at": datetime.now(UTC),
     }
-
-
-def _records(uris: list[str], dtype: np.dtype[np.void]) -> np.ndarray[Any, np.dtype[np.void]]:
-    records = np.zeros(len(uris), dtype)
-    pairs = digests(uris)
-    records["hi"], records["lo"] = pairs[:, 0], pairs[:, 1]
-    return records

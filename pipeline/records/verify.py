@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,27 +10,31 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from pipeline.errors import ErrorCode, ItemError, SettingsError
-from pipeline.records.buckets import DIGEST, Buckets, bucket_count, digests, newest
+from pipeline.records.database import manifest_database, query
 from pipeline.records.lease import describe, epochs, is_dead, read_holder
-from pipeline.records.manifest import ManifestFile, Status, manifest_files, read_batches, total_rows
+from pipeline.records.manifest import Status, manifest_files
 from pipeline.records.summary import OnProgress, Progress, read_records, silent
 from pipeline.storage.store import Store, open_store
 
 READS = 16
 """Objects that are checked at once."""
 
-_STATUS = ("settings_sha256", "prior", "status", "error_code", "finished_at")
+_STATUS = ("settings_sha256", "prior", "status", "error_code")
 _CHECKED = ("run_id", "source_uri", "output_uri", "output_sha256", "status")
-_ORDER = ("source_uri", "epoch", "attempts", "finished_at")
-_ENTRY = np.dtype([*DIGEST, ("epoch", "<i8"), ("attempts", "<i4"), ("finished", "<i8"), ("index", "<i8")])
+_GENERATIONS = """
+SELECT
+    settings_sha256, prior,
+    count(*) FILTER (rowid IN (SELECT number FROM newest)),
+    count(*) FILTER (rowid NOT IN (SELECT number FROM newest)),
+    max(finished_at) AS last
+FROM rows GROUP BY ALL ORDER BY last
+"""
+_GROUPS = "SELECT settings_sha256, prior, status, error_code, count(*) FROM newest GROUP BY ALL"
 
 
 @dataclass(frozen=True, order=True)
@@ -127,47 +130,8 @@ def open_dataset(dest: str) -> Store:
 
 def newest_rows(store: Store, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Yield the newest row of every source, in batches with some of the columns, in bounded memory."""
-    files = manifest_files(store)
-    with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
-        yield from chosen_rows(store, files, newest_mask(store, files, Path(folder)), columns)
-
-
-def chosen_rows(
-    store: Store, files: Sequence[ManifestFile], mask: NDArray[np.bool_], columns: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the files that a mask selects, in batches with some of the columns."""
-    for start, batch in numbered_batches(store, files, columns):
-        yield batch.filter(pa.array(np.asarray(mask[start : start + batch.num_rows])))
-
-
-def newest_mask(store: Store, files: Sequence[ManifestFile], folder: Path) -> NDArray[np.bool_]:
-    """Mask of the rows of the files that are the newest of their source; kept on disk in `folder`."""
-    total = total_rows(store, [file.key for file in files])
-    buckets = Buckets(folder / "rows", _ENTRY, bucket_count(total))
-    mask = np.memmap(folder / "newest", dtype=np.bool_, mode="w+", shape=max(total, 1))
-    for start, batch in numbered_batches(store, files, _ORDER):
-        entries = np.zeros(batch.num_rows, _ENTRY)
-        pairs = digests(batch["source_uri"].to_pylist())
-        entries["hi"], entries["lo"] = pairs[:, 0], pairs[:, 1]
-        entries["epoch"] = batch["epoch"].to_numpy()
-        entries["attempts"] = batch["attempts"].to_numpy()
-        entries["finished"] = batch["finished_at"].cast(pa.int64()).to_numpy()
-        entries["index"] = np.arange(start, start + batch.num_rows)
-        buckets.add(entries)
-    for entries in buckets:
-        mask[entries["index"]] = newest(entries)
-    return mask
-
-
-def numbered_batches(
-    store: Store, files: Sequence[ManifestFile], columns: Sequence[str]
-) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield all rows of the files in batches, each with the number of its first row."""
-    start = 0
-    for file in files:
-        for batch in read_batches(store, file.key, columns):
-            yield start, batch
-            start += batch.num_rows
+    with manifest_database(store, manifest_files(store), columns) as database:
+        yield from query(database, f"SELECT {', '.join(columns)} FROM newest ORDER BY number")
 
 
 def read_status(dest: str) -> DatasetStatus:
@@ -175,28 +139,14 @@ def read_status(dest: str) -> DatasetStatus:
     store = open_dataset(dest)
     groups: Counter[Group] = Counter()
     errors: Counter[str] = Counter()
-    superseded: Counter[tuple[str, str]] = Counter()
-    last: dict[tuple[str, str], datetime] = {}
-    files = manifest_files(store)
-    with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
-        newest = newest_mask(store, files, Path(folder))
-        for start, batch in numbered_batches(store, files, _STATUS):
-            for number, row in enumerate(batch.to_pylist(), start):
-                settings = row["settings_sha256"], row["prior"]
-                last[settings] = max(last.get(settings, row["finished_at"]), row["finished_at"])
-                if not newest[number]:
-                    superseded[settings] += 1
-                    continue
-                groups[Group(*settings, row["status"])] += 1
-                if row["status"] == Status.FAILED:
-                    errors[row["error_code"]] += 1
-    inputs: Counter[tuple[str, str]] = Counter()
-    for group, number in groups.items():
-        inputs[group.settings_sha256, group.prior] += number
-    generations = [
-        Generation(*settings, inputs[settings], superseded[settings], when)
-        for settings, when in sorted(last.items(), key=lambda item: item[1])
-    ]
+    generations = []
+    with manifest_database(store, manifest_files(store), _STATUS) as database:
+        for settings, prior, inputs, superseded, last in database.sql(_GENERATIONS).fetchall():
+            generations.append(Generation(settings, prior, inputs, superseded, last))
+        for settings, prior, status, code, number in database.sql(_GROUPS).fetchall():
+            groups[Group(settings, prior, status)] += number
+            if status == Status.FAILED:
+                errors[code] += number
     held = epochs(store)
     holder = read_holder(store, held[-1]) if held else {"released": True}
     free = holder.get("released") or is_dead(holder)
@@ -222,12 +172,13 @@ def verify_dataset(
         on_progress: called with the number of checked objects, and of faulty ones as `failed`.
     """
     store = open_dataset(dest)
-    found, files = Verification(), manifest_files(store)
-    with tempfile.TemporaryDirectory(prefix="i2r-") as folder, ThreadPoolExecutor(READS) as threads:
-        mask = newest_mask(store, files, Path(folder))
-        total = int(mask.sum()) if sources is None else len(sources)
-        start = time.monotonic()
-        for batch in chosen_rows(store, files, mask, _CHECKED):
+    found, start = Verification(), time.monotonic()
+    with (
+        manifest_database(store, manifest_files(store), _CHECKED) as database,
+        ThreadPoolExecutor(READS) as threads,
+    ):
+        total = database.sql("FROM newest").count("*").fetchall()[0][0] if sources is None else len(sources)
+        for batch in query(database, f"SELECT {', '.join(_CHECKED)} FROM newest ORDER BY number"):
             wanted = [row for row in batch.to_pylist() if sources is None or row["source_uri"] in sources]
             good = [row for row in wanted if row["status"] != Status.FAILED]
             found.failed += len(wanted) - len(good)

@@ -31,7 +31,7 @@ from pipeline.settings import RunSettings
 from pipeline.sources.masks import open_masks
 from pipeline.sources.walk import Source, open_source
 from pipeline.stages.restoring import PriorRestorerFactory, RestorerFactory
-from pipeline.stages.session import Machines, ray_session, require_listener
+from pipeline.stages.session import ray_session, require_listener
 from pipeline.storage.redaction import public_uri
 from pipeline.storage.retries import repetitions
 from pipeline.storage.store import PRIVATE, Store, open_store
@@ -200,11 +200,10 @@ class Run:
             notes = Notes(self._dest)
             writer = self._writer(notes)
             if not (reason := self._course.must_stop()):
-                with self._machines_for(listing) as machines:
-                    pending = self._selection.store(listing, lease.epoch, attempt=1)
-                    tally = pending.tally
-                    if pending.parts:
-                        reason = self._restore(listing, pending, lease, writer, notes, machines)
+                pending = self._selection.store(listing, lease.epoch, attempt=1)
+                tally = pending.tally
+                if pending.parts:
+                    reason = self._restore(listing, pending, lease, writer, notes)
             if self._settings.prune and reason is None:
                 self._course.report("pruning")
                 pruned = self._prune(listing, lease, writer)
@@ -218,27 +217,15 @@ class Run:
             summary.store(self._dest)
             return summary
 
-    def _machines_for(self, listing: Listing) -> AbstractContextManager[Machines | None]:
-        """Start Ray now if finding the pending inputs is work for more than one machine; otherwise later."""
-        if not self._selection.is_large(listing):
-            return nullcontext()
-        return ray_session(self._settings, self._address)
-
     def _restore(
-        self,
-        listing: Listing,
-        pending: Pending,
-        lease: Lease,
-        writer: ManifestWriter,
-        notes: Notes,
-        there: Machines | None,
+        self, listing: Listing, pending: Pending, lease: Lease, writer: ManifestWriter, notes: Notes
     ) -> str | None:
-        """Restore the pending inputs, on `there` or on a new Ray. Returns why it stopped early, or None."""
+        """Restore the pending inputs. Returns why it stopped early, or None."""
         self._course.report(STARTING, pending.tally.pending)
         self._course.await_machines()
         # From here on nothing of ours may be imported for the first time: in a job, the folder of its code is
         # gone for a moment while its driver connects.
-        with nullcontext(there) if there else ray_session(self._settings, self._address) as machines:
+        with ray_session(self._settings, self._address) as machines:
             self._course.start_clock()
             attempts = Attempts(
                 self._assignment, self._selection, self._course, lease, writer, notes, machines

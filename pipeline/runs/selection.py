@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipeline.records.intents import DELETES
 from pipeline.records.listing import Listing
 from pipeline.records.manifest import manifest_files, to_parquet
-from pipeline.records.pending import Tally, Wanted, is_large, pending_batches
+from pipeline.records.pending import Tally, Wanted, pending_batches
 from pipeline.records.summary import RUNS, run_folder
 from pipeline.settings import RunSettings
 from pipeline.storage.store import Store
@@ -66,10 +66,6 @@ class Selection:
         if attempt == 1:
             self._warn(tally)
         return Pending(parts, tally)
-
-    def is_large(self, listing: Listing) -> bool:
-        """Whether finding the pending inputs is work for more than one machine."""
-        return is_large(self.dest, listing, manifest_files(self.dest))
 
     def forget(self) -> None:
         """Remove the stored pending inputs of this run and of killed runs: none of them has a record."""

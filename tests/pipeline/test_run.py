@@ -19,12 +19,10 @@ from small_images import write_image
 from standin import BAD, BROKEN, CLEAN, DEADLY, StandIn
 
 from pipeline.errors import LeaseHeldError, RunError, SettingsError
-from pipeline.records import pending
 from pipeline.records.cleaning import clean_dataset
 from pipeline.records.intents import announce, announced
 from pipeline.records.lease import FOLDER, identity
 from pipeline.records.manifest import SCHEMA, STAGES
-from pipeline.records.scatter import scattered
 from pipeline.records.summary import Progress, RunSummary
 from pipeline.records.verify import newest_rows, read_status, verify_dataset
 from pipeline.runs.repair import repair_dataset
@@ -168,25 +166,6 @@ def test_the_status_tells_generations_apart(source: Path, tmp_path: Path) -> Non
     status = read_status(str(dest))
     told = [(generation.inputs, generation.superseded) for generation in status.generations]
     assert (status.inputs, told) == (6, [(4, 2), (2, 0)])
-
-
-def test_a_large_manifest_is_joined_on_the_cluster(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dest = tmp_path / "dest"
-    restore(source, dest, limit=4)
-    places = []
-
-    def spied(*arguments: Any, on_cluster: bool) -> Any:
-        places.append(on_cluster)
-        return scattered(*arguments, on_cluster=on_cluster)
-
-    monkeypatch.setattr(pending, "LARGE", 3)
-    monkeypatch.setattr(pending, "scattered", spied)
-    write_image(source / "new.png", 98)
-    summary = restore(source, dest, batch=1)
-    assert (summary.counts["restored"], summary.counts["carried"]) == (3, 4)
-    assert places == [True, True]
 
 
 def test_only_what_changed_or_came_is_done(source: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.records import buckets
+from pipeline.records import database
 from pipeline.records.listing import Listing, to_batch
 from pipeline.records.manifest import folder_of, manifest_files, to_parquet, to_table
 from pipeline.records.pending import Tally, Wanted, pending_batches
@@ -58,7 +58,6 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.parametrize("rows_per_bucket", [500_000, 2])
 @given(
     rows=st.lists(
         ROW, max_size=12, unique_by=lambda row: (row["key"], row["epoch"], row["attempts"], row["second"])
@@ -72,11 +71,8 @@ ROW = st.fixed_dictionaries(
         st.booleans(),
     ),
 )
-def test_the_newest_row_decides(
-    rows: list[dict[str, Any]], versions: dict[str, str], wanted: Wanted, rows_per_bucket: int
-) -> None:
-    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(buckets, "ROWS_PER_BUCKET", rows_per_bucket)
+def test_the_newest_row_decides(rows: list[dict[str, Any]], versions: dict[str, str], wanted: Wanted) -> None:
+    with TemporaryDirectory() as folder:
         source, dest = open_store(f"{folder}/source"), open_store(f"{folder}/dest")
         start = datetime(2026, 1, 1, tzinfo=UTC)
         for number, row in enumerate(rows):
@@ -175,11 +171,7 @@ def test_a_sample_is_always_the_same_and_of_its_share(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("freed", [False, True])
-@pytest.mark.parametrize("rows_per_bucket", [500_000, 1])
-def test_the_output_of_a_source_that_is_not_listed_is_not_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_per_bucket: int, freed: bool
-) -> None:
-    monkeypatch.setattr(buckets, "ROWS_PER_BUCKET", rows_per_bucket)
+def test_the_output_of_a_source_that_is_not_listed_is_not_taken(tmp_path: Path, freed: bool) -> None:
     source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))
     times = {"attempts": 1, "finished_at": datetime(2026, 1, 1, tzinfo=UTC)}
     other = {"source_uri": "s3://elsewhere/a.png", "source_version": "1", "settings_sha256": "A"}
@@ -206,3 +198,20 @@ def test_of_two_sources_of_one_output_the_one_that_has_it_keeps_it(tmp_path: Pat
         "a.png": name == "a.jpg",
         "a.jpg": name == "a.png",
     }
+
+
+def test_more_inputs_than_fit_in_memory_are_joined_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "MEMORY", "24MB")
+    source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))
+    keys = [f"{number}.png" for number in range(100_000)]
+    times = {"epoch": 1, "attempts": 1, "finished_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    done = {"source_version": "1", "settings_sha256": "A", "status": "restored"} | times
+    record(
+        dest,
+        "first",
+        [done | {"source_uri": source.uri(key), "output_uri": dest.uri(key)} for key in keys[::-1][::2]],
+    )
+    found = pending(dest, listed(dest, source, [(key, "1") for key in keys]), Wanted("A"))
+    assert [row["source_key"] for row in found] == keys[::2]
