@@ -1,0 +1,77 @@
+"""Drawings are told from photographs, whatever happened to those."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from i2r.screening.drawings import drawn
+from i2r.training.degradation import (
+    FloatImage,
+    dead_pixels,
+    gaussian_blur,
+    gaussian_noise,
+    jpeg,
+    salt_and_pepper,
+)
+
+
+def _tensor(image: FloatImage) -> Tensor:
+    levels = np.rint(np.clip(image, 0, 1) * 255) / 255
+    return torch.from_numpy(levels.astype(np.float32).transpose(2, 0, 1) * 2 - 1)
+
+
+def _is_drawn(image: Tensor) -> bool:
+    return bool(drawn(image, (0, image.shape[1]), (0, image.shape[2])))
+
+
+def _page(ink: str, paper: str, size: int) -> FloatImage:
+    page = Image.new("RGB", (192, 160), paper)
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(size)
+    for top in range(4, 150, size + 4):
+        pen.text((5, top), "The quick brown fox jumps over it", ink, font)
+    pen.ellipse((100, 60, 150, 110), outline=ink, width=2)
+    return np.asarray(page, np.float32) / np.float32(255)
+
+
+@pytest.mark.parametrize("size", [9, 12, 30])
+@pytest.mark.parametrize(
+    ("ink", "paper"), [("black", "white"), ("#e0e0e0", "#202430"), ("#703010", "#fdf6e3")]
+)
+def test_a_page_is_a_drawing(ink: str, paper: str, size: int) -> None:
+    page = _page(ink, paper, size)
+    assert _is_drawn(_tensor(page))
+    assert _is_drawn(_tensor(page.mean(axis=-1, keepdims=True)))
+
+
+def test_a_photograph_is_none_whatever_happened_to_it(samples: Path) -> None:
+    rng = np.random.default_rng(0)
+    for path in sorted((samples / "clean").iterdir()):
+        clean = np.asarray(Image.open(path).convert("RGB"), np.float32) / np.float32(255)
+        for degraded in (
+            clean,
+            gaussian_noise(clean, rng, sigma=25 / 255),
+            gaussian_blur(clean, sigma=1.5),
+            jpeg(clean, quality=10),
+            dead_pixels(clean, rng, fraction=0.02),
+            salt_and_pepper(clean, rng, fraction=0.05),
+        ):
+            assert not _is_drawn(_tensor(degraded)), path.name
+
+
+@given(st.floats(-1, 1, width=32), st.integers(3, 40), st.integers(3, 40))
+def test_what_has_no_steps_is_none(level: float, height: int, width: int) -> None:
+    assert not _is_drawn(torch.full((3, height, width), level))
+
+
+def test_parts_are_told_apart(samples: Path) -> None:
+    photograph = np.asarray(Image.open(next((samples / "clean").iterdir())).convert("RGB"), np.float32)
+    both = np.concatenate([photograph[:160, :192] / np.float32(255), _page("black", "white", 12)], axis=1)
+    assert drawn(_tensor(both), (0, 160), (0, 192, 384)).tolist() == [[False, True]]
