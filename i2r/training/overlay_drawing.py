@@ -20,6 +20,7 @@ Draw = Callable[[FloatImage, np.random.Generator, float], None]
 VISIBLE = 0.05
 """Least change of a pixel, of the range [0, 1], that the network can learn to detect."""
 _LARGEST = 400  # most specks in an image: more add nothing to learn
+_FEWEST = 4  # specks, lines or drops in an image: fewer are as likely content
 
 
 def draw_overlay(image: FloatImage, rng: np.random.Generator) -> tuple[FloatImage, FloatImage]:
@@ -52,13 +53,18 @@ def _covers(cover: FloatImage, share: float) -> bool:
     return bool(np.count_nonzero(cover > 0.3) >= share * cover.size)
 
 
+def _enough(count: int, cover: FloatImage, share: float) -> bool:
+    """Whether so many marks are in number, and cover their share."""
+    return count >= _FEWEST and _covers(cover, share)
+
+
 def _specks(cover: FloatImage, rng: np.random.Generator, share: float) -> None:
     radius, spread = _log_uniform(rng, 0.7, 5), rng.uniform(0.1, 0.5)
     lumps, soft = rng.uniform(0, 0.5), rng.uniform(0.5, 1.5)
     share = min(share, 0.03)
-    for _ in range(_LARGEST):
+    for count in range(1, _LARGEST + 1):
         _blot(cover, rng, radius * math.exp(rng.normal(0, spread)), lumps, soft, rng.uniform(0.6, 1))
-        if _covers(cover, share):
+        if _enough(count, cover, share):
             return
 
 
@@ -73,9 +79,9 @@ def _blots(cover: FloatImage, rng: np.random.Generator, share: float) -> None:
 
 def _drops(cover: FloatImage, rng: np.random.Generator, share: float) -> None:
     radius, spread = _log_uniform(rng, 2.5, 18), rng.uniform(0.1, 0.4)
-    for _ in range(60):
+    for count in range(1, 61):
         _blot(cover, rng, radius * math.exp(rng.normal(0, spread)), rng.uniform(0, 0.15), 1.0, 1.0)
-        if _covers(cover, share):
+        if _enough(count, cover, share):
             return
 
 
@@ -86,7 +92,7 @@ def _lines(cover: FloatImage, rng: np.random.Generator, share: float) -> None:
     thickness, length = _log_uniform(rng, 0.6, 3.5), _log_uniform(rng, 6, 250)
     bend = rng.choice([0.0, 0.004, 0.06])
     faint, share = rng.uniform(0.4, 1), min(share, 0.06)
-    for _ in range(120):
+    for count in range(1, 121):
         reach = length * math.exp(rng.normal(0, 0.3))
         at = np.arange(-reach / 2, reach / 2, 0.5)
         turns = bend * (rng.normal() + 0.5 * rng.normal(size=len(at)))
@@ -96,7 +102,7 @@ def _lines(cover: FloatImage, rng: np.random.Generator, share: float) -> None:
         rows += rng.uniform(0, height) - rows[half]
         columns += rng.uniform(0, width) - columns[half]
         _trace(cover, rows, columns, thickness * rng.uniform(0.8, 1.2), rng.uniform(faint, 1))
-        if _covers(cover, share):
+        if _enough(count, cover, share):
             return
 
 

@@ -2,8 +2,9 @@
 
     python -m i2r.training.overlay_network --data PHOTOS --clean OTHERS --out overlays --minutes 60
 
-Its training data is drawn anew at each step (:mod:`i2r.training.overlay_drawing`). Interrupted runs resume
-from ``OUT/state.pt``; ``OUT/overlays.safetensors`` holds the averaged weights.
+Its training data is drawn anew at each step: content that resembles overlays
+(:mod:`i2r.training.hard_negatives`) and overlays (:mod:`i2r.training.overlay_drawing`). Interrupted runs
+resume from ``OUT/state.pt``; ``OUT/overlays.safetensors`` holds the averaged weights.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
@@ -28,6 +29,7 @@ from i2r.screening.calibration import TAIL
 from i2r.screening.overlays import OverlayNetwork, features, overlay_kinds, overlay_logits
 from i2r.screening.typicality import TYPICALITY
 from i2r.training.degradation import FloatImage, gaussian_blur, gaussian_noise, jpeg
+from i2r.training.hard_negatives import HardNegatives
 from i2r.training.overlay_drawing import draw_overlay
 from i2r.training.photographs import Photographs
 from i2r.training.run import Pace, TrainingRun
@@ -45,6 +47,8 @@ class Recipe(Pace):
     grey: float = 0.15
     clean: float = 0.25
     """Fraction of the crops without an overlay."""
+    hard: float = 0.5
+    """Fraction of the crops with content that resembles an overlay."""
     degraded: float = 0.3
     """Fraction of the crops that are also noisy, blurred or compressed, before or after the overlay."""
     balance: float = 0.1
@@ -60,8 +64,11 @@ Batch = tuple[Tensor, Tensor]
 class Drawn(IterableDataset[Batch]):
     """Endless random batches; a run resumed at step ``start`` gets different ones."""
 
-    def __init__(self, photographs: Photographs, recipe: Recipe, start: int) -> None:
-        self.photographs, self.recipe, self.start = photographs, recipe, start
+    def __init__(
+        self, photographs: Photographs, negatives: HardNegatives, recipe: Recipe, start: int
+    ) -> None:
+        self.photographs, self.negatives = photographs, negatives
+        self.recipe, self.start = recipe, start
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
@@ -76,6 +83,8 @@ class Drawn(IterableDataset[Batch]):
     def _draw(self, crop: FloatImage, rng: np.random.Generator) -> tuple[FloatImage, FloatImage]:
         toned = rng.integers(2) * rng.normal(0, 0.1, 3) + rng.normal(0, 0.25)
         clean = np.clip(np.rot90(crop, int(rng.integers(4))), 0, 1) ** np.exp(toned).astype(np.float32)
+        if rng.random() < self.recipe.hard:
+            clean = self.negatives.draw(clean, rng)
         degraded, first = rng.random() < self.recipe.degraded, rng.random() < 0.5
         image = _degraded(clean, rng) if degraded and first else clean
         covered = np.zeros(clean.shape[:2], np.float32)
@@ -120,13 +129,19 @@ class Trainer(TrainingRun[Batch]):
     Args:
         recipe: training settings.
         out: folder for the state and the weights.
+        start: weights to begin with, as :meth:`export` writes them; None for random ones.
         compiled: whether to compile the network, which takes half a minute and halves the time of a step.
     """
 
-    def __init__(self, recipe: Recipe, out: Path, *, compiled: bool = False) -> None:
+    def __init__(
+        self, recipe: Recipe, out: Path, start: Path | None = None, *, compiled: bool = False
+    ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
-        super().__init__(OverlayNetwork(), recipe, out, torch.device("cpu"))
+        network = OverlayNetwork()
+        if start is not None:
+            network.load_state_dict(load_file(start))
+        super().__init__(network, recipe, out, torch.device("cpu"))
         self._forward = torch.compile(self.network) if compiled else self.network
 
     def loss(self, batch: Batch) -> Tensor:
@@ -166,6 +181,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of clean photographs")
     parser.add_argument("--clean", type=Path, required=True, help="folder of others, to measure it on")
+    parser.add_argument("--cutouts", type=Path, help="folder of things on a transparent background, PNG")
+    parser.add_argument("--fonts", type=Path, help="folder of TrueType fonts")
+    parser.add_argument("--start", type=Path, help="weights to begin with")
     parser.add_argument("--out", type=Path, default=Path("overlays"), help="folder of the weights")
     parser.add_argument("--minutes", type=float, default=60, help="in all, resumed runs included")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
@@ -173,8 +191,8 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     recipe = Recipe()
     photographs = Photographs(options.data, recipe.crop, recipe.grey)
-    trainer = Trainer(recipe, options.out, compiled=True)
-    drawn = Drawn(photographs, recipe, trainer.step)
+    trainer = Trainer(recipe, options.out, options.start, compiled=True)
+    drawn = Drawn(photographs, HardNegatives(options.cutouts, options.fonts), recipe, trainer.step)
     trainer.run(DataLoader(drawn, batch_size=None, num_workers=options.workers), options.minutes)
     trainer.export_measured(Photographs(options.clean, TYPICALITY.region).draw(recipe.clean_regions))
 
