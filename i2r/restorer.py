@@ -37,6 +37,8 @@ from i2r.screening.screen import screen
 from i2r.screening.trace import Screening, Trace
 from i2r.settings import BY_DEVICE, SMALLEST_TILE, TILE_STEP, RestoreSettings
 
+_DRAWING = "the image is a drawing, with exact flats beside its strokes: it holds no noise of a photograph"
+
 
 class Outcome(StrEnum):
     """How the restoration of an image ended."""
@@ -64,8 +66,8 @@ class Restoration:
             :func:`i2r.fidelity.consistency_psnr`. For ``REJECTED``, that of the rejected result.
         parameters: estimated parameters of the degradation by form, as plain JSON; empty if none were
             estimated.
-        message: reason for ``REJECTED`` and ``FAILED``, and for ``UNCHANGED`` if the image does not show the
-            specified form.
+        message: reason for ``REJECTED`` and ``FAILED``, and for ``UNCHANGED`` if the image is a drawing or
+            does not show the specified form.
     """
 
     outcome: Outcome
@@ -235,7 +237,8 @@ class Restorer:
         toning, before = yield from self._look(y, grid, trace)
         y = toning.luma if toning else y
         calibration = self._calibration_of(y)
-        untouched = Correction(y, torch.zeros_like(y[0], dtype=torch.bool))
+        reason = _DRAWING if before.drawing else ""
+        untouched = Correction(y, torch.zeros_like(y[0], dtype=torch.bool), message=reason)
         if not (self.settings.specified or before.atypical):
             return untouched, before, before
         strategy = by_forms if self.settings.specified else STRATEGIES[self.settings.strategy]

@@ -23,21 +23,19 @@ from i2r.diffusion.tiling import TileGrid
 from i2r.forms import GaussianBlur
 from i2r.screening.calibration import Calibration
 from i2r.screening.overlays import overlay_evidence, overlay_mask
+from i2r.screening.regions import Region, mask_of, regions
 from i2r.screening.spectrum import blur_width
 from i2r.screening.statistics import STATISTICS, Level, Sign, names
 from i2r.screening.streaks import Streaks, find_streaks, streak_mask
 from i2r.screening.typicality import (
     TYPICALITY,
-    Region,
     Seen,
     damaged,
     difference_scale,
     log_period,
     log_scale,
-    mask_of,
     measure,
     noisy_part,
-    regions,
 )
 
 

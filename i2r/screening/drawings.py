@@ -7,7 +7,6 @@ steps of a photograph there is hardly one, even of a noisy, blurred, compressed 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from i2r.canvas.windows import widened
+from i2r.screening.regions import edges
 
 
 @dataclass(frozen=True)
-class DrawingThresholds:
-    """What tells a drawing.
+class DrawingTuning:
+    """What makes a picture a drawing.
 
     Attributes:
         step: least difference of neighbouring pixels that is a hard step, of the range [-1, 1].
@@ -32,48 +32,41 @@ class DrawingThresholds:
     share: float = 0.6
 
 
-THRESHOLDS = DrawingThresholds()
+DRAWINGS = DrawingTuning()
 
 
-def drawn(image: Tensor, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
-    """Find the parts of an image (C, H, W) in [-1, 1] that are drawings.
+def is_drawn(image: Tensor) -> tuple[bool, frozenset[int]]:
+    """Whether an image (C, H, W) in [-1, 1] is a drawing, and which of its regions are, by their index.
 
     Args:
         image: of at least 3 pixels a side.
-        rows, columns: edges of the parts, from 0 to H and to W.
-
-    Returns:
-        (rows - 1, columns - 1), whether each part is a drawing.
     """
     hard, flat = _hard_steps(image), _exact_flats(image)
-    beside = hard & widened(flat, THRESHOLDS.reach)
-    counts, beside_flats = (_counts(mask, rows, columns) for mask in (hard, beside))
-    return (counts > 0) & (beside_flats >= THRESHOLDS.share * counts)
+    beside = hard & widened(flat, DRAWINGS.reach)
+    counts = torch.stack([_by_region(mask) for mask in (hard, beside)]).flatten(1)
+    counts = torch.cat([counts.sum(dim=1, keepdim=True), counts], dim=1)
+    drawn = (counts[0] > 0) & (counts[1] >= DRAWINGS.share * counts[0])
+    whole, *parts = drawn.tolist()
+    return whole, frozenset(index for index, part in enumerate(parts) if part)
 
 
 def _hard_steps(image: Tensor) -> Tensor:
     """The mask (H, W) of the pixels that differ much from the one above or to the left, in any channel."""
-    hard = torch.zeros_like(image[0], dtype=torch.bool)
-    for channel in image:  # one at a time: a large image is as large as its differences
-        hard[1:] |= channel.diff(dim=0).abs_() > THRESHOLDS.step
-        hard[:, 1:] |= channel.diff(dim=1).abs_() > THRESHOLDS.step
-    return hard
+    above, left = (image.diff(dim=dim).abs_().amax(dim=0) > DRAWINGS.step for dim in (1, 2))
+    return F.pad(above, (0, 0, 1, 0)) | F.pad(left, (1, 0))
 
 
 def _exact_flats(image: Tensor) -> Tensor:
     """The mask (H, W) of the pixels that equal all their eight neighbours, in all channels."""
-    above = torch.ones_like(image[0, 1:], dtype=torch.bool)
-    left = torch.ones_like(image[0, :, 1:], dtype=torch.bool)
-    for channel in image:
-        above &= channel[1:] == channel[:-1]
-        left &= channel[:, 1:] == channel[:, :-1]
+    above = (image[:, 1:] == image[:, :-1]).all(dim=0)
+    left = (image[..., 1:] == image[..., :-1]).all(dim=0)
     in_row = left[:, 1:] & left[:, :-1]
     middle = in_row[1:-1] & in_row[:-2] & in_row[2:] & above[1:, 1:-1] & above[:-1, 1:-1]
     return F.pad(middle, (1, 1, 1, 1))
 
 
-def _counts(mask: Tensor, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
-    """Count the pixels of a mask (H, W) in the parts between edges."""
+def _by_region(mask: Tensor) -> Tensor:
+    """Count the pixels of a mask (H, W) in its regions; rows and columns of them."""
     sums = F.pad(mask.cumsum(0, dtype=torch.int32).cumsum(1, dtype=torch.int32), (1, 0, 1, 0))
-    at = [torch.tensor(edges, device=mask.device) for edges in (rows, columns)]
-    return sums[at[0]][:, at[1]].diff(dim=0).diff(dim=1)
+    rows, columns = (torch.tensor(edges(length), device=mask.device) for length in mask.shape)
+    return sums[rows][:, columns].diff(dim=0).diff(dim=1)

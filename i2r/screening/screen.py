@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from i2r.canvas.bands import finite
 from i2r.diffusion.sampling import Covered, Process, Query
 from i2r.diffusion.tiling import TileGrid
 from i2r.screening.calibration import Calibration
+from i2r.screening.drawings import is_drawn
+from i2r.screening.regions import regions
 from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names
 from i2r.screening.trace import Look, Screening, Trace
-from i2r.screening.typicality import TYPICALITY, Seen, discoveries, measure, noisy_part, regions
+from i2r.screening.typicality import TYPICALITY, Seen, discoveries, measure, noisy_part
 
 
 def screen(
     y: Tensor, grid: TileGrid, calibration: Calibration, rate: float, trace: Trace | None = None
 ) -> Process[Screening]:
-    """Test the noise of a canvas: two evaluations, or none for an image that is too small to test.
+    """Test the noise of a canvas: two evaluations, or none for a drawing and for what is too small to test.
 
     Args:
         y: (C, H, W) canvas in [-1, 1].
@@ -31,12 +35,15 @@ def screen(
     if min(grid.height, grid.width) < TYPICALITY.smallest_side:
         return Screening()
     image = grid.crop(y)
+    drawing, drawn = is_drawn(image)
+    if drawing:
+        return Screening(drawing=True)
     noise = (yield from _noise(y, grid, calibration.damage_level)).mul_(calibration.damage_level)
     damage = measure(Seen(image, noise, (yield Covered(image))), Level.HIGH)
     looked = None if trace is None else noise.cpu().numpy()
     del noise  # as large as the image, and so is the next
     eps = yield from _noise(y, grid, calibration.level)
-    measured = measure(Seen(image, eps), Level.LOW) | damage
+    measured = replace(measure(Seen(image, eps), Level.LOW) | damage, drawn=drawn)
     p_values = measured.p_values(calibration)
     atypical = discoveries(p_values, rate)
     parts, where = regions(grid.height, grid.width), {}

@@ -26,10 +26,9 @@ Each prior ships the spread of these statistics over clean photographs:
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -43,6 +42,7 @@ from i2r.metrics import MAD_TO_STD
 from i2r.screening.calibration import Calibration
 from i2r.screening.graininess import noise_mask, patchiness
 from i2r.screening.overlays import overlay_evidence
+from i2r.screening.regions import Region, alike, edges, mask_of
 from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names, weights
 from i2r.screening.streaks import streak_powers
 
@@ -55,7 +55,6 @@ class TypicalityTuning:
 
     Attributes:
         patch: side of the patches whose correlations are measured one by one, in pixels.
-        region: side of the regions in which local damage is detected, in pixels.
         sharpest: quantile over patches: a photograph in focus is sharp somewhere, a blurred one nowhere.
         smoothest: quantile over patches at which opposition is measured.
         damaged: quantile over pixels: damage of a hundredth of them shows, a few glints do not.
@@ -68,7 +67,6 @@ class TypicalityTuning:
     """
 
     patch: int = 16
-    region: int = 192
     sharpest: float = 0.2
     smoothest: float = 0.8
     damaged: float = 0.99
@@ -190,23 +188,6 @@ def log_period(eps: Tensor) -> Tensor:
     return grid_period(eps).log()
 
 
-Region = tuple[slice, slice]
-"""Rows and columns of a part of an image."""
-
-
-def regions(height: int, width: int) -> list[Region]:
-    """An image cut evenly into parts of about ``region`` pixels a side, the size of calibration crops."""
-    return [(rows, columns) for rows in _cuts(height) for columns in _cuts(width)]
-
-
-def mask_of(where: Sequence[Region], image: Tensor) -> Tensor:
-    """The pixels (H, W) of ``image`` (C, H, W) that lie in some regions of it."""
-    mask = np.zeros(image.shape[1:], dtype=np.bool_)
-    for region in where:
-        mask[region] = True
-    return torch.from_numpy(mask).to(image.device)
-
-
 def noisy_part(image: Tensor, eps: Tensor, where: Sequence[Region], calibration: Calibration) -> Tensor:
     """The pixels (H, W) that noise covers in the patchy regions of an image, and in what adjoins them.
 
@@ -217,23 +198,6 @@ def noisy_part(image: Tensor, eps: Tensor, where: Sequence[Region], calibration:
     return noise_mask(image, eps, mask_of(where, eps), calibration.clean[PATCHY.name])
 
 
-def _cuts(length: int) -> list[slice]:
-    count = max(1, round(length / TYPICALITY.region))
-    edges = [length * index // count for index in range(count + 1)]
-    return [slice(low, high) for low, high in pairwise(edges)]
-
-
-def _alike(height: int, width: int, most: int) -> Iterator[list[int]]:
-    """The regions of an image by their index, those of one size together, of about ``most`` pixels."""
-    of_size: dict[tuple[int, int], list[int]] = {}
-    for index, (rows, columns) in enumerate(regions(height, width)):
-        of_size.setdefault((rows.stop - rows.start, columns.stop - columns.start), []).append(index)
-    for (tall, wide), indices in of_size.items():
-        count = max(1, most // (tall * wide))
-        for start in range(0, len(indices), count):
-            yield indices[start : start + count]
-
-
 @dataclass(frozen=True)
 class Measurement:
     """Values of statistics, each on a scale on which clean photographs are about normal.
@@ -242,16 +206,18 @@ class Measurement:
         whole: those of the image.
         local: those of every region, in the order of :func:`regions`.
         gray: whether the image has one channel.
+        drawn: the regions that are drawings, in which nothing is atypical.
     """
 
     whole: Mapping[str, float]
     local: Sequence[Mapping[str, float]]
     gray: bool = False
+    drawn: frozenset[int] = frozenset()
 
     def __or__(self, other: Measurement) -> Measurement:
         """With those of another level."""
         local = [{**ours, **theirs} for ours, theirs in zip(self.local, other.local, strict=True)]
-        return Measurement({**self.whole, **other.whole}, local, self.gray)
+        return replace(self, whole={**self.whole, **other.whole}, local=local)
 
     def p_values(self, calibration: Calibration) -> dict[str, float]:
         """One p-value a statistic; of the local ones, of the hypothesis that no region is atypical.
@@ -273,7 +239,11 @@ class Measurement:
         return discoveries(dict(enumerate(self._by_region(calibration, name))), share)
 
     def _by_region(self, calibration: Calibration, name: str) -> list[float]:
-        return [calibration.clean[name].p_value(values[name]) for values in self.local]
+        clean = calibration.clean[name]
+        return [
+            1.0 if index in self.drawn else clean.p_value(values[name])
+            for index, values in enumerate(self.local)
+        ]
 
 
 @dataclass(frozen=True)
@@ -353,14 +323,14 @@ def _of_regions(wanted: Sequence[str], seen: Seen) -> list[Mapping[str, Tensor]]
     """Some statistics of every region of an image, in the order of :func:`regions`."""
     planes = [plane for plane in (seen.image, seen.noise, seen.covered) if plane is not None]
     height, width = seen.image.shape[-2:]
-    rows, columns = ([cut.stop - cut.start for cut in _cuts(length)] for length in (height, width))
+    rows, columns = (np.diff(edges(length)).tolist() for length in (height, width))
     parts = [[part for band in plane.split(rows, -2) for part in band.split(columns, -1)] for plane in planes]
     # Memory of its own: small tensors that outlive a stack would leave holes too narrow for the next one.
     found = seen.image.new_empty(len(rows) * len(columns), len(wanted))
     order: list[int] = []
     measures = [STATISTICS[name].measure for name in wanted]
     most = TYPICALITY.pixels_on_gpu if seen.image.is_cuda else TYPICALITY.pixels_on_cpu
-    for indices in _alike(height, width, most):
+    for indices in alike(height, width, most):
         stack = Seen(*(torch.stack([of_plane[index] for index in indices]) for of_plane in parts))
         values = [measure_one(stack) for measure_one in measures]
         torch.stack(values, dim=1, out=found[len(order) : len(order) + len(indices)])

@@ -24,6 +24,7 @@ from i2r.prior.network import Prior
 from i2r.screening import overlay_weights
 from i2r.screening.calibration import TAIL, TAIL_START, Calibration, Spread
 from i2r.screening.overlays import find_overlays
+from i2r.screening.regions import REGION
 from i2r.screening.spectrum import log_band_power
 from i2r.screening.statistics import STATISTICS, Level
 from i2r.screening.typicality import TYPICALITY, Seen, log_period, log_scale, measure
@@ -94,7 +95,7 @@ def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
 
 def fitting_side(prior: Prior) -> int:
     """Return the side in pixels of crops to calibrate on: of a region, or more if the latents need it."""
-    side = max(TYPICALITY.region, TYPICALITY.smallest_side * prior.space.factor)
+    side = max(REGION.side, TYPICALITY.smallest_side * prior.space.factor)
     return math.ceil(side / prior.stride) * prior.stride
 
 

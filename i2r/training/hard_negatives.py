@@ -56,7 +56,7 @@ class HardNegatives:
     def _lines_of_text(self, picture: Image.Image, rng: np.random.Generator) -> Image.Image:
         """Letters, a line or a page of them, some on a sign of their own, some turned."""
         width, height = picture.size
-        font = self._font(_log_uniform(rng, 8, 44) * _SCALE)
+        font = self._font(rng)
         layer = Image.new("RGBA", (width * _SCALE, height * _SCALE))
         pen = ImageDraw.Draw(layer)
         left, top = (int(rng.uniform(-0.1, 0.5) * side * _SCALE) for side in (width, height))
@@ -72,10 +72,10 @@ class HardNegatives:
         turn = float(rng.choice([0.0, rng.normal(0, 8), rng.uniform(0, 360)], p=[0.6, 0.25, 0.15]))
         return _laid_over(picture, layer.rotate(turn, Image.Resampling.BILINEAR) if turn else layer)
 
-    def _font(self, size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-        if self._fonts and np.random.default_rng(int(size * 1e6)).random() < 0.8:
-            path = self._fonts[int(size * 1e6) % len(self._fonts)]
-            return ImageFont.truetype(path, round(size))
+    def _font(self, rng: np.random.Generator) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+        size = _log_uniform(rng, 8, 44) * _SCALE
+        if self._fonts and rng.random() < 0.8:
+            return ImageFont.truetype(self._fonts[rng.integers(len(self._fonts))], round(size))
         return ImageFont.load_default(size)
 
     def _objects(self, picture: Image.Image, rng: np.random.Generator) -> Image.Image:

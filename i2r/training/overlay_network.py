@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from i2r.screening import overlay_weights
 from i2r.screening.calibration import TAIL
 from i2r.screening.overlays import OverlayNetwork, features, overlay_kinds, overlay_logits
-from i2r.screening.typicality import TYPICALITY
+from i2r.screening.regions import REGION
 from i2r.training.degradation import FloatImage, gaussian_blur, gaussian_noise, jpeg
 from i2r.training.hard_negatives import HardNegatives
 from i2r.training.overlay_drawing import draw_overlay
@@ -194,7 +194,7 @@ def main(arguments: list[str] | None = None) -> None:
     trainer = Trainer(recipe, options.out, options.start, compiled=True)
     drawn = Drawn(photographs, HardNegatives(options.cutouts, options.fonts), recipe, trainer.step)
     trainer.run(DataLoader(drawn, batch_size=None, num_workers=options.workers), options.minutes)
-    trainer.export_measured(Photographs(options.clean, TYPICALITY.region).draw(recipe.clean_regions))
+    trainer.export_measured(Photographs(options.clean, REGION.side).draw(recipe.clean_regions))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from i2r.correction.toning import find_toning
 from i2r.diffusion.sampling import Covered
 from i2r.diffusion.tiling import TileGrid
 from i2r.prior.network import Prior
-from i2r.screening import overlays, typicality
+from i2r.screening import overlays, regions, typicality
 from i2r.screening.calibration import Calibration, Spread
 from i2r.screening.overlays import find_overlays
 from i2r.screening.screen import screen
@@ -39,8 +39,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dispatched]:
     """Counts as on a GPU, at that scale, and without the network of overlays."""
     usual, tile = typicality.TYPICALITY, overlays.OVERLAYS.tile // SCALE
     pixels = usual.pixels_on_gpu // SCALE**2
-    small = dataclasses.replace(usual, region=usual.region // SCALE, pixels_on_cpu=pixels)
-    monkeypatch.setattr(typicality, "TYPICALITY", small)
+    monkeypatch.setattr(typicality, "TYPICALITY", dataclasses.replace(usual, pixels_on_cpu=pixels))
+    monkeypatch.setattr(regions, "REGION", regions.RegionTuning(regions.REGION.side // SCALE))
     monkeypatch.setattr(overlays, "OVERLAYS", dataclasses.replace(overlays.OVERLAYS, tile=tile))
     dispatched = Dispatched()
 
@@ -75,7 +75,7 @@ def test_a_screening_is_few_operations_and_next_to_no_syncs(
     seen = _screened(image, dataclasses.replace(calibration, clean=clean))
     assert ("patchy" in seen.where) == patchy
     assert 0 < counted.syncs.total() <= MOST_SYNCS
-    assert len(typicality.regions(*image.shape[1:])) < counted.operations.total() <= MOST_OPERATIONS
+    assert len(regions.regions(*image.shape[1:])) < counted.operations.total() <= MOST_OPERATIONS
 
 
 def test_toning_is_looked_for_with_one_sync(counted: Dispatched) -> None:

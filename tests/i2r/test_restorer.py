@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from i2r import Degraded, JpegTables, Outcome, Prior, Restoration, Restorer, RestoreSettings, load_prior
 from i2r.diffusion.tiling import TileGrid
@@ -137,6 +137,20 @@ def test_clean_photographs_come_back_as_they_are(restorer: Restorer, name: str) 
     assert restoration.rectified_fraction == 0
     assert restoration.consistency_psnr == math.inf
     assert restoration.typicality_before == restoration.typicality_after > 0.01
+
+
+def test_drawings_come_back_as_they_are(restorer: Restorer) -> None:
+    page = Image.new("RGB", (128, 96), "white")
+    ImageDraw.Draw(page).text(
+        (4, 4), "Letters, and a\nline of a drawing", "black", ImageFont.load_default(14)
+    )
+    ImageDraw.Draw(page).ellipse((30, 50, 60, 80), outline="#a03020", width=2)
+    drawn = np.asarray(page, np.float32) / np.float32(255)
+    restoration = _restore(restorer, drawn)
+    assert restoration.outcome is Outcome.UNCHANGED
+    np.testing.assert_array_equal(restoration.image, drawn)
+    assert restoration.nfe == 0
+    assert "drawing" in restoration.message
 
 
 @pytest.mark.parametrize("name", CROPS)

@@ -80,3 +80,12 @@ def test_a_prior_that_diverges_is_an_error(
         process.send(torch.full(waves.shape[1:], -9.0))  # of what lies over it: nothing
     with pytest.raises(FloatingPointError, match="diverged"):
         process.send(torch.full_like(waves, value))
+
+
+def test_a_drawing_is_not_tested(smooth_images: GaussianImages, calibration: Calibration) -> None:
+    page = torch.ones(3, 64, 64)
+    page[:, 10:54:6, 8:56] = -1
+    seen, nfe = smooth_images.answer(counted(screen(page, GRID, calibration, 0.05)))
+    assert nfe == 0
+    assert seen.drawing
+    assert not seen.p_values

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from i2r.screening.calibration import TAIL, TAIL_START, Calibration, Spread
+from i2r.screening.regions import regions
 from i2r.screening.statistics import STATISTICS, Level, Scope, names
 from i2r.screening.typicality import (
     Measurement,
@@ -27,7 +28,6 @@ from i2r.screening.typicality import (
     measure,
     outlier_ratio,
     patch_correlations,
-    regions,
     robust_scale,
     simes,
     typicality,
@@ -189,17 +189,6 @@ def test_p_values_are_normal_up_to_an_exponential_tail(
     assert known.p_value(beyond) == pytest.approx(TAIL * math.exp(-excess), rel=1e-6)
 
 
-@given(height=st.integers(1, 3000), width=st.integers(1, 3000))
-def test_regions_cover_every_pixel_once(height: int, width: int) -> None:
-    parts = regions(height, width)
-    assert sum((r.stop - r.start) * (c.stop - c.start) for r, c in parts) == height * width
-    assert len(set(map(str, parts))) == len(parts)
-    for side, cut in ((height, 0), (width, 1)):
-        lengths = [part[cut].stop - part[cut].start for part in parts]
-        assert max(lengths) - min(lengths) <= 1
-        assert max(lengths) <= max(side if side < 192 else 0, 288)
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_region_is_measured_as_if_it_were_alone(channels: int) -> None:
     """Whatever others are measured with it: 385 by 383 pixels have regions of four sizes."""
@@ -277,3 +266,13 @@ def test_noise_makes_no_line_a_streak(calibration: Calibration) -> None:
     measured = Measurement(noisy, [typical.local[0] | {"streaks": faint}])
     assert discoveries(measured.p_values(calibration), 0.05) == {"grain", "streaks"}
     assert measured.atypical_regions(calibration, "streaks", 0.05) == frozenset()
+
+
+def test_nothing_is_atypical_in_drawn_regions(calibration: Calibration) -> None:
+    typical, spread = _typical(calibration, 2), calibration.clean["tails"]
+    odd = typical.local[1] | {"tails": spread.middle + 10 * spread.spread}
+    measured = replace(typical, local=[typical.local[0], odd])
+    assert measured.atypical_regions(calibration, "tails", 0.05) == {1}
+    drawn = replace(measured, drawn=frozenset({1}))
+    assert drawn.atypical_regions(calibration, "tails", 0.05) == frozenset()
+    assert drawn.p_values(calibration)["tails"] > 0.05 > measured.p_values(calibration)["tails"]

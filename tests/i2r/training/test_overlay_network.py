@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from i2r.errors import SettingsError
 from i2r.screening import overlay_weights
 from i2r.screening.overlays import OverlayNetwork
+from i2r.training.hard_negatives import HardNegatives
 from i2r.training.overlay_network import Drawn, Recipe, Trainer, balanced_loss, main
 from i2r.training.photographs import Photographs
 
@@ -26,7 +27,7 @@ def photographs(samples: Path) -> Photographs:
 
 
 def _steps(photographs: Photographs, trainer: Trainer, count: int) -> list[float]:
-    training = trainer.train(Drawn(photographs, RECIPE, trainer.step), minutes=60)
+    training = trainer.train(Drawn(photographs, HardNegatives(), RECIPE, trainer.step), minutes=60)
     losses = [next(training) for _ in range(count)]
     training.close()
     trainer.save()
@@ -34,7 +35,7 @@ def _steps(photographs: Photographs, trainer: Trainer, count: int) -> list[float
 
 
 def test_batches_are_drawn_anew_and_again_the_same(photographs: Photographs) -> None:
-    first, again, later = (iter(Drawn(photographs, RECIPE, start)) for start in (0, 0, 5))
+    first, again, later = (iter(Drawn(photographs, HardNegatives(), RECIPE, start)) for start in (0, 0, 5))
     planes, covered = next(first)
     assert planes.shape == (4, 52, 16, 16)
     assert covered.shape == (4, 32, 32)
@@ -104,7 +105,7 @@ def test_what_clean_photographs_show_goes_with_the_weights(photographs: Photogra
 
 def test_what_is_seen_often_is_learnt(photographs: Photographs, tmp_path: Path) -> None:
     trainer = Trainer(RECIPE, tmp_path)
-    batch = next(iter(Drawn(photographs, RECIPE, 0)))
+    batch = next(iter(Drawn(photographs, HardNegatives(), RECIPE, 0)))
     losses = [trainer.train_step(batch, 0.0) for _ in range(40)]
     assert losses[-1] < 0.5 * losses[0]
 
