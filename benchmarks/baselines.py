@@ -117,7 +117,7 @@ class OnPrior:
 
 
 def solve_bird(prior: Prior, case: Case) -> tuple[list[Tensor], list[int]]:
-    """Told the true kernel of a blur, and of the others nothing."""
+    """Knows the true kernel of a blur, and of the others nothing."""
     degrade = convolution(case) if case.how.blur else torch.clone
     images = list(bird(prior, signed(case, prior), BIRD_STOPS[-1], degrade, seed=SEED))
     return [images[stop - 1] for stop in BIRD_STOPS], [STEPS * stop for stop in BIRD_STOPS]

@@ -60,8 +60,8 @@ KINDS = (
     *("clean", "noise", "jpeg", "blur", "motion-blur", "low-resolution"),
     *("rain", "dead-pixels", "stains", "drops"),
 )
-TOLD = {"low-resolution": ("downsampling",)}
-"""What is told where the photograph, which clips, does not show it."""
+SPECIFIED = {"low-resolution": ("downsampling",)}
+"""What is specified where the photograph, which clips, does not show it."""
 DRAWN: Mapping[str, Degradation] = {"rain": partial(rain, fraction=0.08), "stains": stains, "drops": drops}
 """What is drawn before the part is mirrored: marks are as large as the picture that they fall on.
 
@@ -194,7 +194,7 @@ def growth(prior: str, kind: str, height: int, width: int) -> dict[str, Any]:
     """Restore one canvas in haste: by how many bytes this process grew over what it held before."""
     torch.set_num_threads(1)
     with patch.object(i2r.restorer, "find_overlays", hasty_overlays):
-        hasty = restorer(prior, min_consistency=0, forms=TOLD.get(kind, AUTO))
+        hasty = restorer(prior, min_consistency=0, forms=SPECIFIED.get(kind, AUTO))
     hasty.evaluator = Hasty(hasty.prior, lambda height, width: 1)
     self_test(hasty.prior)
     idle = resident()

@@ -44,7 +44,7 @@ class Hourglass(nn.Module):
 
 
 def deep_image_prior(y: Tensor, iterations: int, *, seed: int = 0) -> Iterator[Tensor]:
-    """Fit the network to ``y`` (C, H, W) in [0, 1], told nothing; its image after every iteration.
+    """Fit the network to ``y`` (C, H, W) in [0, 1], blind; its image after every iteration.
 
     Without the noise on the input that its authors add: in a few hundred iterations that cost 2 dB.
     """

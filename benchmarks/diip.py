@@ -20,7 +20,7 @@ WINDOW, PATIENCE = 10, 20
 
 
 def diip(prior: Prior, y: Tensor, *, seed: int = 0) -> tuple[Tensor, int]:
-    """Restore ``y`` (C, H, W) in [-1, 1], told nothing: the image, and its NFE."""
+    """Restore ``y`` (C, H, W) in [-1, 1], blind: the image, and its NFE."""
     images = bird(prior, y, ITERATIONS, steps=STEPS, rate=RATE, seed=seed)
     image, iterations = stopped(images, WINDOW, PATIENCE)
     return image, STEPS * iterations

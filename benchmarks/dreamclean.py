@@ -23,7 +23,7 @@ NFE = 3 * STEPS
 
 
 def dreamclean(prior: Prior, y: Tensor, *, seed: int = 0) -> Tensor:
-    """Restore ``y`` (C, H, W) in [-1, 1], told nothing, in ``NFE`` evaluations."""
+    """Restore ``y`` (C, H, W) in [-1, 1], blind, in ``NFE`` evaluations."""
     generator = torch.Generator().manual_seed(seed)
     sigmas = [0.0, *levels(LOWEST, DEPTH, STEPS - 1)]
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.baselines import FILTERS, Method
-from benchmarks.quality_page import BLIND, TOLD
+from benchmarks.quality_page import BLIND, SPECIFIED
 from benchmarks.scenes import Case, rounded
 from i2r.metrics import psnr
 from i2r.training.degradation import FloatImage
@@ -28,7 +28,7 @@ PAPER, INK = "white", "black"
 
 
 def draw(methods: Mapping[str, Method], cases: Sequence[Case]) -> Image.Image:
-    """One line of pictures a case: original, input, best filter, ours blind and told, with their PSNR."""
+    """A line of pictures a case: original, input, best filter, ours blind and specified, with their PSNR."""
     lines = [_line(methods, case) for case in cases]
     height, width = cases[0].colour.shape[:2]
     step_down, step_across = height + LINE + GAP, width + GAP
@@ -55,7 +55,7 @@ def _line(methods: Mapping[str, Method], case: Case) -> list[tuple[str, FloatIma
         case.row: case.degraded,
         best: filtered[best],
         BLIND: made_by(BLIND),
-        TOLD: made_by(TOLD),
+        SPECIFIED: made_by(SPECIFIED),
     }
     titled = [(f"{name}: {quality(image):.1f} dB", image) for name, image in shown.items()]
     return [("original", case.clean), *titled]

@@ -1,4 +1,4 @@
-"""What the method does to clean pictures, told nothing: all that it changes is harm.
+"""What the method does to clean pictures, blind: all that it changes is harm.
 
     python -m benchmarks.harm --pictures PICTURES                  the set that is only measured
     python -m benchmarks.harm --pictures PICTURES --role choose    the set that chooses

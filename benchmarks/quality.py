@@ -66,7 +66,7 @@ class Column:
         method: called once a cell.
         depends: digest of all that decides its results, next to the scenes.
         slow: whether only on :data:`FEW`.
-        of_blurs, of_forms: whether only where the kernel of a blur, or a form, can be told.
+        of_blurs, of_forms: whether only where the kernel of a blur, or a form, can be specified.
     """
 
     method: Method
@@ -82,15 +82,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Ours:
-    """Our method, told the forms of a row or nothing."""
+    """Our method, with the forms of a row specified or blind."""
 
     prior: Prior
     settings: RestoreSettings
-    told: bool = False
+    specified: bool = False
 
     def __call__(self, case: Case) -> Attempt:
-        told = {"forms": parse_forms(case.how.forms)} if self.told else {}
-        settings = self.settings.model_copy(update=told)
+        specified = {"forms": parse_forms(case.how.forms)} if self.specified else {}
+        settings = self.settings.model_copy(update=specified)
         [found] = Restorer(self.prior, settings).restore([Degraded(case.degraded)])
         seen = {"outcome": str(found.outcome), "typicality": found.typicality_before}
         return Attempt([found.image], found.nfe, seen | {"parameters": found.parameters})
@@ -115,7 +115,7 @@ def columns(prior: Prior, found_at: str) -> dict[str, Column]:
         **{name: Column(method, plain) for name, method in FILTERS.items()},
         "Richardson-Lucy": Column(richardson_lucy, plain, of_blurs=True),
         quality_page.BLIND: Column(Ours(prior, default), ours),
-        quality_page.TOLD: Column(Ours(prior, default, told=True), ours, of_forms=True),
+        quality_page.SPECIFIED: Column(Ours(prior, default, specified=True), ours, of_forms=True),
         "patches": Column(Ours(prior, patches), by_patches, slow=True),
         "DreamClean": Column(OnPrior(prior, solve_dreamclean), on_prior, slow=True),
         "Deep Image Prior": Column(untrained_network, plain, slow=True),

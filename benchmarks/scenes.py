@@ -63,7 +63,7 @@ class Row:
 
     Attributes:
         degrade: from the clean to the degraded image.
-        forms: what the partially blind setting is told; empty where there is nothing to tell.
+        forms: what the partially blind setting knows; empty where there is nothing to specify.
         blur: whether the image is convolved with one kernel.
         photographed: how the photograph looks before it is degraded, which is what to come back to.
     """

@@ -95,7 +95,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Ours:
-    """Our method, told nothing."""
+    """Our method, blind."""
 
     restorer: Restorer
 

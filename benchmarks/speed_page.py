@@ -23,7 +23,7 @@ def page(record: Mapping[str, Any]) -> str:
         "unseen in training, though a crop of it was among those that chose constants: its seconds are what "
         "counts here): its middle, and beyond its size mirrored at its right and lower edge, then degraded. "
         "Seconds of a clock, from an array in memory to another, the fewest of several times where "
-        "that is soon done. One setting for all, told nothing.",
+        "that is soon done. One setting for all, blind.",
         f"Prior `{record['prior']}` ({record['prior_sha256'][:12]}), {in_words(record['machine'])}; "
         f"commit {record['commit'] or 'unknown'}.",
         "",

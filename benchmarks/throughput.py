@@ -9,7 +9,7 @@ plumbing  the pipeline with a model that does nothing, over 256 px JPEGs on loca
 memory    peak of the resident memory of all processes over that of an idle Ray, for 2,000 and 20,000 images
 finished  a run over 100,000 inputs that all have their rows, from start to end
 
-Rates of the pipeline are told from the end of its first batch on, so without the start of Ray and of models.
+Rates of the pipeline count from the end of its first batch on, so without the start of Ray and of models.
 """
 
 from __future__ import annotations

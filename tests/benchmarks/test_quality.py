@@ -182,8 +182,8 @@ def test_every_row_is_wanted_above_the_others_at_a_tenth_of_the_evaluations() ->
 
 def test_what_fewer_photographs_show_stands_beside_blind_on_those() -> None:
     scores = {"psnr": 30.0, "ssim": 0.9, "ms_ssim": 0.95, "psnr_of_ours": 29.5}
-    few = _record({"rain": {quality_page.TOLD: scores | {"n": 1}, "BIRD": scores | {"n": 2}}})["few"]
-    [row] = quality_page.quality_table(few | {"columns": [quality_page.TOLD, "BIRD"]})[2:]
+    few = _record({"rain": {quality_page.SPECIFIED: scores | {"n": 1}, "BIRD": scores | {"n": 2}}})["few"]
+    [row] = quality_page.quality_table(few | {"columns": [quality_page.SPECIFIED, "BIRD"]})[2:]
     assert row == "| rain | 30.00 (0.900, 0.950), n=1; blind there 29.50 | 30.00 (0.900, 0.950), n=2 |"
 
 
