@@ -32,12 +32,13 @@ from i2r.fidelity import consistency_psnr
 from i2r.forms import Jpeg
 from i2r.prior.network import Prior
 from i2r.screening.calibration import Calibration
+from i2r.screening.drawings import is_drawn
 from i2r.screening.overlays import find_overlays
 from i2r.screening.screen import screen
 from i2r.screening.trace import Screening, Trace
 from i2r.settings import BY_DEVICE, SMALLEST_TILE, TILE_STEP, RestoreSettings
 
-_DRAWING = "the image is a drawing, with exact flats beside its strokes: it holds no noise of a photograph"
+_DRAWING = "the image is a drawing, which holds no noise of a photograph, so it was left unchanged"
 
 
 class Outcome(StrEnum):
@@ -176,8 +177,12 @@ class Restorer:
             return Restoration(Outcome.FAILED, image, message="the image holds values that are not finite")
         grid = self.space.grid(pixels)
         known = [Jpeg(degraded.tables)] if degraded.tables else []
+        drawing, drawn = is_drawn(self._to_tensor(image))
+        if drawing and not self.settings.specified:
+            return Restoration(Outcome.UNCHANGED, image, message=_DRAWING)
+        drawn = drawn if self.space.of_pixels else frozenset()
         try:
-            correction, nfe = yield from counted(self._correct(image, pixels, known, protected, trace))
+            correction, nfe = yield from counted(self._correct(image, pixels, known, protected, drawn, trace))
         except FloatingPointError as error:
             return Restoration(Outcome.FAILED, image, message=str(error))
         corrected, before, after = correction
@@ -225,6 +230,7 @@ class Restorer:
         pixels: TileGrid,
         known: Sequence[Jpeg],
         protected: NDArray[np.bool_],
+        drawn: frozenset[int],
         trace: Trace | None,
     ) -> Process[tuple[Correction, Screening, Screening]]:
         """Screen the image, correct it and screen the result; returns all three, the screenings last.
@@ -234,11 +240,10 @@ class Restorer:
         """
         grid = self.space.grid(pixels)
         y = self.space.encode(pixels.pad(self._to_tensor(image)), pixels)
-        toning, before = yield from self._look(y, grid, trace)
+        toning, before = yield from self._look(y, grid, drawn, trace)
         y = toning.luma if toning else y
         calibration = self._calibration_of(y)
-        reason = _DRAWING if before.drawing else ""
-        untouched = Correction(y, torch.zeros_like(y[0], dtype=torch.bool), message=reason)
+        untouched = Correction(y, torch.zeros_like(y[0], dtype=torch.bool))
         if not (self.settings.specified or before.atypical):
             return untouched, before, before
         strategy = by_forms if self.settings.specified else STRATEGIES[self.settings.strategy]
@@ -254,19 +259,26 @@ class Restorer:
             kept = grid.pad(torch.from_numpy(protected).to(y.device)[None])[0]
             found = replace(found, x=torch.where(kept, y, found.x), mask=found.mask & ~kept)
         del y, untouched  # frees their memory, which the second screening needs
-        after = (yield from self._screen(found.x, grid, calibration, trace)) if found.mask.any() else before
+        after = before
+        if found.mask.any():
+            after = yield from self._screen(found.x, grid, calibration, drawn, trace)
         if self.settings.specified and not before.atypical and after.typicality < STRATEGY.implausible:
             unseen = f"the image does not show {', '.join(self.settings.forms)}: undoing it leaves marks"
             return Correction(found.x, torch.zeros_like(found.mask), message=unseen), before, before
         return replace(found, x=toning.apply(found.x) if toning else found.x), before, after
 
     def _screen(
-        self, y: Tensor, grid: TileGrid, calibration: Calibration, trace: Trace | None
+        self,
+        y: Tensor,
+        grid: TileGrid,
+        calibration: Calibration,
+        drawn: frozenset[int],
+        trace: Trace | None,
     ) -> Process[Screening]:
-        return (yield from screen(y, grid, calibration, self.settings.false_discovery_rate, trace))
+        return (yield from screen(y, grid, calibration, self.settings.false_discovery_rate, trace, drawn))
 
     def _look(
-        self, y: Tensor, grid: TileGrid, trace: Trace | None
+        self, y: Tensor, grid: TileGrid, drawn: frozenset[int], trace: Trace | None
     ) -> Process[tuple[Toning | None, Screening]]:
         """Screen an image; return its toning if it is a toned monochrome with noise and without damage.
 
@@ -275,12 +287,12 @@ class Restorer:
         """
         toning = find_toning(y) if self.calibration.gray is not None and len(y) == 3 else None
         if toning is not None:
-            seen = yield from self._screen(toning.luma, grid, self._calibration_of(toning.luma), trace)
+            seen = yield from self._screen(toning.luma, grid, self._calibration_of(toning.luma), drawn, trace)
             if seen.noisy and not seen.damaged:
                 return toning, seen
             if trace is not None:
                 trace.looks.clear()
-        return None, (yield from self._screen(y, grid, self._calibration_of(y), trace))
+        return None, (yield from self._screen(y, grid, self._calibration_of(y), drawn, trace))
 
     @property
     def _largest_tiles(self) -> int:

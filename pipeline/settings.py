@@ -146,7 +146,7 @@ def load_settings(
     for name, text in (environment or {}).items():
         if name.startswith(ENVIRONMENT_PREFIX) and name not in NO_SETTINGS:
             path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-            _put(merged, path, parse_value(text), name)
+            _put(merged, path, parse_value(".".join(path), text), name)
     for name, value in (flags or {}).items():
         _put(merged, name.split("."), value, name)
     try:
@@ -171,12 +171,15 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return content
 
 
-def parse_value(text: str) -> Any:
-    """Read a value as YAML; text that is not YAML is returned as it is."""
+def parse_value(name: str, text: str) -> Any:
+    """Read the value of a setting as YAML. Of a setting that is text, only null; what is not YAML stays."""
     try:
-        return yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
+    field = dict(settings_fields()).get(name)
+    is_text = field is not None and field.annotation in (str, str | None)
+    return text if is_text and value is not None else value
 
 
 def _put(settings: dict[str, Any], path: list[str], value: Any, name: str) -> None:

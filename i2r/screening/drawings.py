@@ -1,8 +1,9 @@
 """Drawings: pictures, or parts of one, that consist of exact flats and hard strokes.
 
 Text, line art, charts, maps, user interfaces and pixel art hold no noise of a photograph, so none of it can
-be atypical. Beside nearly every hard step of theirs lies a flat whose pixels are exactly equal. Beside the
-steps of a photograph there is hardly one, even of a noisy, blurred, compressed or covered one.
+be atypical. Beside nearly every hard step of theirs lies a flat whose pixels are exactly equal, and there is
+hardly anything else. Beside the steps of a photograph flats are rare, even of a noisy, compressed or covered
+one; a soft one may have no hard steps but those of its frame, and is neither flat nor hard elsewhere.
 """
 
 from __future__ import annotations
@@ -24,28 +25,30 @@ class DrawingTuning:
     Attributes:
         step: least difference of neighbouring pixels that is a hard step, of the range [-1, 1].
         reach: largest distance in pixels from a step to the flat beside it.
-        share: share of the hard steps with a flat beside them from which a part is a drawing.
+        share: least share of the hard steps of a drawing that have a flat beside them.
+        soft: largest share of the pixels of a drawing that are beside neither a step nor a flat.
     """
 
     step: float = 0.25
     reach: int = 4
-    share: float = 0.6
+    share: float = 0.7
+    soft: float = 0.05
 
 
 DRAWINGS = DrawingTuning()
+_SMALLEST_SIDE = 3  # px, of a pixel with all its neighbours
 
 
 def is_drawn(image: Tensor) -> tuple[bool, frozenset[int]]:
-    """Whether an image (C, H, W) in [-1, 1] is a drawing, and which of its regions are, by their index.
-
-    Args:
-        image: of at least 3 pixels a side.
-    """
+    """Whether an image (C, H, W) in [-1, 1] is a drawing, and which of its regions are, by their index."""
+    if min(image.shape[1:]) < _SMALLEST_SIDE:
+        return False, frozenset()
     hard, flat = _hard_steps(image), _exact_flats(image)
-    beside = hard & widened(flat, DRAWINGS.reach)
-    counts = torch.stack([_by_region(mask) for mask in (hard, beside)]).flatten(1)
-    counts = torch.cat([counts.sum(dim=1, keepdim=True), counts], dim=1)
-    drawn = (counts[0] > 0) & (counts[1] >= DRAWINGS.share * counts[0])
+    by_step, by_flat = (widened(mask, DRAWINGS.reach) for mask in (hard, flat))
+    masks = torch.ones_like(hard), hard, hard & by_flat, ~(by_step | by_flat)
+    counts = torch.stack([_by_region(mask) for mask in masks]).flatten(1)
+    pixels, steps, beside, soft = torch.cat([counts.sum(dim=1, keepdim=True), counts], dim=1)
+    drawn = (steps > 0) & (beside >= DRAWINGS.share * steps) & (soft <= DRAWINGS.soft * pixels)
     whole, *parts = drawn.tolist()
     return whole, frozenset(index for index, part in enumerate(parts) if part)
 

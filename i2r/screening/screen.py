@@ -10,7 +10,6 @@ from i2r.canvas.bands import finite
 from i2r.diffusion.sampling import Covered, Process, Query
 from i2r.diffusion.tiling import TileGrid
 from i2r.screening.calibration import Calibration
-from i2r.screening.drawings import is_drawn
 from i2r.screening.regions import regions
 from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names
 from i2r.screening.trace import Look, Screening, Trace
@@ -18,9 +17,14 @@ from i2r.screening.typicality import TYPICALITY, Seen, discoveries, measure, noi
 
 
 def screen(
-    y: Tensor, grid: TileGrid, calibration: Calibration, rate: float, trace: Trace | None = None
+    y: Tensor,
+    grid: TileGrid,
+    calibration: Calibration,
+    rate: float,
+    trace: Trace | None = None,
+    drawn: frozenset[int] = frozenset(),
 ) -> Process[Screening]:
-    """Test the noise of a canvas: two evaluations, or none for a drawing and for what is too small to test.
+    """Test the noise of a canvas: two evaluations, or none for an image that is too small to test.
 
     Args:
         y: (C, H, W) canvas in [-1, 1].
@@ -28,6 +32,7 @@ def screen(
         calibration: the noise of clean photographs.
         rate: of false discoveries among the statistics.
         trace: keeps the noise; None to keep none.
+        drawn: regions that are drawings, in which nothing is atypical.
 
     Raises:
         FloatingPointError: the prior's noise is not finite.
@@ -35,9 +40,6 @@ def screen(
     if min(grid.height, grid.width) < TYPICALITY.smallest_side:
         return Screening()
     image = grid.crop(y)
-    drawing, drawn = is_drawn(image)
-    if drawing:
-        return Screening(drawing=True)
     noise = (yield from _noise(y, grid, calibration.damage_level)).mul_(calibration.damage_level)
     damage = measure(Seen(image, noise, (yield Covered(image))), Level.HIGH)
     looked = None if trace is None else noise.cpu().numpy()

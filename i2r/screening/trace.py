@@ -21,19 +21,17 @@ class Screening:
     """What the noise of an image shows.
 
     Attributes:
-        p_values: one per statistic; empty for drawings, and for images too small to test.
+        p_values: one per statistic; empty for drawings and for images too small to test.
         atypical: the statistics that fail.
         where: the regions in which a local statistic fails.
         noisy_part: the mask (height, width) of what noise covers in the patchy regions, and in what adjoins
             them; None where no region is patchy.
-        drawing: whether the image is a drawing, which holds no noise of a photograph: it was not tested.
     """
 
     p_values: Mapping[str, float] = field(default_factory=dict)
     atypical: frozenset[str] = frozenset()
     where: Mapping[str, Sequence[Region]] = field(default_factory=dict)
     noisy_part: Tensor | None = None
-    drawing: bool = False
 
     @property
     def noisy(self) -> bool:

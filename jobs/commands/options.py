@@ -127,5 +127,5 @@ def split_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise SettingsError(f"--set {pair!r} is not NAME=VALUE: write for example --set method.steps=5")
-        split[name.strip()] = parse_value(value)
+        split[name.strip()] = parse_value(name.strip(), value)
     return split

@@ -24,7 +24,9 @@ LEASE_SECONDS = 60.0
 _READS = 16
 _SUPERSEDED = """
 CREATE TABLE superseded AS SELECT output_uri AS uri, list(DISTINCT output_sha256) AS digests
-FROM rows WHERE output_uri NOT IN (SELECT output_uri FROM newest WHERE output_uri IS NOT NULL)
+FROM rows
+WHERE output_uri IS NOT NULL
+AND output_uri NOT IN (SELECT output_uri FROM newest WHERE output_uri IS NOT NULL)
 GROUP BY output_uri ORDER BY min(rowid)
 """
 

@@ -9,12 +9,18 @@ from contextlib import contextmanager
 import duckdb
 import pyarrow as pa
 
+from pipeline.errors import RunError
 from pipeline.records.manifest import ROWS_PER_BATCH, SCHEMA, ManifestFile, read_batches
 from pipeline.storage.store import Store
 
 MEMORY = "128MB"
 """Buffers of DuckDB, beyond which it spills; with what it holds beside them it takes some 250 MiB."""
 
+# One thread: each more takes memory of its own, and reading the parts takes longer than joining them.
+_SETTINGS = """
+SET autoinstall_known_extensions = false; SET autoload_known_extensions = false; SET threads = 1;
+SET memory_limit = '{memory}'; SET TimeZone = 'UTC'
+"""
 _ORDER = ("epoch", "attempts", "finished_at")
 _NEWEST = f"""
 CREATE TABLE newest AS SELECT rowid AS number, * FROM rows
@@ -44,15 +50,18 @@ def manifest_database(
     kept = select or ", ".join(name for name in columns if name not in _ORDER)
     select = f"md5_number(source_uri) AS source, {', '.join(_ORDER)}, {kept}"
     rows = (batch for file in files for batch in _batches(store, file.key, schema))
-    # One thread: each more takes memory of its own, and reading the parts takes longer than joining them.
-    with (
-        tempfile.TemporaryDirectory(prefix="i2r-") as folder,
-        duckdb.connect(f"{folder}/rows.duckdb", config={"memory_limit": MEMORY, "threads": 1}) as database,
-    ):
-        database.execute("SET autoinstall_known_extensions = false; SET TimeZone = 'UTC'")
-        create_table(database, "rows", schema, rows, select)
-        database.execute(_NEWEST)
-        yield database
+    with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
+        try:
+            with duckdb.connect(f"{folder}/rows.duckdb") as database:
+                database.execute(_SETTINGS.format(memory=MEMORY))
+                create_table(database, "rows", schema, rows, select)
+                database.execute(_NEWEST)
+                yield database
+        except duckdb.Error as error:
+            raise RunError(
+                f"the rows of the manifest cannot be joined in {folder} ({str(error).splitlines()[0]}): "
+                "free space there, or let TMPDIR name a larger disk"
+            ) from error
 
 
 def create_table(
@@ -62,9 +71,26 @@ def create_table(
     batches: Iterable[pa.RecordBatch],
     select: str = "*",
 ) -> None:
-    """Create a table from batches; `select` is an SQL list of expressions over their columns."""
-    database.register("batches", pa.RecordBatchReader.from_batches(schema, batches))
-    database.execute(f"CREATE TABLE {name} AS SELECT {select} FROM batches")
+    """Create a table from batches; `select` is an SQL list of expressions over their columns.
+
+    What the batches raise is raised as it is: DuckDB would make an error of its own of it.
+    """
+    raised: list[BaseException] = []
+
+    def watched() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    database.register("batches", pa.RecordBatchReader.from_batches(schema, watched()))
+    try:
+        database.execute(f"CREATE TABLE {name} AS SELECT {select} FROM batches")
+    except duckdb.Error:
+        if raised:
+            raise raised[0] from None
+        raise
     database.unregister("batches")
 
 

@@ -24,7 +24,10 @@ def anywhere(address: str) -> str:
 def extent_of(source: str) -> str:
     """The prefix of a source that is listed: of a glob, the folders before its first wildcard."""
     before, wildcard, _ = re.split(r"([*?\[]|$)", source, maxsplit=1)
-    return before.rpartition("/")[0] if wildcard else before
+    if not wildcard:
+        return before
+    folder, slash, _ = before.rpartition("/")
+    return folder or slash or "."
 
 
 def refuse_secrets(values: Mapping[str, Any], readers: str) -> None:

@@ -233,6 +233,14 @@ def test_a_narrower_run_leaves_the_notes_on_what_it_does_not_see(source: Path, t
     assert list(clean_dataset(str(tmp_path / "dest"), delete=True)) == []
 
 
+def test_a_destination_with_failures_alone_has_nothing_to_clean(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.png").write_bytes(b"broken")
+    assert restore(source, tmp_path / "dest").counts["failed"] == 1
+    assert list(clean_dataset(str(tmp_path / "dest"), delete=False)) == []
+
+
 def test_what_was_pending_for_a_killed_run_is_removed_by_the_next(source: Path, tmp_path: Path) -> None:
     dest = open_store(str(tmp_path / "dest"))
     dest.write("_i2r/runs/20260101T000000-dead/pending/1-000000.parquet", b"")

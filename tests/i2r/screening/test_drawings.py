@@ -67,6 +67,27 @@ def test_what_has_no_steps_is_none(level: float, height: int, width: int) -> Non
     assert is_drawn(torch.full((3, height, width), level)) == (False, frozenset())
 
 
+def test_a_soft_photograph_is_none_whatever_its_frame(samples: Path) -> None:
+    for path in sorted((samples / "clean").iterdir()):
+        clean = np.asarray(Image.open(path).convert("RGB"), np.float32) / np.float32(255)
+        soft = gaussian_blur(clean, sigma=3)
+        framed = np.pad(soft, ((20, 20), (20, 20), (0, 0)), constant_values=1.0)
+        covered = soft.copy()
+        covered[50:120, 60:160] = 1
+        specked = soft.copy()
+        specked[100:105, 90:95] = 0
+        for degraded in (framed, covered, specked):
+            assert is_drawn(_tensor(degraded))[0] is False, path.name
+
+
+def test_clipped_shadows_with_dead_pixels_are_no_drawing(samples: Path) -> None:
+    rng = np.random.default_rng(0)
+    for path in sorted((samples / "clean").iterdir()):
+        clean = np.asarray(Image.open(path).convert("RGB"), np.float32) / np.float32(255)
+        dark = dead_pixels(np.clip(clean - 0.5, 0, 1), rng, fraction=0.01)
+        assert is_drawn(_tensor(dark))[0] is False, path.name
+
+
 def test_parts_are_told_apart(samples: Path) -> None:
     photograph = np.asarray(Image.open(next((samples / "clean").iterdir())).convert("RGB"), np.float32)
     both = np.concatenate([photograph[:160, :192] / np.float32(255), _page("black", "white", 12)], axis=1)

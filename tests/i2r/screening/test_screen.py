@@ -82,10 +82,21 @@ def test_a_prior_that_diverges_is_an_error(
         process.send(torch.full_like(waves, value))
 
 
-def test_a_drawing_is_not_tested(smooth_images: GaussianImages, calibration: Calibration) -> None:
-    page = torch.ones(3, 64, 64)
-    page[:, 10:54:6, 8:56] = -1
-    seen, nfe = smooth_images.answer(counted(screen(page, GRID, calibration, 0.05)))
-    assert nfe == 0
-    assert seen.drawing
-    assert not seen.p_values
+def test_nothing_local_is_atypical_where_all_is_drawn(
+    smooth_images: GaussianImages,
+    waves: Tensor,
+    calibration: Calibration,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = {name: clean.middle for name, clean in calibration.clean.items()}
+    values["tails"] = calibration.clean["tails"].exceeded_by(1e-9)
+
+    def measured(_: Seen, level: Level) -> Measurement:
+        whole = {name: values[name] for name in names(scope=Scope.IMAGE, level=level)}
+        return Measurement(whole, [{name: values[name] for name in names(scope=Scope.REGION, level=level)}])
+
+    monkeypatch.setattr("i2r.screening.screen.measure", measured)
+    for drawn, atypical in ((frozenset[int](), {"tails"}), (frozenset({0}), set())):
+        seen = smooth_images.answer(screen(waves, GRID, calibration, 0.05, drawn=drawn))
+        assert seen.atypical == atypical
+        assert seen.where.keys() == atypical

@@ -47,7 +47,8 @@ def test_overlap_sees_through_links(tmp_path: Path) -> None:
         ("s3://a/in", "s3://a/in"),
         ("s3://a/in/*.png", "s3://a/in"),
         ("s3://a/in/2?/x[0-9].png", "s3://a/in"),
-        ("a*", ""),
+        ("a*", "."),
+        ("/*.jpg", "/"),
     ],
 )
 def test_a_glob_is_listed_from_the_folder_before_its_first_wildcard(source: str, extent: str) -> None:
