@@ -17,6 +17,8 @@ sys.path.insert(0, str(HERE))
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT), str(HERE)]
 )
+# Read when gcsfs is imported, here and in Ray's workers: it would ask by gRPC what kind of bucket it has.
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,8 +23,6 @@ from pipeline.records.verify import verify_dataset
 from pipeline.sources.walk import open_source
 from pipeline.storage.store import open_store
 
-# Read when gcsfs is imported, here and in Ray's workers: it would ask by gRPC what kind of bucket it has.
-os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 pytest.importorskip("gcsfs")
 pytest.importorskip("gcp_storage_emulator")
 
