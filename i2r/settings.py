@@ -52,8 +52,8 @@ class RestoreSettings(BaseModel):
         1.0,
         gt=0,
         le=2,
-        description="1 corrects as measured, less keeps more of the input, more goes deeper where noise or "
-        "blocks are removed",
+        description="1 corrects as much as was measured, less keeps more of the input, more removes more "
+        "noise and blocks",
     )
     min_consistency: float = Field(
         24.0,

@@ -59,7 +59,8 @@ class RunSettings(BaseModel):
     exclude: tuple[str, ...] = Field((), description="leave out inputs whose key matches")
     only: Only | None = Field(None, description="only new, changed or failed inputs")
     retry_failed: bool = Field(
-        False, description="try again what an earlier run recorded as failed, whatever `only` says"
+        False,
+        description="try again what an earlier run recorded as failed, beside the inputs that `only` selects",
     )
     limit: Count | None = Field(None, description="handle at most this many inputs")
     sample: Share | None = Field(None, description="share of the inputs, from 0 to 1, always the same ones")
@@ -73,7 +74,7 @@ class RunSettings(BaseModel):
     )
 
     workers: Count | None = Field(
-        None, description="models at work at once; by default what the machine holds"
+        None, description="models at work at once; by default as many as the CPUs and the memory allow"
     )
     gpus: Count | None = Field(
         None, description="do not start without this many GPUs; by default take what is there"

@@ -13,7 +13,7 @@ READING = "reading the manifest"
 @click.command(cls=Command)
 @click.argument("dest")
 def status(dest: str) -> None:
-    """Show what lies at DEST: its runs, the newest rows by status and settings, and who writes there now."""
+    """Show what DEST holds: its runs, the newest rows by status and settings, and who writes there now."""
     from jobs.views.tables import print_status
     from pipeline.records.verify import read_status
 

@@ -49,7 +49,10 @@ class SettingsCommand(Command):
                 ["--settings", "file"], type=click.Path(path_type=Path), help="YAML file with settings."
             ),
             click.Option(
-                ["--set", "pairs"], multiple=True, metavar="NAME=VALUE", help="Any setting: method.steps=5."
+                ["--set", "pairs"],
+                multiple=True,
+                metavar="NAME=VALUE",
+                help="Give any setting by its name, such as method.steps=5.",
             ),
         ]
 

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     "--deadline", type=click.FloatRange(min=0, min_open=True), metavar="HOURS", help="Be done by then."
 )
 @click.option("--address", help="Ray cluster to measure on. [default: this machine]")
-@click.option("--scratch", metavar="PREFIX", help="Where the sample's results lie meanwhile. [default: here]")
+@click.option(
+    "--scratch",
+    metavar="PREFIX",
+    help="Where the results of the sample are kept until it ends. [default: here]",
+)
 def plan(
     source: str,
     settings: ReadSettings,
@@ -68,7 +72,7 @@ def print_plan(measured: Measurement, prices: Prices, deadline: float | None) ->
         for offer in offers(measured, prices, deadline)
     ]
     print_columns(heads, rows)
-    print(f"in brackets: where the value lies with {CONFIDENCE:.0%} confidence; starting nodes is not in it")
+    print(f"in brackets: the {CONFIDENCE:.0%} confidence interval, without the time in which nodes start")
     if others := [name for name, kind in prices.nodes.items() if kind.device != measured.device]:
         print(f"of {', '.join(others)} nothing is known: measure on one with --address")
 
