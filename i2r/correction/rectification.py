@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -152,6 +152,14 @@ def fill_overlays(
     return _keep_changes(y, x, mask, RECTIFICATION.least_change_of_overlays)
 
 
+FILLS: Mapping[str, Callable[..., Process[tuple[Tensor, Tensor]]]] = {
+    function.__name__: function for function in (fill_damage, fill_streaks, fill_overlays)
+}
+"""What corrects damage, by its name: maps a canvas, its grid, the calibration and the atypical regions to the
+canvas and the mask (H, W) of what was replaced. If ``after_others`` of the statistic is set, it also takes
+the ``least`` value at which a region is corrected."""
+
+
 def fill_all(
     y: Tensor, grid: TileGrid, calibration: Calibration, where: Mapping[str, Sequence[Region]]
 ) -> Process[tuple[Tensor, Tensor]]:
@@ -165,7 +173,7 @@ def fill_all(
         if name not in where:
             continue
         statistic = STATISTICS[name]
-        correct = statistic.correct
+        correct = FILLS[statistic.corrected_by]
         if statistic.after_others is not None and mask.any():
             correct = partial(correct, least=calibration.clean[name].exceeded_by(statistic.after_others))
         x, filled = yield from correct(x, grid, calibration, where[name])

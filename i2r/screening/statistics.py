@@ -7,13 +7,11 @@ records.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
-from importlib import import_module
 from types import MappingProxyType
-from typing import Any
 
 
 class Scope(Enum):
@@ -47,17 +45,16 @@ class Statistic:
     """A value of the noise, and what it means where it is atypical.
 
     Attributes:
-        name: in calibrations, rows and pictures.
+        name: in calibrations, rows and pictures; of what measures it, see
+            :data:`i2r.screening.typicality.MEASURES`.
         scope: of what it is a value.
         level: at which the noise is read.
         sign: of what it is one where it is atypical.
         label: in pictures.
         weight: of its p-value among all, whose mean is 1; None shares what the others leave.
         weight_in_gray: the same for gray images; None where it does not differ.
-        corrected_by: function of :mod:`i2r.correction.rectification` that corrects damage, from a canvas, its
-            grid, the calibration and the atypical regions to the canvas and the mask (H, W) of what was
-            replaced. Empty for the others: :func:`i2r.correction.strategies.by_causes` chooses by their
-            signs.
+        corrected_by: name of what corrects damage, see :data:`i2r.correction.rectification.FILLS`. Empty for
+            the others: :func:`i2r.correction.strategies.by_causes` chooses by their signs.
         beside_others: share of the rate of false discoveries at which it is corrected in images that show
             something else.
         after_others: chance of a clean photograph to show as much, below which it is corrected though other
@@ -76,20 +73,6 @@ class Statistic:
     beside_others: float = 1.0
     after_others: float | None = None
     colour: str = ""
-
-    @property
-    def measure(self) -> Callable[..., Any]:
-        """The function of its name in :mod:`i2r.screening.typicality`.
-
-        It maps a :class:`i2r.screening.typicality.Seen` to its value: a stack of N regions to (N,), an image
-        to a scalar.
-        """
-        return getattr(import_module("i2r.screening.typicality"), self.name)
-
-    @property
-    def correct(self) -> Callable[..., Any]:
-        """The function that corrects it, where there is one."""
-        return getattr(import_module("i2r.correction.rectification"), self.corrected_by)
 
 
 # Weights are high for streaks and overlays, which are faint among the lines and spots of a scene, and for

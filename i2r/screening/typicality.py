@@ -26,7 +26,7 @@ Each prior ships the spread of these statistics over clean photographs:
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
@@ -311,9 +311,15 @@ def overlay(seen: Seen) -> Tensor:
     return overlay_evidence(seen.covered)
 
 
+MEASURES: Mapping[str, Callable[[Seen], Tensor]] = {
+    function.__name__: function for function in (grain, antilag, lag, period, patchy, tails, streaks, overlay)
+}
+"""What measures a statistic, by its name: maps a stack of N regions to (N,), an image to a scalar."""
+
+
 def measure(seen: Seen, level: Level) -> Measurement:
     """Measure all statistics of one level. Values stay on the device until all of them are known."""
-    whole = {name: STATISTICS[name].measure(seen) for name in names(scope=Scope.IMAGE, level=level)}
+    whole = {name: MEASURES[name](seen) for name in names(scope=Scope.IMAGE, level=level)}
     local = _of_regions(names(scope=Scope.REGION, level=level), seen)
     of_image, *of_regions = _on_host([whole, *local])
     return Measurement(of_image, of_regions, gray=len(seen.image) == 1)
@@ -328,7 +334,7 @@ def _of_regions(wanted: Sequence[str], seen: Seen) -> list[Mapping[str, Tensor]]
     # Memory of its own: small tensors that outlive a stack would leave holes too narrow for the next one.
     found = seen.image.new_empty(len(rows) * len(columns), len(wanted))
     order: list[int] = []
-    measures = [STATISTICS[name].measure for name in wanted]
+    measures = [MEASURES[name] for name in wanted]
     most = TYPICALITY.pixels_on_gpu if seen.image.is_cuda else TYPICALITY.pixels_on_cpu
     for indices in alike(height, width, most):
         stack = Seen(*(torch.stack([of_plane[index] for index in indices]) for of_plane in parts))

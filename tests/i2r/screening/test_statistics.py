@@ -7,15 +7,17 @@ import sys
 
 import pytest
 
+from i2r.correction.rectification import FILLS
 from i2r.screening.statistics import STATISTICS, Scope, Sign, Statistic, names, weights
+from i2r.screening.typicality import MEASURES
 
 
 @pytest.mark.parametrize("statistic", STATISTICS.values(), ids=list(STATISTICS))
 def test_what_a_record_names_is_there(statistic: Statistic) -> None:
-    assert callable(statistic.measure)
+    assert statistic.name in MEASURES
     assert bool(statistic.corrected_by) == (statistic.sign is Sign.DAMAGE)
     if statistic.corrected_by:
-        assert callable(statistic.correct)
+        assert statistic.corrected_by in FILLS
     assert bool(statistic.colour) == (statistic.scope is Scope.REGION)
     assert statistic.label
 
