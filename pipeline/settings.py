@@ -173,14 +173,14 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 
 def parse_value(name: str, text: str) -> Any:
-    """Read the value of a setting as YAML. Of a setting that is text, only null; what is not YAML stays."""
+    """Read the value of a setting as YAML; what is no YAML, or a setting of text would lose, stays text."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
     field = dict(settings_fields()).get(name)
     is_text = field is not None and field.annotation in (str, str | None)
-    return text if is_text and value is not None else value
+    return text if is_text and not isinstance(value, str | None) else value
 
 
 def _put(settings: dict[str, Any], path: list[str], value: Any, name: str) -> None:

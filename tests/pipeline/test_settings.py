@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import SettingsError
-from pipeline.settings import RunSettings, changed_settings, load_settings
+from pipeline.settings import RunSettings, changed_settings, load_settings, parse_value
 
 
 def test_each_place_goes_over_the_one_before(tmp_path: Path) -> None:
@@ -90,3 +90,13 @@ def test_what_is_not_the_default_makes_the_same_settings_again() -> None:
     assert changed_settings(settings) == changed
     assert load_settings(flags=changed_settings(settings)) == settings
     assert changed_settings(RunSettings()) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("007", "007"), ("no", "no"), ('"WEBP"', "WEBP"), ("webp", "WEBP"), ("null", None), ("1e3", "1e3")],
+)
+def test_text_settings_are_text_however_they_are_written(text: str, value: str | None) -> None:
+    name = "format" if value in ("WEBP", None) else "reference"
+    assert getattr(load_settings(None, {f"I2R_{name.upper()}": text}), name) == value
+    assert getattr(load_settings(None, {}, {name: parse_value(name, text)}), name) == value
