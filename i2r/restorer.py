@@ -177,6 +177,7 @@ class Restorer:
             return Restoration(Outcome.FAILED, image, message="the image holds values that are not finite")
         grid = self.space.grid(pixels)
         known = [Jpeg(degraded.tables)] if degraded.tables else []
+        # Not kept for `_correct`: of a large image it would lie beside the canvases until the end.
         drawing, drawn = is_drawn(self._to_tensor(image))
         if drawing and not self.settings.specified:
             return Restoration(Outcome.UNCHANGED, image, message=_DRAWING)

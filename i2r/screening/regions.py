@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ REGION = RegionTuning()
 def regions(height: int, width: int) -> list[Region]:
     """An image cut evenly into parts, row by row."""
     rows, columns = ([slice(*ends) for ends in pairwise(edges(length))] for length in (height, width))
-    return [(across, down) for across in rows for down in columns]
+    return list(product(rows, columns))
 
 
 def edges(length: int) -> list[int]:

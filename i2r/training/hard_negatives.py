@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from i2r.errors import SettingsError
-from i2r.training.overlay_drawing import FloatImage
+from i2r.training.overlay_drawing import FloatImage, log_uniform
 
 _SIGNS = "aaabcdeeefghiiklmnnooprrsttuvwxyzABCDEFGHIKLMNOPRSTUVZ0123456789.,:;!?()/%&+-"
 _SCALE = 3  # drawings are made so much larger and reduced, which smooths their edges
@@ -55,11 +55,9 @@ class HardNegatives:
 
     def _lines_of_text(self, picture: Image.Image, rng: np.random.Generator) -> Image.Image:
         """Letters, a line or a page of them, some on a sign of their own, some turned."""
-        width, height = picture.size
         font = self._font(rng)
-        layer = Image.new("RGBA", (width * _SCALE, height * _SCALE))
-        pen = ImageDraw.Draw(layer)
-        left, top = (int(rng.uniform(-0.1, 0.5) * side * _SCALE) for side in (width, height))
+        layer, pen = _layer(picture)
+        left, top = (int(rng.uniform(-0.1, 0.5) * side) for side in layer.size)
         lines = ["".join(rng.choice(list(_SIGNS), rng.integers(2, 30))) for _ in range(rng.integers(1, 14))]
         text = "\n".join(line.replace("%", " ").replace("&", " ") for line in lines)
         ink, paper = _two_colours(rng)
@@ -73,7 +71,7 @@ class HardNegatives:
         return _laid_over(picture, layer.rotate(turn, Image.Resampling.BILINEAR) if turn else layer)
 
     def _font(self, rng: np.random.Generator) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-        size = _log_uniform(rng, 8, 44) * _SCALE
+        size = log_uniform(rng, 8, 44) * _SCALE
         if self._fonts and rng.random() < 0.8:
             return ImageFont.truetype(self._fonts[rng.integers(len(self._fonts))], round(size))
         return ImageFont.load_default(size)
@@ -84,7 +82,7 @@ class HardNegatives:
         for _ in range(int(rng.choice([1, 1, 2, 4, 12]))):
             with Image.open(self._cutouts[rng.integers(len(self._cutouts))]) as file:
                 thing = file.convert("RGBA")
-            reach = _log_uniform(rng, 10, 1.2 * side)
+            reach = log_uniform(rng, 10, 1.2 * side)
             scale = reach / max(thing.size)
             size = [max(1, round(length * scale)) for length in thing.size]
             thing = thing.resize((size[0], size[1]), Image.Resampling.LANCZOS)
@@ -98,10 +96,6 @@ def _files(folder: Path | None, pattern: str, kind: str) -> list[Path]:
     if folder is not None and not found:
         raise SettingsError(f"{folder} holds no {kind} file: give a folder that does, or none")
     return found
-
-
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 def _two_colours(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -142,10 +136,10 @@ def _lamps(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     )
     layer, pen = _layer(dark)
     width, height = layer.size
-    largest, tint = _log_uniform(rng, 0.6, 14) * _SCALE, rng.normal(0, 18, 3)
+    largest, tint = log_uniform(rng, 0.6, 14) * _SCALE, rng.normal(0, 18, 3)
     colour = tuple(int(x) for x in np.clip(rng.uniform(215, 255) + tint, 0, 255))
     band = rng.uniform(0, 1, 2) * height
-    for _ in range(int(_log_uniform(rng, 1, 80))):
+    for _ in range(int(log_uniform(rng, 1, 80))):
         reach = largest * rng.uniform(0.4, 1)
         x, y = (
             rng.uniform(0, width),
@@ -162,7 +156,7 @@ def _eyes(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Dark discs in lighter ones, some with a glint: eyes, buttons, wheels, knots, berries."""
     layer, pen = _layer(picture)
     width, height = layer.size
-    reach = _log_uniform(rng, 2, 14) * _SCALE
+    reach = log_uniform(rng, 2, 14) * _SCALE
     (dark, bright), around = _two_colours(rng), rng.uniform(1.3, 2.6)
     x, y = rng.uniform(0.2, 0.8) * width, rng.uniform(0.2, 0.8) * height
     for _ in range(int(rng.choice([1, 2, 2, 5]))):
@@ -186,7 +180,7 @@ def _bars(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     left, top = rng.uniform(-0.2, 0.5) * width, rng.uniform(-0.2, 0.5) * height
     right, bottom = left + rng.uniform(0.25, 1.2) * width, top + rng.uniform(0.25, 1.2) * height
     ink, _ = _two_colours(rng)
-    thick, step = round(_log_uniform(rng, 1, 7) * _SCALE), _log_uniform(rng, 5, 50) * _SCALE
+    thick, step = round(log_uniform(rng, 1, 7) * _SCALE), log_uniform(rng, 5, 50) * _SCALE
     if rng.random() < 0.5:
         pen.rectangle((left, top, right, bottom), outline=ink, width=thick)
     ways = rng.integers(1, 4)
@@ -205,7 +199,7 @@ def _wires(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     layer, pen = _layer(picture)
     width, height = layer.size
     ink, _ = _two_colours(rng)
-    thick, count = _log_uniform(rng, 0.7, 4) * _SCALE, int(rng.integers(1, 5))
+    thick, count = log_uniform(rng, 0.7, 4) * _SCALE, int(rng.integers(1, 5))
     x, y, angle = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(0, math.pi)
     fan, bend = rng.choice([0.0, 0.5]), rng.normal(0, 0.012)
     for index in range(count):

@@ -36,7 +36,7 @@ def draw_overlay(image: FloatImage, rng: np.random.Generator) -> tuple[FloatImag
     """
     kind = rng.choice(len(_KINDS), p=_SHARES)
     marks, looks = _KINDS[kind]
-    share = _log_uniform(rng, 0.002, 0.12)
+    share = log_uniform(rng, 0.002, 0.12)
     cover = np.zeros(image.shape[:2], np.float32)
     marks(cover, rng, share)
     look = looks[rng.integers(len(looks))]
@@ -45,7 +45,8 @@ def draw_overlay(image: FloatImage, rng: np.random.Generator) -> tuple[FloatImag
     return drawn, np.where(shown, 1, np.where(cover > 0.02, np.nan, 0)).astype(np.float32)
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draw a number whose logarithm is uniform between those of two others."""
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
@@ -59,7 +60,7 @@ def _enough(count: int, cover: FloatImage, share: float) -> bool:
 
 
 def _specks(cover: FloatImage, rng: np.random.Generator, share: float) -> None:
-    radius, spread = _log_uniform(rng, 0.7, 5), rng.uniform(0.1, 0.5)
+    radius, spread = log_uniform(rng, 0.7, 5), rng.uniform(0.1, 0.5)
     lumps, soft = rng.uniform(0, 0.5), rng.uniform(0.5, 1.5)
     share = min(share, 0.03)
     for count in range(1, _LARGEST + 1):
@@ -69,7 +70,7 @@ def _specks(cover: FloatImage, rng: np.random.Generator, share: float) -> None:
 
 
 def _blots(cover: FloatImage, rng: np.random.Generator, share: float) -> None:
-    radius, spread = _log_uniform(rng, 5, 45), rng.uniform(0.1, 0.5)
+    radius, spread = log_uniform(rng, 5, 45), rng.uniform(0.1, 0.5)
     lumps, soft = rng.uniform(0, 0.5), rng.uniform(0.5, 4)
     for _ in range(20):
         _blot(cover, rng, radius * math.exp(rng.normal(0, spread)), lumps, soft, 1.0)
@@ -78,7 +79,7 @@ def _blots(cover: FloatImage, rng: np.random.Generator, share: float) -> None:
 
 
 def _drops(cover: FloatImage, rng: np.random.Generator, share: float) -> None:
-    radius, spread = _log_uniform(rng, 2.5, 18), rng.uniform(0.1, 0.4)
+    radius, spread = log_uniform(rng, 2.5, 18), rng.uniform(0.1, 0.4)
     for count in range(1, 61):
         _blot(cover, rng, radius * math.exp(rng.normal(0, spread)), rng.uniform(0, 0.15), 1.0, 1.0)
         if _enough(count, cover, share):
@@ -89,7 +90,7 @@ def _lines(cover: FloatImage, rng: np.random.Generator, share: float) -> None:
     height, width = cover.shape
     angle = rng.choice([rng.normal(0, 0.15), rng.uniform(0, math.pi)])
     spread = rng.choice([0.02, 0.08, math.pi])
-    thickness, length = _log_uniform(rng, 0.6, 3.5), _log_uniform(rng, 6, 250)
+    thickness, length = log_uniform(rng, 0.6, 3.5), log_uniform(rng, 6, 250)
     bend = rng.choice([0.0, 0.004, 0.06])
     faint, share = rng.uniform(0.4, 1), min(share, 0.06)
     for count in range(1, 121):
@@ -111,7 +112,7 @@ def _strips(cover: FloatImage, rng: np.random.Generator, share: float) -> None:
     height, width = cover.shape
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     for _ in range(rng.integers(1, 4)):
-        angle, half = rng.uniform(0, math.pi), _log_uniform(rng, 1.5, 14)
+        angle, half = rng.uniform(0, math.pi), log_uniform(rng, 1.5, 14)
         row, column = rng.uniform(0, height), rng.uniform(0, width)
         across = (rows - row) * math.sin(angle) + (columns - column) * math.cos(angle)
         along = (columns - column) * math.sin(angle) - (rows - row) * math.cos(angle)
