@@ -29,19 +29,15 @@ from benchmarks.cells import Cells, digest
 from benchmarks.clean_pictures import CHOOSE, MEASURE, CleanPicture, clean_pictures
 from benchmarks.commit import commit
 from benchmarks.machine import in_words, machine
-from benchmarks.scenes import rounded
+from benchmarks.scenes import CEILING, bounded_psnr, rounded
 from i2r import Degraded, Restorer, RestoreSettings, load_prior
-from i2r.metrics import psnr
 from i2r.training.degradation import FloatImage
 
 HERE = Path(__file__).parent
 COLUMN = "ours, blind"
-CEILING = 99.0
-"""dB of equal images."""
 WINDOW = 64
 """Side in pixels of the windows that are looked at one by one: a large picture hides a lost face."""
 STEP = 16
-WORST = 20
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ def measure(restorer: Restorer, picture: CleanPicture) -> tuple[Harm, FloatImage
     return Harm(
         str(found.outcome),
         found.atypical,
-        min(psnr(result, clean), CEILING),
+        bounded_psnr(result, clean),
         _worst_window(error),
         float((error > 0).mean()),
         found.nfe,
@@ -151,9 +147,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
     out.with_suffix(".md").write_text(page := harm_page.page(record))
     print(page)
-    worst = sorted((p for p in pictures if measured[p]["psnr"] < CEILING), key=lambda p: measured[p]["psnr"])
+    named = {(picture.kind, picture.name): picture for picture in pictures}
+    worst = [named[row["kind"], row["name"]] for row in harm_page.worst(record["pictures"])]
     if worst:
-        sheet(restorer, worst[:WORST]).save(out.with_name(f"{out.stem}-worst.png"))
+        sheet(restorer, worst).save(out.with_name(f"{out.stem}-worst.png"))
 
 
 def summarise(

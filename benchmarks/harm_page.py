@@ -41,7 +41,7 @@ def page(record: Mapping[str, Any]) -> str:
         "A picture counts for every finding that it shows.",
         _table([("finding", "pictures", "of them altered"), *_by_finding(pictures)]),
         "## The worst",
-        _table([("kind", "picture", "PSNR", "worst window", "found"), *_worst(pictures)]),
+        _table([("kind", "picture", "PSNR", "worst window", "found"), *_listed(worst(pictures))]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -73,8 +73,12 @@ def _by_finding(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     return [(name, str(count), str(harmful[name])) for name, count in found.most_common()]
 
 
-def _worst(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    changed = sorted((row for row in rows if row["changed"]), key=lambda row: float(row["psnr"]))
+def worst(rows: Sequence[Row]) -> list[Row]:
+    """The pictures that changed most, at most `LISTED`."""
+    return sorted((row for row in rows if row["changed"]), key=lambda row: float(row["psnr"]))[:LISTED]
+
+
+def _listed(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     return [
         (
             row["kind"],
@@ -83,7 +87,7 @@ def _worst(rows: Sequence[Row]) -> list[tuple[str, ...]]:
             f"{row['worst_window']:.1f}",
             ", ".join(row["atypical"]),
         )
-        for row in changed[:LISTED]
+        for row in rows
     ]
 
 

@@ -45,7 +45,7 @@ from benchmarks.cells import Cells, digest
 from benchmarks.commit import commit
 from benchmarks.figure import SHOWN, draw
 from benchmarks.machine import in_words, machine
-from benchmarks.scenes import ROWS, SEED, Case, Row, evenly, photographs, rounded
+from benchmarks.scenes import ROWS, SEED, Case, Row, bounded_psnr, evenly, photographs, rounded
 from i2r import Degraded, Prior, Restorer, RestoreSettings, load_prior
 from i2r.form_names import parse_forms
 from i2r.metrics import no_reference, psnr, ssim
@@ -54,8 +54,6 @@ from i2r.training.degradation import FloatImage
 HERE = Path(__file__).parent
 FEW = ("astronaut", "citrus-fruits", "fig", "mountains")
 """Photographs that the slow columns are measured on."""
-CEILING = 99.0
-"""dB of equal images."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ def score(image: FloatImage, clean: FloatImage) -> dict[str, float]:
     ours, theirs = (torch.from_numpy(x.transpose(2, 0, 1).copy())[None] for x in (stored, clean))
     ms_ssim = multiscale_structural_similarity_index_measure(ours, theirs, data_range=1.0, normalize="relu")
     return {
-        "psnr": min(psnr(stored, clean), CEILING),
+        "psnr": bounded_psnr(stored, clean),
         "ssim": ssim(stored, clean),
         "ms_ssim": float(ms_ssim),
         **no_reference(stored),

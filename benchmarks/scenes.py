@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from i2r.metrics import psnr
 from i2r.training.degradation import (
     Degradation,
     FloatImage,
@@ -30,6 +31,8 @@ from i2r.training.degradation import (
 )
 
 SEED = 20250321
+CEILING = 99.0
+"""dB of equal images."""
 PHOTOGRAPHS = Path(__file__).parent / "photographs"
 SEPIA_LIGHT, SEPIA_DARK = np.array([[1.0, 0.93, 0.78], [0.12, 0.07, 0.03]], np.float32)
 """What white and black have become on an old print."""
@@ -171,6 +174,11 @@ def photographs() -> dict[str, FloatImage]:
 def evenly(images: Mapping[str, FloatImage], count: int) -> dict[str, FloatImage]:
     """So many of some images, evenly spread over them."""
     return dict(list(images.items())[:: max(1, len(images) // count)][:count])
+
+
+def bounded_psnr(image: FloatImage, clean: FloatImage) -> float:
+    """PSNR in dB, at most `CEILING`, which stands for infinity: JSON has none."""
+    return min(psnr(image, clean), CEILING)
 
 
 def rounded(image: FloatImage) -> FloatImage:

@@ -44,9 +44,8 @@ from benchmarks.chart import degraded, draw
 from benchmarks.commit import commit
 from benchmarks.machine import machine
 from benchmarks.pace import best_pace, watched
-from benchmarks.scenes import SEED, Case, rounded
+from benchmarks.scenes import SEED, Case, bounded_psnr, rounded
 from i2r import Degraded, Restorer, RestoreSettings, load_prior
-from i2r.metrics import psnr
 from i2r.settings import BY_DEVICE, PRECISIONS
 from i2r.training.degradation import FloatImage
 
@@ -77,8 +76,6 @@ CHARTED = "256"
 """The size of the picture."""
 REPEATS = {"128": 3, "256": 3, "512": 2}
 """The fewest seconds of so many times; elsewhere it is measured once, and so are the slow methods."""
-CEILING = 99.0
-"""dB of equal images."""
 
 
 @dataclass(frozen=True)
@@ -138,12 +135,12 @@ def measure(method: Method, case: Case, repeats: int) -> dict[str, Any]:
         started = time.perf_counter()
         attempt = method(case)
         seconds = min(seconds, time.perf_counter() - started)
-    quality = [min(psnr(rounded(image), case.clean), CEILING) for image in attempt.images]
+    quality = [bounded_psnr(rounded(image), case.clean) for image in attempt.images]
     best = max(range(len(quality)), key=quality.__getitem__)
     share = attempt.shares[best]
     return {
         "psnr": quality[best],
-        "input": min(psnr(case.degraded, case.clean), CEILING),
+        "input": bounded_psnr(case.degraded, case.clean),
         "seconds": share * seconds,
         "nfe": share * attempt.nfe,
         "picked_of": len(quality),
