@@ -32,7 +32,8 @@ from i2r import Degraded, Restorer, RestoreSettings, load_prior
 from i2r.diffusion.tiling import FixedShapeEvaluator, TileGrid
 from i2r.form_names import AUTO
 from i2r.prior.selftest import self_test
-from i2r.screening.overlays import find_overlays
+from i2r.screening.overlays import OverlayFinder
+from i2r.screening.regions import regions
 from i2r.training.degradation import (
     DEGRADATIONS,
     Degradation,
@@ -163,10 +164,16 @@ class Hasty(FixedShapeEvaluator):
         ]
 
 
-def hasty_overlays(image: torch.Tensor, **options: Any) -> torch.Tensor:
+class HastyFinder(OverlayFinder):
     """The same of what lies over an image, of which the network sees more than a period at once."""
-    seen = find_overlays(image[:, : 2 * PERIOD, : 2 * PERIOD], **options)
-    return repeated(seen[:PERIOD, :PERIOD], image.shape[1:])
+
+    def covered(self, image: torch.Tensor) -> torch.Tensor:
+        seen = super().covered(image[:, : 2 * PERIOD, : 2 * PERIOD])
+        return repeated(seen[:PERIOD, :PERIOD], image.shape[1:])
+
+    def judged(self, image: torch.Tensor) -> torch.Tensor:
+        seen = super().judged(image[:, : 2 * PERIOD, : 2 * PERIOD])
+        return seen.max().expand(len(regions(*image.shape[1:])))
 
 
 def repeated(period: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
@@ -193,7 +200,7 @@ def memory(prior: str) -> list[dict[str, Any]]:
 def growth(prior: str, kind: str, height: int, width: int) -> dict[str, Any]:
     """Restore one canvas in haste: by how many bytes this process grew over what it held before."""
     torch.set_num_threads(1)
-    with patch.object(i2r.restorer, "find_overlays", hasty_overlays):
+    with patch.object(i2r.restorer, "OverlayFinder", HastyFinder):
         hasty = restorer(prior, min_consistency=0, forms=SPECIFIED.get(kind, AUTO))
     hasty.evaluator = Hasty(hasty.prior, lambda height, width: 1)
     self_test(hasty.prior)

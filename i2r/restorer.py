@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,8 @@ from i2r.forms import Jpeg
 from i2r.prior.network import Prior
 from i2r.screening.calibration import Calibration
 from i2r.screening.drawings import is_drawn
-from i2r.screening.overlays import find_overlays
+from i2r.screening.overlays import OverlayFinder
+from i2r.screening.risk import correcting_rate
 from i2r.screening.screen import screen
 from i2r.screening.trace import Screening, Trace
 from i2r.settings import BY_DEVICE, SMALLEST_TILE, TILE_STEP, RestoreSettings
@@ -93,7 +93,7 @@ class Restorer:
 
     Raises:
         PriorError: the prior is not calibrated.
-        SettingsError: tile, overlap, forms or precision do not fit the prior.
+        SettingsError: tile, overlap, forms, precision or max_harm do not fit the prior.
     """
 
     def __init__(self, prior: Prior, settings: RestoreSettings | None = None) -> None:
@@ -120,9 +120,10 @@ class Restorer:
                 f"the prior {prior.name} computes in {precision_name(prior.precision)}: "
                 f"load it with precision={self.settings.precision!r}"
             )
+        self.rate = correcting_rate(self.calibration.alarms, self.settings.max_harm)
         self.space = prior.space
         self.evaluator = FixedShapeEvaluator(prior, self._batch)
-        self._find_overlays = partial(find_overlays, device=prior.device, precision=prior.precision)
+        self._finder = OverlayFinder(prior.device, prior.precision)
 
     @property
     def device(self) -> str:
@@ -167,7 +168,7 @@ class Restorer:
         protected = [_checked_mask(given.protected, given.image) for given in degraded]
         processes = [self._restore(*of_one) for of_one in zip(degraded, pixels, protected, strict=True)]
         grids = [self.space.grid(grid) for grid in pixels]
-        return drive(processes, grids, self.evaluator, self._find_overlays)
+        return drive(processes, grids, self.evaluator, self._finder)
 
     def _restore(
         self, degraded: Degraded, pixels: TileGrid, protected: NDArray[np.bool_]
@@ -250,7 +251,7 @@ class Restorer:
         strategy = by_forms if self.settings.specified else STRATEGIES[self.settings.strategy]
         try:
             found = yield from strategy(
-                Subject(y, grid, calibration, before, known, self.space.of_pixels), self.settings
+                Subject(y, grid, calibration, before, self.rate, known, self.space.of_pixels), self.settings
             )
         except FormError as error:
             return replace(untouched, message=str(error)), before, before
@@ -276,7 +277,7 @@ class Restorer:
         drawn: frozenset[int],
         trace: Trace | None,
     ) -> Process[Screening]:
-        return (yield from screen(y, grid, calibration, self.settings.false_discovery_rate, trace, drawn))
+        return (yield from screen(y, grid, calibration, self.rate, trace, drawn))
 
     def _look(
         self, y: Tensor, grid: TileGrid, drawn: frozenset[int], trace: Trace | None

@@ -40,8 +40,12 @@ class RestoreSettings(BaseModel):
         None,
         description="tiles in one evaluation of the network; by default 1 on a CPU, on a GPU what it holds",
     )
-    false_discovery_rate: float = Field(
-        0.05, gt=0, lt=1, description="share of wrong alarms among the statistics that are called atypical"
+    max_harm: float = Field(
+        0.01,
+        gt=0,
+        lt=1,
+        description="share of clean pictures that may be altered; what is not sure enough for that is only "
+        "suspected",
     )
     strategy: Literal["causes", "patches"] = Field(
         "causes",

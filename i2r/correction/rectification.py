@@ -18,11 +18,11 @@ from torch import Tensor
 from i2r.canvas.windows import averaged
 from i2r.correction.clipping import unclip
 from i2r.correction.filling import fill, lift, translucent
-from i2r.diffusion.sampling import Covered, Process, Query, denoise, generate, levels
+from i2r.diffusion.sampling import Covered, Judged, Process, Query, denoise, generate, levels
 from i2r.diffusion.tiling import TileGrid
 from i2r.forms import GaussianBlur
 from i2r.screening.calibration import Calibration
-from i2r.screening.overlays import overlay_evidence, overlay_mask
+from i2r.screening.overlays import overlay_mask
 from i2r.screening.regions import Region, mask_of, regions
 from i2r.screening.spectrum import blur_width
 from i2r.screening.statistics import STATISTICS, Level, Sign, names
@@ -141,11 +141,14 @@ def fill_overlays(
     Regions whose evidence is not above ``least`` stay unchanged. Returns the canvas and the mask (H, W) of
     the changed pixels.
     """
-    logits = yield Covered(grid.crop(y))
+    image = grid.crop(y)
+    if least > -math.inf:
+        judged = zip(regions(grid.height, grid.width), (yield Judged(image)), strict=True)
+        where = [part for part, log_odds in judged if part in where and log_odds > least]
+    logits = yield Covered(image)
     covered = torch.zeros_like(logits, dtype=torch.bool)
     for part in where:
-        if overlay_evidence(logits[part][None]) > least:
-            covered[part] = overlay_mask(logits[part])
+        covered[part] = overlay_mask(logits[part])
     mask = grid.pad(covered[None])[0]
     veiled = translucent(y, mask)
     x = yield from fill(lift(y, veiled), mask & ~veiled)
@@ -194,7 +197,7 @@ def fill_missing(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process
         return (yield from fill_damage(y, grid, calibration, parts))
     image = grid.crop(y)
     noise = grid.crop((yield Query(y, calibration.damage_level))).mul_(calibration.damage_level)
-    seen = measure(Seen(image, noise, (yield Covered(image))), Level.HIGH)
+    seen = measure(Seen(image, noise), Level.HIGH).with_overlays((yield Judged(image)))
     p_values = seen.p_values(calibration)
     likeliest = min(p_values, key=lambda name: p_values[name])
     where = {}

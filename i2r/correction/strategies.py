@@ -73,6 +73,7 @@ class Subject:
         grid: separates the image from the padding of the canvas.
         calibration: of the prior, for this kind of canvas.
         seen: screening of the image.
+        rate: of false discoveries, at which it was screened.
         known: form with the tables of the file, if it is a JPEG.
         of_pixels: whether the canvas holds pixels, not latents.
     """
@@ -81,6 +82,7 @@ class Subject:
     grid: TileGrid
     calibration: Calibration
     seen: Screening
+    rate: float
     known: Sequence[Jpeg] = ()
     of_pixels: bool = True
 
@@ -167,8 +169,7 @@ def by_patches(subject: Subject, settings: RestoreSettings) -> Process[Correctio
         raise FloatingPointError(f"the inversion: {found.convergence}")
     again = yield from generate(found.z, sigmas)
     eps = yield Query(found.z, sigmas[-1])
-    rate = settings.false_discovery_rate
-    rectified, moved = rectify_patches(grid.crop(eps), rate, STRATEGY.patch_side)
+    rectified, moved = rectify_patches(grid.crop(eps), subject.rate, STRATEGY.patch_side)
     z = found.z + settings.strength * sigmas[-1] * (grid.pad(rectified) - eps)
     x = yield from generate(z, sigmas)
     # The network is not local: one moved patch may change the whole image.
@@ -239,7 +240,7 @@ def _bring_detail_back(
     found = yield from reconstruct(y, [form.name for form in forms], grid, calibration, forms)
     if not isinstance(forms[0], Downsampling):
         # Undoing a wrong form leaves artefacts: deblurring an enlarged image reveals its pixel grid.
-        seen = yield from screen(found.x, grid, calibration, settings.false_discovery_rate)
+        seen = yield from screen(found.x, grid, calibration, subject.rate)
         if seen.typicality < STRATEGY.implausible:
             return y, {}
     return _share(y, found.x, settings.strength), found.parameters

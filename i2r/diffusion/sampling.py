@@ -5,15 +5,15 @@
 Everything here is a generator for one canvas: it *yields* a :class:`Query` whenever it needs the prior and is
 sent the predicted noise. The code of a method thus handles one image, while :func:`drive` evaluates the
 queries of many images in shared batches. Overlays (dust, scratches, stains) are requested in the same way
-(:class:`Covered`): only the caller of :func:`drive` knows the networks and their precision.
+(:class:`Judged`, :class:`Covered`): only the caller of :func:`drive` knows the networks and their precision.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from torch import Tensor
 
@@ -42,11 +42,29 @@ class Covered:
     image: Tensor
 
 
-Process = Generator[Query | Covered, Tensor, T]
-"""A computation that requests noise or overlay logits, and returns a ``T``."""
+@dataclass(frozen=True)
+class Judged:
+    """Requests the log odds (N,) that an overlay lies over each region of ``image`` (C, H, W) in [-1, 1]."""
 
-Finder = Callable[[Tensor], Tensor]
-"""Answers a :class:`Covered`: from an image to its overlay logits."""
+    image: Tensor
+
+
+Process = Generator[Query | Covered | Judged, Tensor, T]
+"""A computation that requests noise or what overlays there are, and returns a ``T``."""
+
+
+class Finder(Protocol):
+    """Answers :class:`Covered` and :class:`Judged`; see :class:`i2r.screening.overlays.OverlayFinder`."""
+
+    def covered(self, image: Tensor) -> Tensor: ...
+
+    def judged(self, image: Tensor) -> Tensor: ...
+
+
+def found(question: Covered | Judged, finder: Finder) -> Tensor:
+    """Answer a request for overlays."""
+    look = finder.covered if isinstance(question, Covered) else finder.judged
+    return look(question.image)
 
 
 def levels(low: float, high: float, count: int) -> list[float]:
@@ -95,7 +113,7 @@ def drive(
     processes: Sequence[Process[T]],
     grids: Sequence[TileGrid],
     evaluator: FixedShapeEvaluator,
-    find_overlays: Finder | None = None,
+    finder: Finder | None = None,
 ) -> list[T]:
     """Run one process per image to its end, sharing network batches between the images.
 
@@ -106,13 +124,13 @@ def drive(
         processes: one per image.
         grids: of their canvases.
         evaluator: evaluates the prior.
-        find_overlays: answers :class:`Covered`; None if no process yields one.
+        finder: looks for overlays; None if no process requests any.
 
     Returns:
         The results in order.
 
     Raises:
-        ValueError: a process yields :class:`Covered` and ``find_overlays`` is None.
+        ValueError: a process requests overlays and ``finder`` is None.
     """
     results: dict[int, T] = {}
     queries: dict[int, Query] = {}
@@ -123,10 +141,10 @@ def drive(
         try:
             # Popped, so that only the process keeps a reference to its answer.
             question = process.send(answers.pop(index)) if index in answers else next(process)
-            while isinstance(question, Covered):
-                if find_overlays is None:
-                    raise ValueError("a process requests overlay logits: give ``find_overlays``")
-                question = process.send(find_overlays(question.image))
+            while isinstance(question, Covered | Judged):
+                if finder is None:
+                    raise ValueError("a process requests overlays: give ``finder``")
+                question = process.send(found(question, finder))
             queries[index] = question
         except StopIteration as stop:
             results[index] = stop.value

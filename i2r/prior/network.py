@@ -104,6 +104,10 @@ class Prior:
             )
         return self._calibration
 
+    @calibration.setter
+    def calibration(self, measured: Calibration) -> None:
+        self._calibration = measured
+
     @property
     def stride(self) -> int:
         """Pixels that tile sides must be multiples of: the networks halve them once per level."""

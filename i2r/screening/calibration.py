@@ -69,6 +69,8 @@ class Calibration:
             log period that they leave in the noise.
         spectrum: log power of clean photographs in ``BANDS`` bands.
         overlays: digest of the network that the spread of overlays was measured with.
+        alarms: of clean pictures, the least rate of false discoveries at which each would be altered, in
+            increasing order; see :mod:`i2r.screening.risk`.
         gray: the same for gray images, of a prior that knows colour; see :meth:`i2r.prior.network.Prior.eps`.
 
     Raises:
@@ -82,6 +84,7 @@ class Calibration:
     block_entry: tuple[float, float]
     spectrum: tuple[float, ...]
     overlays: str
+    alarms: tuple[float, ...]
     gray: Calibration | None = None
 
     def __post_init__(self) -> None:
@@ -97,12 +100,14 @@ class Calibration:
             "entry_scale": list(self.entry_scale.values()),
             "block_entry": self.block_entry,
             "spectrum": self.spectrum,
+            "alarms": self.alarms,
         }
         for name, values in numbers.items():
             _require(all(map(math.isfinite, values)), f"a value of {name} is not finite")
         for name, fault in (("level", "noise level"), ("spread", "spread"), ("tail", "tail")):
             _require(min(numbers[name]) > 0, f"a {fault} is not positive")
         _require(levels == sorted(set(levels)), "the levels of entry_scale do not increase")
+        _require(list(self.alarms) == sorted(self.alarms), "the alarms do not increase")
 
     @classmethod
     def load(cls, folder: Path) -> Calibration:
@@ -140,6 +145,7 @@ class Calibration:
             block_entry=(float(intercept), float(slope)),
             spectrum=tuple(float(power) for power in content["spectrum"]),
             overlays=str(content["overlays"]),
+            alarms=tuple(float(alarm) for alarm in content["alarms"]),
             gray=cls._from_json(content["gray"]) if content.get("gray") else None,
         )
 

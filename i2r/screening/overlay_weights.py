@@ -13,19 +13,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 PATH = Path(__file__).with_name("overlays.safetensors")
-CLEAN = "clean_logits"
-"""Key of the metadata with :func:`clean_logits`, as JSON."""
+CLEAN = "clean"
+"""Key of the metadata with :func:`clean`, as JSON."""
 
 
 @cache
-def clean_logits() -> Mapping[str, tuple[float, float]]:
-    """By kind of overlay, the logit that a twentieth of clean regions exceed, and their mean excess.
+def clean() -> Mapping[str, float]:
+    """How the log odds of clean regions lie: the values of a :class:`i2r.screening.calibration.Spread`.
 
-    Measured by :mod:`i2r.training.overlay_network` on photographs that the network did not learn from.
+    Measured by :mod:`i2r.training.overlay_network` on pictures that the network did not learn from.
     """
     with PATH.open("rb") as file:
-        measured = json.loads(_header(file)["__metadata__"][CLEAN])
-    return {kind: (float(start), float(excess)) for kind, (start, excess) in measured.items()}
+        return json.loads(_header(file)["__metadata__"][CLEAN])
 
 
 @cache
@@ -37,7 +36,7 @@ def digest() -> str:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     bare = len(text).to_bytes(8, "little") + text + weights
-    return hashlib.sha256(bare + repr(clean_logits()).encode()).hexdigest()[:16]
+    return hashlib.sha256(bare + repr(clean()).encode()).hexdigest()[:16]
 
 
 def _header(file: BinaryIO) -> dict[str, dict[str, str]]:

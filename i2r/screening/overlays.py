@@ -8,11 +8,10 @@ priors. The calibration of each prior holds the distribution of its output on cl
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from i2r.canvas.windows import averaged, widened
 from i2r.screening import overlay_weights
+from i2r.screening.regions import Region, regions
 
 # The architecture of the trained network: other values need other weights.
 _WIDTHS = (40, 64, 96, 128)  # channels, by scale
@@ -39,18 +39,13 @@ class OverlayTuning:
         sure: least logit of pixels that are surely covered.
         likely: least logit of covered pixels connected to those.
         growth: largest distance of likely pixels from sure ones, in pixels.
-        line_share: least share of a region's pixels that lines cover.
-        speck, blot: sides of the squares over which specks and blots are averaged, in pixels.
         tile: side of the tiles that the network is evaluated on, in pixels; a multiple of ``STRIDE``.
-        margin: that the network sees around each tile, in pixels.
+        margin: that the network sees around each tile, in pixels; a multiple of ``STRIDE``.
     """
 
     sure: float = 2.0
     likely: float = -0.5
     growth: int = 48
-    line_share: float = 120 / 192**2
-    speck: int = 6
-    blot: int = 24
     tile: int = 512
     margin: int = 64
 
@@ -58,52 +53,62 @@ class OverlayTuning:
 OVERLAYS = OverlayTuning()
 
 
-def find_overlays(image: Tensor, device: torch.device, precision: torch.dtype) -> Tensor:
-    """Compute the logits (H, W) that an overlay covers each pixel of an image.
+@dataclass(frozen=True)
+class OverlayFinder:
+    """Looks for overlays with the network.
 
-    Args:
-        image: (C, H, W) in [-1, 1]; converted to gray if C is not 3.
-        device: where the network is evaluated; the image may be on another.
+    Attributes:
+        device: where the network is evaluated; images may be on another.
         precision: dtype that it computes in; see :func:`i2r.device.precision_on`.
     """
-    colour = image if len(image) == 3 else image.mean(dim=0, keepdim=True).expand(3, -1, -1)
-    logits = torch.empty_like(colour[0])
-    (height, width), side = logits.shape, OVERLAYS.tile
-    for top in range(0, height, side):
-        for left in range(0, width, side):
+
+    device: torch.device
+    precision: torch.dtype
+
+    def covered(self, image: Tensor) -> Tensor:
+        """Compute the logits (H, W) that an overlay covers each pixel of an image (C, H, W) in [-1, 1].
+
+        Averaged with those of the mirror image: pixels that look covered in one of the two only seldom are.
+        """
+        logits = torch.empty_like(image[0])
+        for planes, seen, tile in self._tiles(image):
+            mirrored = F.pixel_unshuffle(F.pixel_shuffle(planes, 2).flip(-1), 2)
+            there, back = self._network(torch.cat([planes, mirrored]))[0].float()
+            logits[tile] = ((there + back.flip(-1)) / 2)[seen]
+        return logits
+
+    def judged(self, image: Tensor) -> Tensor:
+        """Compute the log odds (N,) that something lies over each region of an image (C, H, W) in [-1, 1].
+
+        In the order of :func:`i2r.screening.regions.regions`. One evaluation a pixel.
+        """
+        height, width = (-(-side // STRIDE) for side in image.shape[1:])
+        cells = image.new_empty(len(self._network.cells.weight), height, width)
+        for planes, seen, tile in self._tiles(image):
+            found = self._network(planes)[1][0].float()
+            cells[:, *map(_in_cells, tile)] = found[:, *map(_in_cells, seen)].to(cells.device)
+        parts = [cells[None, :, *map(_in_cells, part)] for part in regions(*image.shape[1:])]
+        return torch.cat([self._network.judged(part.to(self.device)).to(image.device) for part in parts])
+
+    @property
+    def _network(self) -> OverlayNetwork:
+        return _network(self.device, self.precision)
+
+    def _tiles(self, image: Tensor) -> Iterator[tuple[Tensor, Region, Region]]:
+        """Yield the input of the network for each tile, what of its output is of the tile, and the tile.
+
+        Images that have not three channels are looked at in gray.
+        """
+        colour = image if len(image) == 3 else image.mean(dim=0, keepdim=True).expand(3, -1, -1)
+        height, width = image.shape[1:]
+        for top, left in product(*(range(0, length, OVERLAYS.tile) for length in (height, width))):
             rows, columns = _around(top, height), _around(left, width)
-            seen = overlay_logits(_network(device, precision), colour[:, rows, columns].to(device), precision)
-            inner = seen[top - rows.start :, left - columns.start :][:side, :side]
-            logits[top : top + side, left : left + side] = inner
-    return logits
-
-
-def overlay_evidence(logits: Tensor) -> Tensor:
-    """Compute the evidence for an overlay of any kind in each region of logits (N, H, W): (N,).
-
-    The largest evidence for lines, specks and blots. Each is measured from the value that a twentieth of
-    clean regions exceed, in units of their mean excess, so that equal values have equal false alarm rates.
-    """
-    seen = overlay_kinds(logits)
-    kinds = [
-        (seen[kind] - start) / excess for kind, (start, excess) in overlay_weights.clean_logits().items()
-    ]
-    return torch.stack(kinds).amax(dim=0)
-
-
-def overlay_kinds(logits: Tensor) -> dict[str, Tensor]:
-    """Compute the logits (N,) that lines, specks and blots cover each region of logits (N, H, W).
-
-    For lines, which are thin and long, the logit that a three hundredth of the pixels reach. For specks and
-    blots, which are compact, the largest mean over a square of their size.
-    """
-    pixels = logits.flatten(1)
-    rank = math.ceil(OVERLAYS.line_share * pixels.shape[1])
-    return {
-        "lines": pixels.kthvalue(pixels.shape[1] + 1 - rank, dim=1).values,
-        "specks": _surest_square(logits, OVERLAYS.speck),
-        "blots": _surest_square(logits, OVERLAYS.blot),
-    }
+            part = colour[None, :, rows, columns].to(self.device)
+            *_, tall, wide = part.shape
+            planes = features(F.pad(part, (0, -wide % STRIDE, 0, -tall % STRIDE), mode="replicate"))
+            tile = _tile(top, height), _tile(left, width)
+            seen = _from(tile[0], rows.start), _from(tile[1], columns.start)
+            yield planes.to(self.precision, memory_format=torch.channels_last), seen, tile
 
 
 def overlay_mask(logits: Tensor) -> Tensor:
@@ -117,9 +122,8 @@ def overlay_mask(logits: Tensor) -> Tensor:
     return mask
 
 
-def _surest_square(logits: Tensor, side: int) -> Tensor:
-    """Compute the largest mean of (N, H, W) logits over squares, placed at every third of their side."""
-    return F.avg_pool2d(logits, side, stride=side // 3).amax(dim=(1, 2))
+def _tile(start: int, length: int) -> slice:
+    return slice(start, min(length, start + OVERLAYS.tile))
 
 
 def _around(start: int, length: int) -> slice:
@@ -127,19 +131,13 @@ def _around(start: int, length: int) -> slice:
     return slice(max(0, start - margin), min(length, start + OVERLAYS.tile + margin))
 
 
-@torch.inference_mode()
-def overlay_logits(network: Callable[[Tensor], Tensor], image: Tensor, precision: torch.dtype) -> Tensor:
-    """Compute the logits (H, W) of an image (3, H, W) in one evaluation, averaged with its mirror image's.
+def _from(part: slice, start: int) -> slice:
+    return slice(part.start - start, part.stop - start)
 
-    Averaging reduces false alarms in clean photographs: pixels that look covered in one of the two only
-    seldom are.
-    """
-    _, height, width = image.shape
-    padded = F.pad(image[None], (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
-    planes = features(padded).to(precision, memory_format=torch.channels_last)
-    mirrored = F.pixel_unshuffle(F.pixel_shuffle(planes, 2).flip(-1), 2)
-    seen, back = network(torch.cat([planes, mirrored])).float()
-    return ((seen + back.flip(-1)) / 2)[:height, :width]
+
+def _in_cells(part: slice) -> slice:
+    """The cells that a part of a side touches."""
+    return slice(part.start // STRIDE, -(-part.stop // STRIDE))
 
 
 @cache
@@ -206,17 +204,29 @@ class OverlayNetwork(nn.Module):
         self.before = nn.ModuleList(_Block(width) for width in _WIDTHS)
         self.after = nn.ModuleList(_Block(width) for width in _WIDTHS)
         self.head = nn.Conv2d(_WIDTHS[0], 4, 1)
+        self.cells = nn.Conv2d(_WIDTHS[-1] + 2 * _WIDTHS[0], _WIDTHS[1], 1)
+        self.judge = nn.Linear(2 * _WIDTHS[1], 1)
 
-    def forward(self, planes: Tensor) -> Tensor:
-        """Map :func:`features` to the logits (N, H, W) that each pixel is covered."""
+    def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        """Map :func:`features` to the logits (N, H, W) that each pixel is covered, and to what is judged.
+
+        That is a plane of vectors (N, C, H / STRIDE, W / STRIDE) for :meth:`judged`.
+        """
         x, skipped = self.stem(planes), []
         for before, down in zip(self.before, self.down, strict=False):
             x = before(x)
             skipped.append(x)
             x = down(x)
-        x = self.after[-1](self.before[-1](x))
+        x = deep = self.after[-1](self.before[-1](x))
         for after, up, skip in zip(
             reversed(self.after[:-1]), reversed(self.up), reversed(skipped), strict=True
         ):
             x = after(skip + F.interpolate(up(x), scale_factor=2, mode="nearest"))
-        return F.pixel_shuffle(self.head(F.silu(x)), 2)[:, 0]
+        x, cell = F.silu(x), STRIDE // 2
+        cells = torch.cat([F.silu(deep), F.max_pool2d(x, cell), F.avg_pool2d(x, cell)], dim=1)
+        return F.pixel_shuffle(self.head(x), 2)[:, 0], F.silu(self.cells(cells))
+
+    def judged(self, cells: Tensor) -> Tensor:
+        """Map the cells (N, C, H, W) of regions to the log odds (N,) that something lies over each."""
+        seen = torch.cat([cells.mean(dim=(2, 3)), cells.amax(dim=(2, 3))], dim=1)
+        return self.judge(seen.to(self.judge.weight.dtype))[:, 0].float()

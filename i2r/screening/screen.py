@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from i2r.canvas.bands import finite
-from i2r.diffusion.sampling import Covered, Process, Query
+from i2r.diffusion.sampling import Judged, Process, Query
 from i2r.diffusion.tiling import TileGrid
 from i2r.screening.calibration import Calibration
 from i2r.screening.regions import regions
@@ -41,7 +41,7 @@ def screen(
         return Screening()
     image = grid.crop(y)
     noise = (yield from _noise(y, grid, calibration.damage_level)).mul_(calibration.damage_level)
-    damage = measure(Seen(image, noise, (yield Covered(image))), Level.HIGH)
+    damage = measure(Seen(image, noise), Level.HIGH).with_overlays((yield Judged(image)))
     looked = None if trace is None else noise.cpu().numpy()
     del noise  # as large as the image, and so is the next
     eps = yield from _noise(y, grid, calibration.level)

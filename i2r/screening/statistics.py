@@ -29,6 +29,8 @@ class Level(Enum):
     """``Calibration.level``: where noise, grids and missing detail show."""
     HIGH = auto()
     """``Calibration.damage_level``: where the prior paints over damage."""
+    NONE = auto()
+    """What the image itself shows."""
 
 
 class Sign(Enum):
@@ -92,6 +94,7 @@ _RECORDS = (
     _damage("streaks", label="bright lines", weight=1.8, corrected_by="fill_streaks", colour="#ffb000"),
     _damage(
         "overlay",
+        level=Level.NONE,
         label="something over the scene",
         weight=2.0,
         corrected_by="fill_overlays",

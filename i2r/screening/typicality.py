@@ -41,7 +41,6 @@ from i2r.jpeg_tables import SIDE
 from i2r.metrics import MAD_TO_STD
 from i2r.screening.calibration import Calibration
 from i2r.screening.graininess import noise_mask, patchiness
-from i2r.screening.overlays import overlay_evidence
 from i2r.screening.regions import Region, alike, edges, mask_of
 from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names, weights
 from i2r.screening.streaks import streak_powers
@@ -219,6 +218,12 @@ class Measurement:
         local = [{**ours, **theirs} for ours, theirs in zip(self.local, other.local, strict=True)]
         return replace(self, whole={**self.whole, **other.whole}, local=local)
 
+    def with_overlays(self, log_odds: Tensor) -> Measurement:
+        """With the log odds (N,) that an overlay lies over each region."""
+        judged = log_odds.tolist()
+        local = [{**one, "overlay": value} for one, value in zip(self.local, judged, strict=True)]
+        return replace(self, local=local)
+
     def p_values(self, calibration: Calibration) -> dict[str, float]:
         """One p-value a statistic; of the local ones, of the hypothesis that no region is atypical.
 
@@ -254,13 +259,10 @@ class Seen:
         image: (C, H, W) or (N, C, H, W) in [-1, 1].
         noise: of the same shape, its noise at one level: of unit variance at the low one, in units of the
             range at the high one.
-        covered: (H, W) or (N, H, W), the logits of what lies over it; at the high level only. See
-            :func:`i2r.screening.overlays.find_overlays`.
     """
 
     image: Tensor
     noise: Tensor
-    covered: Tensor | None = None
 
     @cached_property
     def correlations(self) -> Tensor:
@@ -305,14 +307,8 @@ def streaks(seen: Seen) -> Tensor:
     return (power + TYPICALITY.least_power).log()
 
 
-def overlay(seen: Seen) -> Tensor:
-    if seen.covered is None:
-        raise ValueError("the overlay logits are missing: give ``covered``")
-    return overlay_evidence(seen.covered)
-
-
 MEASURES: Mapping[str, Callable[[Seen], Tensor]] = {
-    function.__name__: function for function in (grain, antilag, lag, period, patchy, tails, streaks, overlay)
+    function.__name__: function for function in (grain, antilag, lag, period, patchy, tails, streaks)
 }
 """What measures a statistic, by its name: maps a stack of N regions to (N,), an image to a scalar."""
 
@@ -327,7 +323,7 @@ def measure(seen: Seen, level: Level) -> Measurement:
 
 def _of_regions(wanted: Sequence[str], seen: Seen) -> list[Mapping[str, Tensor]]:
     """Some statistics of every region of an image, in the order of :func:`regions`."""
-    planes = [plane for plane in (seen.image, seen.noise, seen.covered) if plane is not None]
+    planes = seen.image, seen.noise
     height, width = seen.image.shape[-2:]
     rows, columns = (np.diff(edges(length)).tolist() for length in (height, width))
     parts = [[part for band in plane.split(rows, -2) for part in band.split(columns, -1)] for plane in planes]

@@ -23,7 +23,7 @@ from i2r.errors import PriorError, SettingsError
 from i2r.prior.network import Prior
 from i2r.screening import overlay_weights
 from i2r.screening.calibration import TAIL, TAIL_START, Calibration, Spread
-from i2r.screening.overlays import find_overlays
+from i2r.screening.overlays import OverlayFinder
 from i2r.screening.regions import REGION
 from i2r.screening.spectrum import log_band_power
 from i2r.screening.statistics import STATISTICS, Level
@@ -65,6 +65,8 @@ RECIPE = Recipe()
 def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
     """Measure the noise that a prior predicts in clean crops, with and without added noise of known level.
 
+    Measures no alarms: see :func:`i2r.harm.alarms`.
+
     Args:
         prior: any prior.
         crops: clean photographs, (N, 3, S, S) in [-1, 1]; a few hundred of them.
@@ -104,6 +106,7 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
     grid, entry_levels = TileGrid.whole(*crops.shape[-2:]), levels(*RECIPE.entry_levels)
     blocky = _block_entry(prior, crops[: RECIPE.block_crops], grid)
     canvases = torch.stack([prior.space.encode(crop.to(prior.device), grid) for crop in crops])
+    finder = OverlayFinder(prior.device, prior.precision)
     clean: list[Mapping[str, float]] = []
     entry: dict[float, list[float]] = {level: [] for level in entry_levels}
     for index, canvas in enumerate(canvases):
@@ -112,20 +115,25 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
         eps = prior.eps(x, torch.tensor([RECIPE.level]))[0]
         if not finite(eps, noise):
             raise ValueError("it diverges on them")
-        covered = find_overlays(canvas, prior.device, prior.precision)
-        measured = measure(Seen(canvas, noise, covered), Level.HIGH) | measure(Seen(canvas, eps), Level.LOW)
+        measured = measure(Seen(canvas, noise), Level.HIGH) | measure(Seen(canvas, eps), Level.LOW)
+        measured = measured.with_overlays(finder.judged(canvas))
         clean.extend({**measured.whole, **local} for local in measured.local)
         level = entry_levels[index % len(entry_levels)]
         added = torch.randn(x.shape, generator=generator).to(prior.device)
         entry[level].append(log_scale(prior.eps(x + level * added, torch.tensor([level]))[0]).item())
+    spread = {name: spread_of([values[name] for values in clean]) for name in STATISTICS}
+    if prior.space.of_pixels:
+        # Measured on pictures of more kinds than a prior is calibrated on.
+        spread["overlay"] = Spread(**overlay_weights.clean())
     return Calibration(
         level=RECIPE.level,
         damage_level=RECIPE.damage_level,
-        clean={name: spread_of([values[name] for values in clean]) for name in STATISTICS},
+        clean=spread,
         entry_scale={level: statistics.fmean(scales) for level, scales in entry.items()},
         block_entry=blocky,
         spectrum=tuple(torch.stack([log_band_power(canvas) for canvas in canvases]).mean(dim=0).tolist()),
         overlays=overlay_weights.digest(),
+        alarms=(),
     )
 
 

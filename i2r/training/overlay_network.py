@@ -14,7 +14,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from i2r.screening import overlay_weights
-from i2r.screening.calibration import TAIL
-from i2r.screening.overlays import OverlayNetwork, features, overlay_kinds, overlay_logits
+from i2r.screening.overlays import OverlayNetwork, features
 from i2r.screening.regions import REGION
+from i2r.training.calibrate import spread_of
 from i2r.training.degradation import FloatImage, gaussian_blur, gaussian_noise, jpeg
 from i2r.training.hard_negatives import HardNegatives
 from i2r.training.overlay_drawing import draw_overlay
@@ -39,13 +39,13 @@ from i2r.training.run import Pace, TrainingRun
 class Recipe(Pace):
     """Training settings of the network in the package."""
 
-    crop: int = 144
-    batch: int = 10
+    crop: int = 192
+    batch: int = 6
     learning_rate: float = 1.5e-3
     warmup_steps: int = 300
     cooldown: float = 0.25
     grey: float = 0.15
-    clean: float = 0.25
+    clean: float = 0.4
     """Fraction of the crops without an overlay."""
     hard: float = 0.5
     """Fraction of the crops with content that resembles an overlay."""
@@ -53,6 +53,10 @@ class Recipe(Pace):
     """Fraction of the crops that are also noisy, blurred or compressed, before or after the overlay."""
     balance: float = 0.1
     """Weight of the covered pixels of a crop together, however few, so that specks are learnt."""
+    judging: float = 0.3
+    """Weight of the judgement of a crop as a whole."""
+    fewest: int = 16
+    """Least covered pixels of a crop that is covered; one with fewer is not judged."""
     clean_regions: int = 400
     """Regions of clean photographs that the finished network is measured on."""
 
@@ -140,15 +144,20 @@ class Trainer(TrainingRun[Batch]):
         self.recipe = recipe
         network = OverlayNetwork()
         if start is not None:
-            network.load_state_dict(load_file(start))
+            network.load_state_dict(load_file(start), strict=False)
         super().__init__(network, recipe, out, torch.device("cpu"))
         self._forward = torch.compile(self.network) if compiled else self.network
 
     def loss(self, batch: Batch) -> Tensor:
         planes, covered = batch
         with torch.autocast("cpu", torch.bfloat16):
-            logits = self._forward(planes.contiguous(memory_format=torch.channels_last))
-        return balanced_loss(logits.float(), covered, self.recipe.balance)
+            logits, cells = self._forward(planes.contiguous(memory_format=torch.channels_last))
+            judged = self.network.judged(cells)
+        count = (covered == 1).sum(dim=(1, 2))
+        known = (count == 0) | (count >= self.recipe.fewest)
+        judging = F.binary_cross_entropy_with_logits(judged.float(), (count > 0).float(), known.float())
+        pixels = balanced_loss(logits.float(), covered, self.recipe.balance)
+        return pixels + self.recipe.judging * judging
 
     def export(self) -> None:
         self._save({})
@@ -160,19 +169,13 @@ class Trainer(TrainingRun[Batch]):
         """
         with self.averaged():
             network = self.network.eval()
-            logits = torch.stack([overlay_logits(network, region, torch.float32) for region in regions])
-            clean = {kind: _tail_of(values) for kind, values in overlay_kinds(logits).items()}
-            self._save({overlay_weights.CLEAN: json.dumps(clean)})
+            with torch.inference_mode():
+                judged = [network.judged(network(features(region[None]))[1]).item() for region in regions]
+            self._save({overlay_weights.CLEAN: json.dumps(asdict(spread_of(judged)))})
 
     def _save(self, metadata: dict[str, str]) -> None:
         weights = {name: value.half().contiguous() for name, value in self.network.state_dict().items()}
         save_file(weights, self.folder / overlay_weights.PATH.name, metadata)
-
-
-def _tail_of(values: Tensor) -> tuple[float, float]:
-    """What the last twentieth of some values exceed, and their mean excess."""
-    start = values.quantile(1 - TAIL)
-    return start.item(), (values[values > start] - start).mean().item()
 
 
 def main(arguments: list[str] | None = None) -> None:

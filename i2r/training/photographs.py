@@ -1,8 +1,8 @@
-"""Random crops of a folder of photographs, to train and calibrate priors."""
+"""A folder of clean pictures: random crops of photographs to train on, and whole pictures to measure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,22 @@ from i2r.errors import SettingsError
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 SMALLEST_REDUCTION = 1.6
 """Photographs are reduced by at least this factor, which removes their noise and compression artefacts."""
+LARGEST = 512
+"""Longest side of a whole picture in pixels: of larger ones the middle is measured."""
+
+
+def pictures(folder: Path) -> Iterator[NDArray[np.float32]]:
+    """Yield the pictures of a folder as they are, (H, W, 3) in [0, 1], in the order of their names.
+
+    Raises:
+        SettingsError: one cannot be read.
+    """
+    for path in _paths(folder):
+        picture = _opened(path)
+        width, height = (min(side, LARGEST) for side in picture.size)
+        left, top = (picture.width - width) // 2, (picture.height - height) // 2
+        levels = np.asarray(picture.crop((left, top, left + width, top + height)), np.float32)
+        yield levels / np.float32(255)
 
 
 class Photographs:
@@ -46,9 +62,7 @@ class Photographs:
             )
         self.crop, self.grey = crop, grey
         self.sizes: list[list[NDArray[np.uint8]]] = []
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in SUFFIXES and (sizes := _read(path, short_sides)):
-                self.sizes.append(sizes)
+        self.sizes.extend(sizes for path in _paths(folder) if (sizes := _reduced(_opened(path), short_sides)))
         if not self.sizes:
             raise SettingsError(
                 f"{folder} holds no photograph whose short side is at least "
@@ -76,12 +90,19 @@ class Photographs:
         return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
-def _read(path: Path, short_sides: Sequence[int]) -> list[NDArray[np.uint8]]:
+def _paths(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
+
+
+def _opened(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
-            photograph = ImageOps.exif_transpose(image).convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, Image.DecompressionBombError) as error:
         raise SettingsError(f"the photograph {path} cannot be read ({error}): take it out") from error
+
+
+def _reduced(photograph: Image.Image, short_sides: Sequence[int]) -> list[NDArray[np.uint8]]:
     sizes = []
     for short_side in (side for side in short_sides if side * SMALLEST_REDUCTION <= min(photograph.size)):
         scale = short_side / min(photograph.size)

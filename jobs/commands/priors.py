@@ -104,22 +104,36 @@ def convert(
 @click.option(
     "--side", type=int, help="Side of a crop in pixels; by default 192, or more if latents need it."
 )
-def calibrate(prior: str, data: Path, crops: int, side: int | None) -> None:
-    """Measure the noise that PRIOR, a folder, predicts in clean photographs, and store it there.
+@click.option(
+    "--keep", is_flag=True, help="Keep what was measured of the noise; measure only how many are altered."
+)
+def calibrate(prior: str, data: Path, crops: int, side: int | None, keep: bool) -> None:
+    """Measure the noise that PRIOR, a folder, predicts in clean pictures, and how many of them are altered.
 
-    Blind restoration recognises degradations by it.
+    Blind restoration recognises degradations by their noise, and holds `method.max_harm` on pictures like
+    these.
     """
+    from dataclasses import replace
+
     from i2r import PriorFolder, find_prior
 
     folder = PriorFolder(find_prior(prior))
     folder.check()
 
     from i2r import load_prior, self_test
+    from i2r.harm import alarms
+    from i2r.screening.risk import least_risk
     from i2r.training.calibrate import calibrate as measure
     from i2r.training.calibrate import draw_crops, fitting_side
+    from i2r.training.photographs import pictures
 
-    loaded = load_prior(str(folder.path), calibrated=False)
-    photographs = draw_crops(data, crops, side or fitting_side(loaded))
+    loaded = load_prior(str(folder.path), calibrated=keep)
     self_test(loaded)
-    measure(loaded, photographs).save(folder.path)
-    click.echo(f"{folder.path} is calibrated")
+    if not keep:
+        loaded.calibration = measure(loaded, draw_crops(data, crops, side or fitting_side(loaded)))
+    found = sorted(alarms(loaded, pictures(data)))
+    replace(loaded.calibration, alarms=tuple(found)).save(folder.path)
+    click.echo(
+        f"{folder.path} is calibrated on {len(found)} pictures; "
+        f"the smallest max_harm that it can promise is {least_risk(len(found)):.2g}"
+    )

@@ -30,6 +30,7 @@ def calibration() -> Calibration:
         block_entry=(-4.0, 1.5),
         spectrum=tuple(4.0 - 0.5 * band for band in range(16)),
         overlays=overlay_weights.digest(),
+        alarms=tuple(0.1 + 0.001 * index for index in range(200)),
     )
 
 

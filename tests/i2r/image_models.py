@@ -9,14 +9,24 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from i2r.diffusion.sampling import Covered, Finder, Process
+from i2r.diffusion.sampling import Finder, Process, Query, found
+from i2r.screening.regions import regions
 
 T = TypeVar("T")
 
 
-def bare(image: Tensor) -> Tensor:
-    """Logits (H, W) of an image that nothing lies over."""
-    return torch.full(image.shape[1:], -9.0)
+@dataclasses.dataclass(frozen=True)
+class Overlay:
+    """What lies over an image: its logits, and the log odds of every region; nothing by default."""
+
+    logits: Tensor | None = None
+    log_odds: float = -9.0
+
+    def covered(self, image: Tensor) -> Tensor:
+        return torch.full(image.shape[1:], -9.0) if self.logits is None else self.logits
+
+    def judged(self, image: Tensor) -> Tensor:
+        return torch.full((len(regions(*image.shape[1:])),), self.log_odds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +50,14 @@ class GaussianImages:
         noise = torch.fft.rfft2(x) * sigma / (spectrum + sigma**2)
         return torch.fft.irfft2(noise, s=x.shape[-2:])
 
-    def answer(self, process: Process[T], find_overlays: Finder = bare) -> T:
+    def answer(self, process: Process[T], finder: Finder = Overlay()) -> T:
         """Run a process to its end."""
         try:
             question = next(process)
             while True:
-                if isinstance(question, Covered):
-                    question = process.send(find_overlays(question.image))
-                else:
+                if isinstance(question, Query):
                     question = process.send(self.eps(question.x, question.sigma))
+                else:
+                    question = process.send(found(question, finder))
         except StopIteration as stop:
             return stop.value

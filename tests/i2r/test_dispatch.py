@@ -16,12 +16,12 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from i2r import Degraded, Restorer, load_prior
 from i2r.correction.toning import find_toning
-from i2r.diffusion.sampling import Covered
+from i2r.diffusion.sampling import Judged
 from i2r.diffusion.tiling import TileGrid
 from i2r.prior.network import Prior
 from i2r.screening import overlays, regions, typicality
 from i2r.screening.calibration import Calibration, Spread
-from i2r.screening.overlays import find_overlays
+from i2r.screening.overlays import OverlayFinder, OverlayNetwork
 from i2r.screening.screen import screen
 from i2r.screening.trace import Screening
 from i2r.training.degradation import gaussian_noise
@@ -44,10 +44,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dispatched]:
     monkeypatch.setattr(overlays, "OVERLAYS", dataclasses.replace(overlays.OVERLAYS, tile=tile))
     dispatched = Dispatched()
 
-    def network(planes: Tensor) -> Tensor:
-        return torch.nn.functional.pixel_shuffle(planes[:, :4], 2)[:, 0]
-
-    monkeypatch.setattr(overlays, "_network", lambda *_: dispatched.uncounted(network))
+    network = OverlayNetwork().eval().requires_grad_(False)
+    monkeypatch.setattr(network, "forward", dispatched.uncounted(network.forward))
+    monkeypatch.setattr(overlays, "_network", lambda *_: network)
     with dispatched:
         yield dispatched
 
@@ -56,8 +55,8 @@ def _screened(image: Tensor, calibration: Calibration) -> Screening:
     process = screen(image, TileGrid.whole(*image.shape[1:]), calibration, 0.05)
     next(process)
     asked = process.send(torch.zeros_like(image))
-    assert isinstance(asked, Covered)
-    process.send(find_overlays(asked.image, asked.image.device, torch.float32))
+    assert isinstance(asked, Judged)
+    process.send(OverlayFinder(asked.image.device, torch.float32).judged(asked.image))
     with pytest.raises(StopIteration) as stop:
         process.send(torch.randn(image.shape, generator=torch.Generator().manual_seed(0)))
     return stop.value.value

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from image_models import GaussianImages
+from image_models import GaussianImages, Overlay
 from torch import Tensor
 
 from i2r.correction.rectification import (
@@ -160,7 +160,7 @@ def test_what_lies_over_a_scene_is_filled_or_lifted_where_it_was_found(
     over = 0.6 * (waves + 1) - 1 if veiled else torch.ones_like(waves)
     y = torch.where(blots, over, waves)
     logits = torch.where(blots, 9.0, -9.0)
-    x, mask = smooth_images.answer(fill_overlays(y, GRID, calibration, LEFT_HALF), lambda image: logits)
+    x, mask = smooth_images.answer(fill_overlays(y, GRID, calibration, LEFT_HALF), Overlay(logits))
     assert torch.equal(x[:, ~mask], y[:, ~mask])
     assert not mask[:, 32:].any()
     assert mask[20:40, 6:26].float().mean() > 0.9
@@ -179,14 +179,13 @@ def test_what_specks_were_taken_for_is_filled_once(
     """Faint evidence beside filled specks is no overlay; alone, it was detected at a rate."""
     faint = torch.full((64, 64), -9.0)
     faint[20:40, 6:26] = 9.0  # of an evidence that one clean photograph in thirty has
-    monkeypatch.setattr("i2r.correction.rectification.overlay_evidence", lambda logits: 0.0)
     clean = {**calibration.clean, "overlay": Spread(-2.0, 1.0, 1.0)}
     y = torch.where(faint > 0, torch.ones_like(waves), waves)
     if filled_before:
         y[:, 50, ::7] = 1.0
     where = {"tails": EVERYWHERE, "overlay": EVERYWHERE} if filled_before else {"overlay": EVERYWHERE}
     calibration = dataclasses.replace(calibration, clean=clean)
-    _, mask = smooth_images.answer(fill_all(y, GRID, calibration, where), lambda image: faint)
+    _, mask = smooth_images.answer(fill_all(y, GRID, calibration, where), Overlay(faint, log_odds=0.0))
     assert mask.any()
     assert mask[faint > 0].all() != filled_before
 

@@ -32,6 +32,7 @@ of_one_kind = st.builds(
     block_entry=st.tuples(values, values),
     spectrum=st.tuples(*[values] * BANDS),
     overlays=st.just(overlay_weights.digest()),
+    alarms=st.lists(st.floats(0, 1)).map(lambda alarms: tuple(sorted(alarms))),
 )
 calibrations = st.builds(dataclasses.replace, of_one_kind, gray=st.none() | of_one_kind)
 

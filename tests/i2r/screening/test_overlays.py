@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
@@ -17,15 +15,14 @@ from i2r.screening import overlays
 from i2r.screening.overlays import (
     OVERLAYS,
     STRIDE,
+    OverlayFinder,
     OverlayNetwork,
     features,
-    find_overlays,
-    overlay_evidence,
     overlay_mask,
 )
 from i2r.training.degradation import FloatImage, dust
 
-CPU, PRECISION = torch.device("cpu"), torch.float32
+FINDER = OverlayFinder(torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +42,11 @@ def test_the_network_sees_four_pixels_at_each_place_and_answers_for_each() -> No
     planes = features(images)
     assert planes.shape == (2, 52, STRIDE, 3 * STRIDE // 2)
     assert planes.isfinite().all()
-    assert OverlayNetwork()(planes).shape == (2, 2 * STRIDE, 3 * STRIDE)
+    network = OverlayNetwork()
+    logits, cells = network(planes)
+    assert logits.shape == (2, 2 * STRIDE, 3 * STRIDE)
+    assert cells.shape[2:] == (2, 3)
+    assert network.judged(cells).shape == (2,)
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.2, 1.0])
@@ -57,17 +58,36 @@ def test_flat_images_have_no_detail(value: float) -> None:
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 33, 47), (4, 50, 35)])
 def test_images_of_any_shape_are_looked_at(shape: tuple[int, int, int]) -> None:
     image = torch.rand(shape) * 2 - 1
-    logits = find_overlays(image, CPU, PRECISION)
+    logits = FINDER.covered(image)
     assert logits.shape == shape[1:]
     assert logits.isfinite().all()
-    assert torch.equal(logits, find_overlays(image, CPU, PRECISION))
+    assert torch.equal(logits, FINDER.covered(image))
+    judged = FINDER.judged(image)
+    assert judged.shape == (1,)
+    assert judged.isfinite().all()
+
+
+def test_every_region_is_judged_by_what_lies_in_it(photographs: list[FloatImage]) -> None:
+    clean = np.concatenate([photographs[0], photographs[0]], axis=1)
+    dusty = clean.copy()
+    dusty[:, 192:] = dust(photographs[0], np.random.default_rng(0), fraction=0.03)
+    (left, right), (_, dusted) = (FINDER.judged(_canvas(image)).tolist() for image in (clean, dusty))
+    assert FINDER.judged(_canvas(dusty)).tolist()[0] == pytest.approx(left, abs=1.0)
+    assert dusted > right + 2
+
+
+def test_tiles_are_judged_as_one(photographs: list[FloatImage], monkeypatch: pytest.MonkeyPatch) -> None:
+    image = _canvas(np.tile(photographs[0], (2, 2, 1)))
+    whole = FINDER.judged(image)
+    monkeypatch.setattr(overlays, "OVERLAYS", replace(OVERLAYS, tile=160))
+    torch.testing.assert_close(FINDER.judged(image), whole, rtol=0, atol=0.5)
 
 
 def test_gray_images_are_those_whose_channels_are_equal() -> None:
     gray = torch.rand(1, 48, 48) * 2 - 1
     torch.testing.assert_close(
-        find_overlays(gray, CPU, PRECISION),
-        find_overlays(gray.expand(3, -1, -1), CPU, PRECISION),
+        FINDER.covered(gray),
+        FINDER.covered(gray.expand(3, -1, -1)),
         rtol=0,
         atol=0.1,
     )
@@ -75,9 +95,9 @@ def test_gray_images_are_those_whose_channels_are_equal() -> None:
 
 def test_tiles_leave_no_seam(photographs: list[FloatImage], monkeypatch: pytest.MonkeyPatch) -> None:
     image = _canvas(dust(photographs[0], np.random.default_rng(0)))
-    whole = find_overlays(image, CPU, PRECISION)
+    whole = FINDER.covered(image)
     monkeypatch.setattr(overlays, "OVERLAYS", replace(OVERLAYS, tile=96))
-    tiled = find_overlays(image, CPU, PRECISION)
+    tiled = FINDER.covered(image)
     assert not torch.equal(tiled, whole)
     difference = (tiled - whole).abs()
     assert difference.median() < 0.1
@@ -89,48 +109,9 @@ def test_dust_is_told_from_what_photographs_show(photographs: list[FloatImage]) 
     for seed, image in enumerate(photographs):
         dusty = dust(image, np.random.default_rng(seed), fraction=0.02)
         covered = torch.from_numpy(np.abs(dusty - image).max(axis=2) > 0.2)
-        clean, logits = (
-            find_overlays(_canvas(image), CPU, PRECISION),
-            find_overlays(_canvas(dusty), CPU, PRECISION),
-        )
-        assert overlay_evidence(logits[None]) > overlay_evidence(clean[None])
+        logits = FINDER.covered(_canvas(dusty))
+        assert FINDER.judged(_canvas(dusty)).max() > FINDER.judged(_canvas(image)).max()
         assert logits[covered].mean() > logits[~covered].mean() + 1
-
-
-def _region(seed: int) -> Tensor:
-    """Logits about as low as those of clean photographs."""
-    return torch.randn(1, 96, 96, generator=torch.Generator().manual_seed(seed)) - 5
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "logit"),
-    [(1, 96, 5.0), (6, 6, 5.0), (24, 24, 0.0)],
-    ids=["line", "speck", "blot"],
-)
-@given(seed=st.integers(0, 2**32 - 1), top=st.floats(0, 1), left=st.floats(0, 1))
-def test_a_line_a_speck_or_a_blot_is_evidence_wherever_it_lies(
-    height: int, width: int, logit: float, seed: int, top: float, left: float
-) -> None:
-    logits = _region(seed)
-    assert overlay_evidence(logits) < 0
-    row, column = round(top * (96 - height)), round(left * (96 - width))
-    logits[:, row : row + height, column : column + width] = logit
-    assert overlay_evidence(logits) > 1
-
-
-@given(st.integers(32, 80), st.integers(32, 80), st.integers(0, 2**32 - 1))
-def test_evidence_grows_with_what_is_seen(height: int, width: int, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(1, height, width, generator=generator)
-    more = logits + torch.rand(1, height, width, generator=generator)
-    assert overlay_evidence(logits) <= overlay_evidence(more)
-    assert overlay_evidence(logits + 1) > overlay_evidence(logits)
-
-
-def test_every_region_has_evidence_of_its_own() -> None:
-    several = torch.cat([_region(seed) for seed in range(3)])
-    each = [overlay_evidence(region[None]) for region in several]
-    torch.testing.assert_close(overlay_evidence(several), torch.cat(each))
 
 
 def test_what_is_likely_counts_where_it_adjoins_what_is_sure() -> None:

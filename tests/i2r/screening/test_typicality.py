@@ -46,14 +46,14 @@ def _magnitude(eps: Tensor) -> Tensor:
     return eps.square().mean(dim=0).sqrt()
 
 
-def _measured(image: Tensor, eps: Tensor, noise: Tensor, covered: Tensor) -> Measurement:
-    return measure(Seen(image, noise, covered), Level.HIGH) | measure(Seen(image, eps), Level.LOW)
+def _measured(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
+    return measure(Seen(image, noise), Level.HIGH) | measure(Seen(image, eps), Level.LOW)
 
 
 def _measure(eps: Tensor) -> dict[str, float]:
     """All statistics of noise in an image without anything in or over it, of one region."""
     image = torch.zeros_like(eps)
-    measured = _measured(image, eps, eps, torch.full(eps.shape[1:], -9.0))
+    measured = _measured(image, eps, eps).with_overlays(torch.tensor([-9.0]))
     [local] = measured.local
     return {**measured.whole, **local}
 
@@ -193,13 +193,12 @@ def test_p_values_are_normal_up_to_an_exponential_tail(
 def test_a_region_is_measured_as_if_it_were_alone(channels: int) -> None:
     """Whatever others are measured with it: 385 by 383 pixels have regions of four sizes."""
     image, eps, noise = (_white(seed, 385)[:channels, :, :383] for seed in range(3))
-    covered = _white(4, 385)[0, :, :383] - 5
-    measured = _measured(0.1 * image, eps, 0.1 * noise, covered)
+    measured = _measured(0.1 * image, eps, 0.1 * noise)
     parts = regions(385, 383)
     assert len({(part[0].stop - part[0].start, part[1].stop - part[1].start) for part in parts}) == 4
     for local, (rows, columns) in zip(measured.local, parts, strict=True):
         part = (slice(None), rows, columns)
-        alone = _measured(0.1 * image[part], eps[part], 0.1 * noise[part], covered[rows, columns])
+        alone = _measured(0.1 * image[part], eps[part], 0.1 * noise[part])
         assert local == pytest.approx(alone.local[0], abs=1e-5)
 
 

@@ -79,7 +79,12 @@ def test_a_prior_is_calibrated_in_its_folder(folder: Path, tmp_path: Path) -> No
     assert "i2r priors calibrate" in refused(run("check", folder))
     command = ["calibrate", folder, "--data", tmp_path / "photos", "--side", "32"]
     assert run(*command, "--crops", "13").exit_code == 0
-    assert Calibration.load(folder) != before
+    measured = Calibration.load(folder)
+    assert measured != before
+    assert len(measured.alarms) == 2
+    again = run("calibrate", folder, "--data", tmp_path / "photos" / "..", "--keep")
+    assert "2 pictures; the smallest max_harm that it can promise is 0.33" in again.output
+    assert Calibration.load(folder) == measured
     assert "crops are too few" in refused(run(*command, "--crops", "5"))
     assert "give 256 or less" in refused(run(*command[:-1], "300"))
     assert "no photograph" in refused(run(*command[:3], tmp_path / "prior" / "unet"))

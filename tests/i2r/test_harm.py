@@ -1,0 +1,40 @@
+"""The alarms of clean pictures: the rates at which they would be altered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from i2r import Degraded, Outcome, Prior, Restorer, RestoreSettings, load_prior
+from i2r.harm import NEVER, alarms
+from i2r.training.degradation import FloatImage, gaussian_noise
+
+
+@pytest.fixture(scope="module")
+def prior() -> Prior:
+    return load_prior("photo-64", torch.device("cpu"))
+
+
+def test_what_would_be_altered_has_an_alarm_below_the_rate_that_alters_it(
+    prior: Prior, photograph: FloatImage
+) -> None:
+    clean = photograph[:96, :96]
+    noisy = gaussian_noise(clean, np.random.default_rng(0), sigma=25 / 255).clip(0, 1).astype(np.float32)
+    found = list(alarms(prior, [clean, noisy]))
+    assert found[0] == NEVER
+    assert found[1] < prior.calibration.alarms[0]
+    [kept], [altered] = (
+        Restorer(_with_alarms(prior, alarm), RestoreSettings(max_harm=0.5)).restore([Degraded(noisy)])
+        for alarm in (found[1], np.nextafter(found[1], 1.0) * 1.001)
+    )
+    assert kept.outcome is Outcome.UNCHANGED
+    assert altered.outcome is Outcome.RESTORED
+
+
+def _with_alarms(prior: Prior, alarm: float) -> Prior:
+    calibrated = load_prior("photo-64", torch.device("cpu"))
+    calibrated.calibration = replace(prior.calibration, alarms=(float(alarm),))
+    return calibrated
