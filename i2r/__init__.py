@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from i2r.degraded import Degraded
     from i2r.errors import FormError, I2RError, PriorError, SettingsError
+    from i2r.findings import Action, Finding, What
     from i2r.jpeg_tables import JpegTables
     from i2r.prior.folder import PriorFolder, built_in_priors, find_prior
     from i2r.prior.guided_diffusion import Unsaid, convert_checkpoint
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from i2r.settings import RestoreSettings
 
 _HOMES = {
+    "Action": "findings",
     "Calibration": "screening.calibration",
     "Degraded": "degraded",
+    "Finding": "findings",
     "FormError": "errors",
     "I2RError": "errors",
     "JpegTables": "jpeg_tables",
@@ -37,6 +40,7 @@ _HOMES = {
     "SettingsError": "errors",
     "Trace": "screening.trace",
     "Unsaid": "prior.guided_diffusion",
+    "What": "findings",
     "built_in_priors": "prior.folder",
     "convert_checkpoint": "prior.guided_diffusion",
     "find_prior": "prior.folder",
@@ -46,8 +50,10 @@ _HOMES = {
 
 __all__ = [
     "STATISTICS",
+    "Action",
     "Calibration",
     "Degraded",
+    "Finding",
     "FormError",
     "I2RError",
     "JpegTables",
@@ -62,6 +68,7 @@ __all__ = [
     "SettingsError",
     "Trace",
     "Unsaid",
+    "What",
     "built_in_priors",
     "convert_checkpoint",
     "find_prior",
