@@ -211,7 +211,7 @@ def growth(prior: str, kind: str, height: int, width: int) -> dict[str, Any]:
         (found,) = hasty.restore([Degraded(image)])
     return {
         "kind": kind,
-        "seen": list(found.atypical),
+        "seen": [finding.what for finding in found.findings],
         "forms": list(found.parameters),
         "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - idle,
     }

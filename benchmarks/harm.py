@@ -46,7 +46,7 @@ class Harm:
 
     Attributes:
         outcome: as in `i2r.Restoration`.
-        atypical: what was found wrong with it.
+        found: what was found wrong with it, and what came of that.
         psnr: of the result to the picture, in dB, at most `CEILING`.
         worst_window: that of the worst window of `WINDOW` pixels a side.
         changed: share of the pixels.
@@ -54,7 +54,7 @@ class Harm:
     """
 
     outcome: str
-    atypical: tuple[str, ...]
+    found: tuple[str, ...]
     psnr: float
     worst_window: float
     changed: float
@@ -72,7 +72,7 @@ def measure(restorer: Restorer, picture: CleanPicture) -> tuple[Harm, FloatImage
     error = np.square(result.astype(np.float64) - clean).mean(axis=-1)
     return Harm(
         str(found.outcome),
-        found.atypical,
+        tuple(f"{finding.what} {finding.action}" for finding in found.findings),
         bounded_psnr(result, clean),
         _worst_window(error),
         float((error > 0).mean()),

@@ -68,8 +68,8 @@ def _line(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _by_finding(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    found = Counter(name for row in rows for name in row["atypical"])
-    harmful = Counter(name for row in rows if is_altered(row) for name in row["atypical"])
+    found = Counter(name for row in rows for name in row["found"])
+    harmful = Counter(name for row in rows if is_altered(row) for name in row["found"])
     return [(name, str(count), str(harmful[name])) for name, count in found.most_common()]
 
 
@@ -85,7 +85,7 @@ def _listed(rows: Sequence[Row]) -> list[tuple[str, ...]]:
             row["name"],
             f"{row['psnr']:.1f}",
             f"{row['worst_window']:.1f}",
-            ", ".join(row["atypical"]),
+            ", ".join(row["found"]),
         )
         for row in rows
     ]

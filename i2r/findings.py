@@ -13,6 +13,8 @@ from typing import Any
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom of a part of an image, in pixels; right and bottom lie outside of it."""
+BOXES = "boxes"
+"""Name among the parameters of a finding."""
 MOST_BOXES = 8
 """Boxes of one finding: a row stays small however large the image."""
 
@@ -54,8 +56,8 @@ class Finding:
             or if nothing was, the regions in which it shows.
         action: what came of it.
         gain: dB that such a correction gains; None where it is not known.
-        parameters: plain JSON: the ``form`` of the degradation with its estimated parameters, and the
-            ``boxes`` in which it lies, none for what is all over the image.
+        parameters: plain JSON: the estimated parameters of the degradation, by form, and the ``boxes`` in
+            which it lies, none for what is all over the image.
 
     Raises:
         ValueError: a number is not finite, or not in its range.
@@ -78,7 +80,7 @@ class Finding:
     @property
     def boxes(self) -> Sequence[Box]:
         """Where it lies; empty if it is all over the image."""
-        return [(left, top, right, bottom) for left, top, right, bottom in self.parameters.get("boxes", ())]
+        return [(left, top, right, bottom) for left, top, right, bottom in self.parameters.get(BOXES, ())]
 
 
 def joined(boxes: Sequence[Box]) -> list[Box]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -28,6 +28,7 @@ from i2r.diffusion.sampling import Process, counted, drive
 from i2r.diffusion.tiling import FixedShapeEvaluator, TileGrid
 from i2r.errors import FormError, SettingsError
 from i2r.fidelity import consistency_psnr
+from i2r.findings import BOXES, Finding
 from i2r.forms import Jpeg
 from i2r.prior.network import Prior
 from i2r.screening.calibration import Calibration
@@ -37,6 +38,7 @@ from i2r.screening.risk import correcting_rate
 from i2r.screening.screen import screen
 from i2r.screening.trace import Screening, Trace
 from i2r.settings import BY_DEVICE, SMALLEST_TILE, TILE_STEP, RestoreSettings
+from i2r.verdict import Verdict
 
 _DRAWING = "the image is a drawing, which holds no noise of a photograph, so it was left unchanged"
 
@@ -57,7 +59,7 @@ class Restoration:
     Attributes:
         outcome: how the restoration ended.
         image: (H, W, C) float32 in [0, 1]; the input itself unless ``outcome`` is ``RESTORED``.
-        atypical: names of the statistics of the input's noise that failed their tests, sorted.
+        findings: what was found in the input, and what came of it; see :mod:`i2r.verdict`.
         nfe: network evaluations, in passes over the whole image.
         inversion_psnr: PSNR in dB between the input and the image that DDIM regenerates from its inverted
             noise; NaN if nothing was inverted.
@@ -65,23 +67,26 @@ class Restoration:
         typicality_before, typicality_after: see :func:`i2r.screening.typicality.typicality`.
         consistency_psnr: PSNR in dB between result and input at coarse scale; see
             :func:`i2r.fidelity.consistency_psnr`. For ``REJECTED``, that of the rejected result.
-        parameters: estimated parameters of the degradation by form, as plain JSON; empty if none were
-            estimated.
         message: reason for ``REJECTED`` and ``FAILED``, and for ``UNCHANGED`` if the image is a drawing or
             does not show the specified form.
     """
 
     outcome: Outcome
     image: NDArray[np.float32]
-    atypical: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     nfe: int = 0
     inversion_psnr: float = math.nan
     rectified_fraction: float = 0.0
     typicality_before: float = math.nan
     typicality_after: float = math.nan
     consistency_psnr: float = math.inf
-    parameters: dict[str, Any] = field(default_factory=dict)
     message: str = ""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Estimated parameters of the degradation by form, of all findings."""
+        estimated = (found.parameters.items() for found in self.findings)
+        return {form: values for of_one in estimated for form, values in of_one if form != BOXES}
 
 
 class Restorer:
@@ -188,24 +193,27 @@ class Restorer:
         except FloatingPointError as error:
             return Restoration(Outcome.FAILED, image, message=str(error))
         corrected, before, after = correction
+        verdict = Verdict(
+            before, image.shape[:2], self.space.factor, corrected.parameters, self.settings.specified
+        )
         seen = Restoration(
             Outcome.UNCHANGED,
             image,
-            atypical=tuple(sorted(before.atypical)),
+            findings=verdict.of_the_input(),
             nfe=nfe,
             typicality_before=before.typicality,
             typicality_after=after.typicality,
             inversion_psnr=corrected.inversion_psnr,
-            parameters=dict(corrected.parameters),
             message=corrected.message,
         )
         if not corrected.mask.any():
             return seen
-        moved, unknown = ~protected, protected
+        moved, unknown, filled = ~protected, protected, None
         if self.space.of_pixels:
             moved &= grid.crop(corrected.mask[None])[0].cpu().numpy()
             if corrected.damaged is not None:
-                unknown = protected | grid.crop(corrected.damaged[None])[0].cpu().numpy()
+                filled = grid.crop(corrected.damaged[None])[0].cpu().numpy()
+                unknown, filled = protected | filled, moved & filled
         restored = _to_image(pixels.crop(self.space.decode(corrected.x, pixels)), image.shape[2])
         if not finite(torch.from_numpy(restored)):
             return Restoration(Outcome.FAILED, image, message="the prior diverged on this image")
@@ -224,7 +232,8 @@ class Restorer:
                 message=f"the result is only {seen.consistency_psnr:.1f} dB like the input at coarse scale: "
                 "lower the strength, or min_consistency",
             )
-        return replace(seen, outcome=Outcome.RESTORED, image=restored)
+        found = verdict.of_the_result(after, moved, filled)
+        return replace(seen, outcome=Outcome.RESTORED, image=restored, findings=found)
 
     def _correct(
         self,

@@ -112,10 +112,13 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def summary_record(summary: RunSummary) -> dict[str, Any]:
     """The record posted for a run that ended: its summary, its exit status and one line of text."""
+    from jobs.views.findings import counts_in_words
     from jobs.views.progress import duration
 
     counts = ", ".join(f"{number} {name}" for name, number in summary.counts.items() if number)
     line = f"{summary.dest}: {counts or 'nothing to do'} in {duration(summary.seconds)}"
+    if summary.findings:
+        line += f"; found {counts_in_words(summary.findings)}"
     if summary.stopped:
         line += f"; stopped early, {summary.stopped}"
     return {"text": line, "exit_status": int(summary.exit_status), **asdict(summary)}

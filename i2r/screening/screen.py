@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -10,10 +11,24 @@ from i2r.canvas.bands import finite
 from i2r.diffusion.sampling import Judged, Process, Query
 from i2r.diffusion.tiling import TileGrid
 from i2r.screening.calibration import Calibration
-from i2r.screening.regions import regions
+from i2r.screening.regions import Region, regions
 from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names
 from i2r.screening.trace import Look, Screening, Trace
-from i2r.screening.typicality import TYPICALITY, Seen, discoveries, measure, noisy_part
+from i2r.screening.typicality import TYPICALITY, Measurement, Seen, discoveries, measure, noisy_part
+
+
+@dataclass(frozen=True)
+class ScreeningTuning:
+    """How sure screening wants to be.
+
+    Attributes:
+        suspicion: rate of false discoveries at which a statistic is suspected, for a person to decide.
+    """
+
+    suspicion: float = 0.05
+
+
+SCREENING = ScreeningTuning()
 
 
 def screen(
@@ -30,7 +45,7 @@ def screen(
         y: (C, H, W) canvas in [-1, 1].
         grid: separates the image from the padding of the canvas.
         calibration: the noise of clean photographs.
-        rate: of false discoveries among the statistics.
+        rate: of false discoveries among the statistics that are called atypical.
         trace: keeps the noise; None to keep none.
         drawn: regions that are drawings, in which nothing is atypical.
 
@@ -46,18 +61,39 @@ def screen(
     del noise  # as large as the image, and so is the next
     eps = yield from _noise(y, grid, calibration.level)
     measured = replace(measure(Seen(image, eps), Level.LOW) | damage, drawn=drawn)
-    p_values = measured.p_values(calibration)
-    atypical = discoveries(p_values, rate)
-    parts, where = regions(grid.height, grid.width), {}
-    for name in atypical.intersection(names(scope=Scope.REGION)):
-        its_rate = rate * (STATISTICS[name].beside_others if len(atypical) > 1 else 1.0)
-        if found := measured.atypical_regions(calibration, name, its_rate):
-            where[name] = [parts[index] for index in sorted(found)]
+    p_values, parts = measured.p_values(calibration), regions(grid.height, grid.width)
+    failing = _failing(measured, p_values, calibration, parts, rate)
+    sure = {name: its for name, its in failing.items() if its or STATISTICS[name].scope is Scope.IMAGE}
+    likely = _failing(measured, p_values, calibration, parts, max(rate, SCREENING.suspicion))
+    where = {name: its for name, its in sure.items() if its}
+    suspected = {
+        name: others
+        for name, its in likely.items()
+        if (others := [part for part in its if part not in where.get(name, ())]) or name not in sure
+    }
     noisy = noisy_part(image, eps, where[PATCHY.name], calibration) if PATCHY.name in where else None
-    screening = Screening(p_values, atypical, where, noisy)
+    screening = Screening(p_values, frozenset(sure), where, suspected, noisy)
     if trace is not None and looked is not None:
         trace.looks.append(Look(screening, calibration, eps.cpu().numpy(), looked))
     return screening
+
+
+def _failing(
+    measured: Measurement,
+    p_values: Mapping[str, float],
+    calibration: Calibration,
+    parts: Sequence[Region],
+    rate: float,
+) -> dict[str, list[Region]]:
+    """The statistics that are atypical at a rate of false discoveries, and the regions in which local ones
+    are so at a rate of their own, if there are any.
+    """
+    atypical = discoveries(p_values, rate)
+    failing: dict[str, list[Region]] = {name: [] for name in atypical}
+    for name in atypical.intersection(names(scope=Scope.REGION)):
+        its_rate = rate * (STATISTICS[name].beside_others if len(atypical) > 1 else 1.0)
+        failing[name] = [parts[i] for i in sorted(measured.atypical_regions(calibration, name, its_rate))]
+    return failing
 
 
 def _noise(y: Tensor, grid: TileGrid, level: float) -> Process[Tensor]:

@@ -13,6 +13,8 @@ from enum import Enum, auto
 from functools import partial
 from types import MappingProxyType
 
+from i2r.findings import What
+
 
 class Scope(Enum):
     """Of what a statistic is one value."""
@@ -52,6 +54,7 @@ class Statistic:
         scope: of what it is a value.
         level: at which the noise is read.
         sign: of what it is one where it is atypical.
+        what: is found then, unless the form that was undone says more.
         label: in pictures.
         weight: of its p-value among all, whose mean is 1; None shares what the others leave.
         weight_in_gray: the same for gray images; None where it does not differ.
@@ -68,6 +71,7 @@ class Statistic:
     scope: Scope
     level: Level
     sign: Sign
+    what: What
     label: str
     weight: float | None = None
     weight_in_gray: float | None = None
@@ -83,18 +87,36 @@ class Statistic:
 _image = partial(Statistic, scope=Scope.IMAGE, level=Level.LOW)
 _damage = partial(Statistic, scope=Scope.REGION, level=Level.HIGH, sign=Sign.DAMAGE)
 PATCHY = Statistic(
-    "patchy", Scope.REGION, Level.LOW, Sign.NOISE, "noise in a part", 0.08, 1.0, colour="#7ad000"
+    "patchy",
+    Scope.REGION,
+    Level.LOW,
+    Sign.NOISE,
+    What.NOISE_IN_A_PART,
+    label="noise in a part",
+    weight=0.08,
+    weight_in_gray=1.0,
+    colour="#7ad000",
 )
 _RECORDS = (
-    _image("grain", sign=Sign.NOISE, label="noise is strong"),
-    _image("antilag", sign=Sign.NOISE, label="neighbours opposed"),
-    _image("lag", sign=Sign.MISSING_DETAIL, label="neighbours alike", weight=2.16),
-    _image("period", sign=Sign.GRID, label="8-pixel blocks"),
-    _damage("tails", label="lone outliers", corrected_by="fill_damage", colour="#00b4ff"),
-    _damage("streaks", label="bright lines", weight=1.8, corrected_by="fill_streaks", colour="#ffb000"),
+    _image("grain", sign=Sign.NOISE, what=What.NOISE, label="noise is strong"),
+    _image("antilag", sign=Sign.NOISE, what=What.NOISE, label="neighbours opposed"),
+    _image("lag", sign=Sign.MISSING_DETAIL, what=What.BLUR, label="neighbours alike", weight=2.16),
+    _image("period", sign=Sign.GRID, what=What.BLOCKS, label="8-pixel blocks"),
+    _damage(
+        "tails", what=What.DEAD_PIXELS, label="lone outliers", corrected_by="fill_damage", colour="#00b4ff"
+    ),
+    _damage(
+        "streaks",
+        what=What.STREAKS,
+        label="bright lines",
+        weight=1.8,
+        corrected_by="fill_streaks",
+        colour="#ffb000",
+    ),
     _damage(
         "overlay",
         level=Level.NONE,
+        what=What.MARKS,
         label="something over the scene",
         weight=2.0,
         corrected_by="fill_overlays",

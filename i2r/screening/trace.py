@@ -22,8 +22,10 @@ class Screening:
 
     Attributes:
         p_values: one per statistic; empty for drawings and for images too small to test.
-        atypical: the statistics that fail.
-        where: the regions in which a local statistic fails.
+        atypical: the statistics that fail, so surely that what they show is corrected.
+        where: the regions in which a local statistic does.
+        suspected: the statistics that fail less surely, and the regions in which local ones do, beside those
+            of ``where``; of the image, they have none.
         noisy_part: the mask (height, width) of what noise covers in the patchy regions, and in what adjoins
             them; None where no region is patchy.
     """
@@ -31,6 +33,7 @@ class Screening:
     p_values: Mapping[str, float] = field(default_factory=dict)
     atypical: frozenset[str] = frozenset()
     where: Mapping[str, Sequence[Region]] = field(default_factory=dict)
+    suspected: Mapping[str, Sequence[Region]] = field(default_factory=dict)
     noisy_part: Tensor | None = None
 
     @property

@@ -13,9 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from i2r import STATISTICS, Degraded, Look, Outcome, Restoration, Restorer, Trace, load_prior, self_test
+from i2r import (
+    STATISTICS,
+    Degraded,
+    Finding,
+    Look,
+    Outcome,
+    Restoration,
+    Restorer,
+    Trace,
+    What,
+    load_prior,
+    self_test,
+)
 from i2r.errors import I2RError
 from jobs.views.contact_sheet import Panel, Strip, contact_sheet
+from jobs.views.findings import in_words
 from pipeline import Decoder, Picture, local_prior, open_source, protected_pixels, to_float
 from pipeline.errors import ItemError, SettingsError
 from pipeline.settings import RunSettings
@@ -33,6 +46,9 @@ _COLUMNS = ("before", "after", "what changed")
 _MOVED = np.array([1.0, 0.1, 0.5], np.float32)
 _PAPER, _INK, _ALARM = "#ffffff", "#1a1a1a", "#c4001a"
 _TEXT, _LINE, _WRAP = 15, 22, 50
+_COLOURS = {What.MISSING_PIXELS: STATISTICS["tails"].colour} | {
+    statistic.what: statistic.colour for statistic in STATISTICS.values() if statistic.colour
+}
 
 Pixels = NDArray[np.float32]
 
@@ -116,7 +132,7 @@ def draw(anatomy: Anatomy) -> Image.Image:
         Strip(
             f"{anatomy.name}: {outcome.value}",
             (
-                Panel(_atypical(anatomy), _with_regions(anatomy, size)),
+                Panel(_found(anatomy), _with_boxes(anatomy, size)),
                 Panel(_after(anatomy), _shown(result, size, Image.Resampling.BOX)),
                 Panel(f"after - before, x {AMPLIFIED}, zero is gray", _shown(difference, size)),
             ),
@@ -146,7 +162,7 @@ def facts(anatomy: Anatomy) -> dict[str, str]:
     found = {
         "image": f"{width} x {height}, {'gray' if channels == 1 else 'colour'}",
         "outcome": seen.outcome.value,
-        "atypical": ", ".join(seen.atypical) or "nothing",
+        "found": "; ".join(map(in_words, seen.findings)) or "nothing",
         "typicality": f"{_figure(seen.typicality_before)}, then {_figure(seen.typicality_after)}",
         "replaced": f"{seen.rectified_fraction:.1%} of the pixels",
         "consistency": "all the same"
@@ -173,15 +189,14 @@ def p_values(anatomy: Anatomy) -> list[tuple[str, bool]]:
     ]
 
 
-def _atypical(anatomy: Anatomy) -> str:
+def _found(anatomy: Anatomy) -> str:
     if not anatomy.trace.looks:
         return "not tested"
-    screening = anatomy.trace.looks[0].screening
-    found = []
-    for name in sorted(screening.atypical):
-        count = len(screening.where.get(name, ()))
-        found.append(f"{name} in {count} region{'s' if count > 1 else ''}" if count else name)
-    return f"atypical: {', '.join(found) or 'nothing'}"
+    return ", ".join(map(_name, anatomy.restoration.findings)) or "nothing is found"
+
+
+def _name(finding: Finding) -> str:
+    return f"{finding.what} {finding.action}"
 
 
 def _after(anatomy: Anatomy) -> str:
@@ -245,22 +260,20 @@ def _noise(share: NDArray[np.float32], size: tuple[int, int]) -> Image.Image:
     return _shown(0.5 + share.transpose(1, 2, 0) / 2, size)
 
 
-def _with_regions(anatomy: Anatomy, size: tuple[int, int]) -> Image.Image:
-    """Draw the input with a frame around every region in which a local statistic fails."""
+def _with_boxes(anatomy: Anatomy, size: tuple[int, int]) -> Image.Image:
+    """Draw the input with a frame around every place at which something lies."""
     picture = _shown(anatomy.image, size, Image.Resampling.BOX)
-    if not anatomy.trace.looks:
-        return picture
     drawing, font = ImageDraw.Draw(picture), ImageFont.load_default(_TEXT)
-    look = anatomy.trace.looks[0]
-    down, across = size[1] / look.eps.shape[1], size[0] / look.eps.shape[2]
-    for inset, (name, regions) in enumerate(sorted(look.screening.where.items())):
-        for rows, columns in regions:
-            left, top = columns.start * across + 3 * inset, rows.start * down + 3 * inset
-            right, bottom = columns.stop * across - 1 - 3 * inset, rows.stop * down - 1 - 3 * inset
+    down, across = size[1] / anatomy.image.shape[0], size[0] / anatomy.image.shape[1]
+    local = [finding for finding in anatomy.restoration.findings if finding.boxes]
+    for inset, finding in enumerate(local):
+        for box in finding.boxes:
+            left, top = box[0] * across + 3 * inset, box[1] * down + 3 * inset
+            right, bottom = box[2] * across - 1 - 3 * inset, box[3] * down - 1 - 3 * inset
             if right > left and bottom > top:
-                colour, place = STATISTICS[name].colour, (left + 6, top + 4 + _LINE * inset)
+                colour, place = _COLOURS[finding.what], (left + 6, top + 4 + _LINE * inset)
                 drawing.rectangle((left, top, right, bottom), outline=colour, width=2)
-                drawing.text(place, name, colour, font, stroke_width=2, stroke_fill=_INK)
+                drawing.text(place, _name(finding), colour, font, stroke_width=2, stroke_fill=_INK)
     return picture
 
 

@@ -85,6 +85,7 @@ def log_summary(summary: RunSummary) -> None:
         "run_id": summary.run_id,
         "dest": summary.dest,
         "counts": dict(summary.counts),
+        "findings": summary.findings,
         "seconds": summary.seconds,
         "repeated_requests": summary.repeated_requests,
         "stopped": summary.stopped,

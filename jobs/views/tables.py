@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from jobs.views.findings import counts_in_words
 from jobs.views.progress import describe, duration
+from pipeline.records.findings import Counts
 from pipeline.records.summary import Progress, RunSummary
 from pipeline.records.verify import DatasetStatus, Fault, Verification
 
@@ -30,6 +32,7 @@ def print_summary(summary: RunSummary) -> None:
             print(f"and {more} more")
     else:
         print(f"run {summary.run_id}: {_counted(counts)} in {duration(summary.seconds)}")
+        _print_findings(summary.findings)
         if summary.pruned:
             print(f"pruned: {summary.pruned} restored images, whose sources were deleted")
         if summary.repeated_requests:
@@ -59,6 +62,7 @@ def print_status(status: DatasetStatus) -> None:
             rows.append((*cells, "superseded", str(generation.superseded)))
     if rows:
         print_columns(("settings", "prior", "last", "status", "inputs"), rows)
+    _print_findings(status.findings)
     for code, number in sorted(status.errors.items()):
         print(f"failed, {code}: {number}")
     for run in status.runs[-5:]:
@@ -81,6 +85,11 @@ def print_repair(repair: Repair) -> None:
         print(f"not restored again: {reason}")
     _print_faults(repair.left)
     print(f"{len(repair.left)} objects are still wrong" if repair.left else "no object is wrong any more")
+
+
+def _print_findings(counts: Counts) -> None:
+    if counts:
+        print(f"found: {counts_in_words(counts)}")
 
 
 def _print_faults(faults: Sequence[Fault]) -> None:

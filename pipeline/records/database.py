@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.errors import RunError
-from pipeline.records.manifest import ROWS_PER_BATCH, SCHEMA, ManifestFile, read_batches
+from pipeline.records.manifest import ROWS_PER_BATCH, SCHEMA, ManifestFile, conformed, read_batches
 from pipeline.storage.store import Store
 
 MEMORY = "128MB"
@@ -102,8 +102,4 @@ def query(database: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.RecordBa
 def _batches(store: Store, key: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a part; columns that it lacks are null."""
     for batch in read_batches(store, key, schema.names):
-        columns = [
-            batch[field.name] if field.name in batch.schema.names else pa.nulls(batch.num_rows, field.type)
-            for field in schema
-        ]
-        yield pa.record_batch(columns, schema=schema)
+        yield conformed(batch, schema)

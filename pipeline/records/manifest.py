@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.records import findings
 from pipeline.storage.store import PRIVATE, Store
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FOLDER = f"{PRIVATE}/manifest"
 MERGED = "rows"
 """Name of the parts that compaction writes; parts of an unfinished run are named `part`."""
@@ -79,7 +80,7 @@ SCHEMA = pa.schema(
         ("typicality_before", pa.float64()),
         ("typicality_after", pa.float64()),
         ("consistency_psnr", pa.float64()),
-        ("parameters", pa.string()),
+        (findings.COLUMN, findings.TYPE),
         ("metrics", _struct([f"{name}_{when}" for name in METRICS for when in ("before", "after")])),
         ("timings", _struct(STAGES)),
         ("epoch", pa.int64()),
@@ -89,7 +90,8 @@ SCHEMA = pa.schema(
         ("finished_at", pa.timestamp("us", tz="UTC")),
     ]
 )
-"""Columns of a row. A part written by an older version may lack some; they are read as null."""
+"""Columns of a row. A part of an older version may lack some, which are read as null, and have others, which
+are left out: version 1 had `parameters` in place of `findings`."""
 
 
 def to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -288,7 +290,18 @@ def _merged_file(batches: Iterator[pa.RecordBatch], rows: int) -> bytes:
 
 def _of_schema(batches: Sequence[pa.RecordBatch]) -> pa.Table:
     """Combine batches into one table of `SCHEMA`."""
-    return pa.Table.from_batches(batches).cast(SCHEMA)
+    return pa.Table.from_batches([conformed(batch, SCHEMA) for batch in batches])
+
+
+def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The rows of a batch of any version with the columns of a schema; what they lack is null."""
+    columns = [
+        batch[field.name].cast(field.type)
+        if field.name in batch.schema.names
+        else pa.nulls(batch.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.record_batch(columns, schema=schema)
 
 
 def total_rows(store: Store, keys: Sequence[str]) -> int:

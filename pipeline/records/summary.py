@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pipeline.errors import ErrorCode, ItemError
+from pipeline.records.findings import Counts
 from pipeline.records.manifest import Status
 from pipeline.storage.store import PRIVATE, Store
 
@@ -118,6 +119,7 @@ class RunSummary:
             has the same address; and `ignored` for objects that are no inputs.
         carried_failed: those of `carried` that had failed.
         ignored: number of objects that are no inputs, by extension.
+        findings: images that this run handled, by what came of a finding and by what was found.
         pruned: restored objects that were removed because their source was deleted; in a dry run, those that
             would be.
         prunable: addresses of the first objects that a dry run would remove.
@@ -135,6 +137,7 @@ class RunSummary:
     carried_failed: int
     ignored: Mapping[str, int]
     seconds: float
+    findings: Counts = field(default_factory=dict)
     pruned: int = 0
     prunable: Sequence[str] = ()
     repeated_requests: int = 0

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from pipeline.errors import ErrorCode, ItemError, SettingsError
 from pipeline.records.database import manifest_database, query
+from pipeline.records.findings import COLUMN, Counts, by_action
 from pipeline.records.lease import describe, epochs, is_dead, read_holder
 from pipeline.records.manifest import Status, manifest_files
 from pipeline.records.summary import OnProgress, Progress, read_records, silent
@@ -24,7 +25,7 @@ from pipeline.storage.store import Store, open_store
 READS = 16
 """Objects that are checked at once."""
 
-_STATUS = ("settings_sha256", "prior", "status", "error_code")
+_STATUS = ("settings_sha256", "prior", "status", "error_code", COLUMN)
 _CHECKED = ("run_id", "source_uri", "output_uri", "output_sha256", "status")
 _GENERATIONS = """
 SELECT
@@ -33,6 +34,10 @@ SELECT
     count(*) FILTER (rowid NOT IN (SELECT number FROM newest)),
     max(finished_at) AS last
 FROM rows GROUP BY ALL ORDER BY last
+"""
+_FINDINGS = f"""
+SELECT found.action, found.what, count(*) AS number
+FROM (SELECT unnest({COLUMN}) AS found FROM newest) GROUP BY ALL ORDER BY number DESC
 """
 _GROUPS = "SELECT settings_sha256, prior, status, error_code, count(*) FROM newest GROUP BY ALL"
 
@@ -74,6 +79,7 @@ class DatasetStatus:
         groups: number of newest rows for each settings, prior and status.
         generations: in the order of their latest rows, oldest first.
         errors: number of newest rows that failed, by code.
+        findings: number of newest rows by what came of a finding, and by what was found.
         runs: records of finished runs, oldest first.
         holder: of the lease now, in words, or None.
     """
@@ -83,6 +89,7 @@ class DatasetStatus:
     groups: Mapping[Group, int]
     generations: Sequence[Generation]
     errors: Mapping[str, int]
+    findings: Counts
     runs: Sequence[Mapping[str, Any]]
     holder: str | None
 
@@ -147,6 +154,7 @@ def read_status(dest: str) -> DatasetStatus:
             groups[Group(settings, prior, status)] += number
             if status == Status.FAILED:
                 errors[code] += number
+        findings = Counter({(action, what): n for action, what, n in database.sql(_FINDINGS).fetchall()})
     held = epochs(store)
     holder = read_holder(store, held[-1]) if held else {"released": True}
     free = holder.get("released") or is_dead(holder)
@@ -156,6 +164,7 @@ def read_status(dest: str) -> DatasetStatus:
         groups,
         generations,
         errors,
+        by_action(findings),
         read_records(store),
         None if free else describe(holder),
     )

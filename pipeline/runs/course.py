@@ -9,6 +9,7 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.records.findings import counted
 from pipeline.records.manifest import Status, megapixels, seconds_by_stage
 from pipeline.records.summary import OnProgress, Progress
 from pipeline.storage.retries import repetitions
@@ -25,6 +26,7 @@ class Course:
 
     Attributes:
         counts: rows by status.
+        findings: rows by action and what was found.
         stage_seconds: seconds that images spent in each stage, summed.
         handled: rows in all.
         megapixels: of all images, summed.
@@ -39,6 +41,7 @@ class Course:
         self._under_way: float | None = None
         self._first_row: float | None = None
         self.counts: Counter[str] = Counter()
+        self.findings: Counter[tuple[str, str]] = Counter()
         self.stage_seconds: Counter[str] = Counter()
         self.handled = 0
         self.megapixels = 0.0
@@ -57,6 +60,7 @@ class Course:
     def add(self, rows: pa.Table) -> None:
         """Count rows of the manifest."""
         self.counts.update(rows["status"].to_pylist())
+        self.findings.update(counted(rows))
         self.stage_seconds.update(seconds_by_stage(rows))
         self.handled += rows.num_rows
         self.megapixels += megapixels(rows)

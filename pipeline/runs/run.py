@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.codecs.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import LeaseHeldError, PipelineError, SettingsError
 from pipeline.records import manifest
+from pipeline.records.findings import by_action
 from pipeline.records.intents import Notes, withdraw_settled
 from pipeline.records.lease import SUBMISSION_VARIABLE, Lease
 from pipeline.records.listing import Listing
@@ -270,6 +271,7 @@ class Run:
             run_id=self._id,
             dest=self._dest.uri(),
             counts=counts,
+            findings=by_action(course.findings),
             carried_failed=tally.carried_failed,
             ignored=dict(listing.ignored),
             pruned=pruned,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from i2r import Degraded
 from pipeline.codecs.depth import from_float, to_float
 from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError, bounded_text
+from pipeline.records.findings import COLUMN, to_column
 from pipeline.stages.local_prior import local_prior
 from pipeline.stages.machine import memory_bytes
 
@@ -225,7 +225,7 @@ def describe(result: Restored | ItemError) -> Mapping[str, Any]:
             "status": "failed",
             "error_code": result.code.value,
             "error_message": result.message,
-        } | dict.fromkeys((*MEASURES, "parameters"))
+        } | dict.fromkeys((*MEASURES, COLUMN))
     restoration = result.restoration
     failed = restoration.outcome == "failed"
     return (
@@ -235,11 +235,7 @@ def describe(result: Restored | ItemError) -> Mapping[str, Any]:
             "error_message": bounded_text(restoration.message) or None,
         }
         | {name: getattr(restoration, name) for name in MEASURES}
-        | {
-            "parameters": json.dumps(restoration.parameters, sort_keys=True)
-            if restoration.parameters
-            else None
-        }
+        | {COLUMN: None if failed else to_column(restoration.findings)}
     )
 
 

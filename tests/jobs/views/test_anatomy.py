@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2r import Outcome, Restoration
+from i2r import Action, Finding, Outcome, Restoration, What
+from i2r.findings import BOXES
 from i2r.screening.calibration import Calibration, Spread
 from i2r.screening.statistics import STATISTICS
 from i2r.screening.trace import Look, Screening, Trace
@@ -26,6 +27,7 @@ CALIBRATION = Calibration(
     spectrum=(0.0,) * 16,
     overlays="",
 )
+JPEG = {"jpeg": {"luma": list(range(64)), "width": 1.23456}}
 P_VALUES = dict.fromkeys(STATISTICS, 0.5)
 
 
@@ -42,13 +44,21 @@ def anatomy(shape: tuple[int, int, int], outcome: Outcome = Outcome.RESTORED) ->
     restoration = Restoration(
         outcome,
         result if outcome is Outcome.RESTORED else image,
-        ("streaks",),
+        (
+            Finding(
+                What.STREAKS,
+                1.0,
+                0.1,
+                Action.CORRECTED,
+                parameters={BOXES: [[0, 0, width // 2, height // 2]]},
+            ),
+            Finding(What.BLOCKS, 0.99, 1.0, Action.CORRECTED, parameters=JPEG),
+        ),
         nfe=12,
         rectified_fraction=float(moved.mean()),
         typicality_before=6e-9,
         typicality_after=1.0,
         consistency_psnr=31.4,
-        parameters={"jpeg": {"luma": list(range(64)), "width": 1.23456}},
         message="" if outcome is Outcome.RESTORED else "it is " + "very " * 40 + "unlike",
     )
     return Anatomy("name.png", image, restoration, Trace(looks, moved, result), 1.25)
@@ -88,6 +98,10 @@ def test_the_numbers_are_those_of_the_method() -> None:
     assert found["replaced"] == "25.0% of the pixels"
     assert found["typicality"] == "6e-09, then 1"
     assert found["consistency"] == "31.4 dB"
+    assert found["found"] == (
+        "streaks corrected, 100 % sure, 10 % of the pixels in 1 place; "
+        "blocks corrected, 99 % sure, 100 % of the pixels"
+    )
     assert found["jpeg"] == "luma 0 1 2 3 4 5 ..., width 1.23"
     assert "message" not in found
     lines = p_values(anatomy((40, 60, 3)))

@@ -1,0 +1,180 @@
+"""The verdict: what the evidence in an image, before and after its correction, says was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from i2r.findings import BOXES, Action, Box, Finding, What, joined
+from i2r.screening.regions import Region
+from i2r.screening.statistics import PATCHY, STATISTICS, Scope, Sign, Statistic, names
+from i2r.screening.trace import Screening
+
+_DETAIL = frozenset({Sign.GRID, Sign.MISSING_DETAIL})
+# Low resolution by a factor of two looks like a block grid, and strong compression like a blur: the form that
+# was undone tells which it was.
+FORMS: Mapping[str, tuple[What, frozenset[Sign]]] = {
+    "gaussian_blur": (What.BLUR, _DETAIL),
+    "motion_blur": (What.BLUR, _DETAIL),
+    "small_kernel": (What.BLUR, _DETAIL),
+    "downsampling": (What.LOW_RESOLUTION, _DETAIL),
+    "noise": (What.NOISE, frozenset({Sign.NOISE})),
+    "mask": (What.MISSING_PIXELS, frozenset({Sign.DAMAGE})),
+    "jpeg": (What.BLOCKS, _DETAIL),
+}
+"""What is found where a form is undone, and the signs by which it shows."""
+
+_Places = Mapping[str, Sequence[Region]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the evidence says of one image.
+
+    Attributes:
+        seen: the screening of the image.
+        size: its height and width, in pixels.
+        factor: pixels along a side of one value of what was screened.
+        parameters: estimated ones of the degradation, by form.
+        specified: whether its forms were specified.
+    """
+
+    seen: Screening
+    size: tuple[int, int]
+    factor: int = 1
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    specified: bool = False
+
+    def of_the_input(self) -> tuple[Finding, ...]:
+        """Findings where the input is kept: what is certain remains, the rest is suspected."""
+        certain = _places(self.seen, self.seen.atypical)
+        return _in_order(
+            [
+                *self._found(self.seen, certain, Action.REMAINS),
+                *self._found(self.seen, self.seen.suspected, Action.SUSPECTED),
+            ]
+        )
+
+    def of_the_result(
+        self, after: Screening, moved: NDArray[np.bool_], filled: NDArray[np.bool_] | None
+    ) -> tuple[Finding, ...]:
+        """Findings where the result is kept. What it alone shows is none: the correction brought it.
+
+        Args:
+            after: the screening of the result.
+            moved: (H, W), the pixels that changed.
+            filled: (H, W), those of them that were replaced as damaged; None if damage was corrected in the
+                same way as all else.
+        """
+        before = self.seen
+        gone = _places(before, before.atypical - after.atypical)
+        doubted = {
+            name: left
+            for name, regions in after.suspected.items()
+            if name in before.atypical or name in before.suspected
+            if (left := [region for region in regions if region not in gone.get(name, ())])
+            or name not in gone
+        }
+        return _in_order(
+            [
+                *self._corrected(gone, moved, filled),
+                *self._found(after, _places(after, before.atypical & after.atypical), Action.REMAINS),
+                *self._found(after, doubted, Action.SUSPECTED),
+            ]
+        )
+
+    def _found(self, screening: Screening, places: _Places, action: Action) -> Iterator[Finding]:
+        for name in _one_noise(places, everywhere=True):
+            boxes = self._boxes(places[name])
+            share = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
+            height, width = self.size
+            yield self._finding(screening, name, action, boxes, share / (height * width) if boxes else 1.0)
+
+    def _corrected(
+        self, gone: _Places, moved: NDArray[np.bool_], filled: NDArray[np.bool_] | None
+    ) -> Iterator[Finding]:
+        # Noise looks like a lack of detail: what went with it was nothing of its own.
+        masked = _DETAIL if self.seen.noisy and not self.parameters else frozenset()
+        for name in _one_noise(gone, everywhere=bool(moved.all())):
+            sign = STATISTICS[name].sign
+            changed = moved if filled is None or sign is not Sign.DAMAGE else filled
+            boxes = self._boxes(gone[name])
+            height, width = self.size
+            counts = [
+                np.count_nonzero(changed[top:bottom, left:right])
+                for left, top, right, bottom in boxes or [(0, 0, width, height)]
+            ]
+            if sign not in masked and any(counts):
+                yield self._finding(self.seen, name, Action.CORRECTED, boxes, int(sum(counts)) / changed.size)
+        if self.specified:
+            for form, values in self.parameters.items():
+                what, share = FORMS[form][0], float(moved.mean())
+                yield Finding(what, 1.0, share, Action.CORRECTED, parameters={form: values})
+
+    def _finding(
+        self, screening: Screening, name: str, action: Action, boxes: Sequence[Box], share: float
+    ) -> Finding:
+        what = self._what(STATISTICS[name])
+        forms = {form: values for form, values in self.parameters.items() if FORMS[form][0] is what}
+        return Finding(
+            what,
+            1 - screening.p_values[name],
+            share,
+            action,
+            parameters=({} if action is Action.SUSPECTED else forms) | _lying_in(boxes),
+        )
+
+    def _what(self, statistic: Statistic) -> What:
+        """What a statistic is a sign of, in the light of the forms that were undone."""
+        undone = [what for what, signs in map(FORMS.__getitem__, self.parameters) if statistic.sign in signs]
+        return statistic.what if statistic.what in undone or not undone else undone[0]
+
+    def _boxes(self, regions: Sequence[Region]) -> list[Box]:
+        height, width = self.size
+        return [
+            (
+                columns.start * self.factor,
+                rows.start * self.factor,
+                min(columns.stop * self.factor, width),
+                min(rows.stop * self.factor, height),
+            )
+            for rows, columns in regions
+        ]
+
+
+def _places(screening: Screening, atypical: Iterable[str]) -> _Places:
+    return {name: screening.where.get(name, ()) for name in atypical}
+
+
+def _one_noise(found: Iterable[str], *, everywhere: bool) -> list[str]:
+    """Some statistics without those of noise in a part of an image with noise ``everywhere``, or without
+    those of noise everywhere: noise shows in both.
+    """
+    found, noise = sorted(found), names(scope=Scope.IMAGE, sign=Sign.NOISE)
+    if PATCHY.name not in found or not set(noise).intersection(found):
+        return found
+    return [name for name in found if name not in ([PATCHY.name] if everywhere else noise)]
+
+
+def _lying_in(boxes: Sequence[Box]) -> dict[str, Any]:
+    return {BOXES: [list(box) for box in joined(boxes)]} if boxes else {}
+
+
+def _in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings of one thing, of which came the same, made one; in the order of actions and things."""
+    found: dict[tuple[Action, What], Finding] = {}
+    for finding in findings:
+        key = finding.action, finding.what
+        other = found.get(key, finding)
+        found[key] = replace(
+            finding,
+            confidence=max(finding.confidence, other.confidence),
+            share=max(finding.share, other.share),
+            parameters={**other.parameters, **finding.parameters} | _lying_in([*other.boxes, *finding.boxes]),
+        )
+    order = [(action, what) for action in Action for what in What]
+    return tuple(found[key] for key in sorted(found, key=order.index))
