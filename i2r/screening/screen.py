@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -12,23 +12,10 @@ from i2r.diffusion.sampling import Judged, Process, Query
 from i2r.diffusion.tiling import TileGrid
 from i2r.screening.calibration import Calibration
 from i2r.screening.regions import Region, regions
+from i2r.screening.risk import RISK
 from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names
 from i2r.screening.trace import Look, Screening, Trace
 from i2r.screening.typicality import TYPICALITY, Measurement, Seen, discoveries, measure, noisy_part
-
-
-@dataclass(frozen=True)
-class ScreeningTuning:
-    """How sure screening wants to be.
-
-    Attributes:
-        suspicion: rate of false discoveries at which a statistic is suspected, for a person to decide.
-    """
-
-    suspicion: float = 0.05
-
-
-SCREENING = ScreeningTuning()
 
 
 def screen(
@@ -64,7 +51,7 @@ def screen(
     p_values, parts = measured.p_values(calibration), regions(grid.height, grid.width)
     failing = _failing(measured, p_values, calibration, parts, rate)
     sure = {name: its for name, its in failing.items() if its or STATISTICS[name].scope is Scope.IMAGE}
-    likely = _failing(measured, p_values, calibration, parts, max(rate, SCREENING.suspicion))
+    likely = _failing(measured, p_values, calibration, parts, max(rate, RISK.suspicion))
     where = {name: its for name, its in sure.items() if its}
     suspected = {
         name: others
