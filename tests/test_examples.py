@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -32,3 +33,4 @@ def test_the_actor_in_a_pipeline_of_ones_own(tmp_path: Path) -> None:
     rows = pq.read_table(tmp_path / "restored").to_pylist()
     assert sorted(Path(row["path"]).name for row in rows) == ["0.png", "1.png", "2.png"]
     assert all(row["nfe"] > 0 and row["error_code"] is None for row in rows)
+    assert [json.loads(row["findings"])[0]["what"] for row in rows] == ["noise"] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -129,7 +130,8 @@ class RestoreActor:
 
     Use it as `Dataset.map_batches(RestoreActor, fn_constructor_args=(factory,), num_cpus=…, concurrency=…)`.
     It reads a column `image`, (H, W, C) of uint8, uint16, or float in [0, 1], replaces the images by restored
-    ones of the same shapes and types, and adds columns `status`, `error_message` and the measures.
+    ones of the same shapes and types, and adds columns `status`, `error_message`, `findings` as JSON, and the
+    measures.
 
     Args:
         factory: makes the restorer.
@@ -150,7 +152,8 @@ class RestoreActor:
         for number, (image, result) in enumerate(zip(images, results, strict=True)):
             restored[number] = image if isinstance(result, ItemError) else result.image
         columns["image"] = restored
-        described = [describe(result) for result in results]
+        # As text: Ray cannot join blocks of which some hold no finding at all.
+        described = [{**row, COLUMN: json.dumps(row[COLUMN] or [])} for row in map(describe, results)]
         for name in described[0] if described else ():
             columns[name] = np.asarray([row[name] for row in described])
         return columns

@@ -17,8 +17,8 @@ EVALUATIONS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 
 class RowTelemetry:
-    """Counts images as their rows are made: `i2r_images`, `i2r_pixels`, `i2r_bytes`, `i2r_stage_seconds`,
-    `i2r_nfe`.
+    """Counts images as their rows are made: `i2r_images`, `i2r_findings`, `i2r_pixels`, `i2r_bytes`,
+    `i2r_stage_seconds`, `i2r_nfe`.
 
     Ray computes the sums of its histograms from the middles of the buckets, so counters hold the exact sums:
     `i2r_busy_seconds` and `i2r_evaluations`.
@@ -29,6 +29,9 @@ class RowTelemetry:
 
         self._images = Counter("i2r_images", "Images that ended, by status.", ("status",))
         self._failures = Counter("i2r_failures", "Images that failed, by error code.", ("error_code",))
+        self._findings = Counter(
+            "i2r_findings", "Images by what was found and what came of it.", ("what", "action")
+        )
         self._pixels = Counter("i2r_pixels", "Pixels of the images that ended and could be decoded.")
         self._bytes = Counter("i2r_bytes", "Bytes read from sources and stored.", ("direction",))
         self._seconds = Histogram(
@@ -48,6 +51,8 @@ class RowTelemetry:
         self._images.inc(1, {"status": row["status"]})
         if code := row.get("error_code"):
             self._failures.inc(1, {"error_code": code})
+        for found in row.get("findings") or ():
+            self._findings.inc(1, {"what": found["what"], "action": found["action"]})
         if pixels := (row.get("width") or 0) * (row.get("height") or 0):
             self._pixels.inc(float(pixels))
         for direction, count in (("in", row.get("source_size") or 0), ("out", stored)):

@@ -9,17 +9,20 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from i2r import Degraded
+from i2r import Action, Degraded, Finding, What
 from pipeline.errors import RunError
 from pipeline.stages.restoring import PriorIdentity
 
-DEADLY, BROKEN, CLEAN, BAD = 250, 240, 230, 220
-"""Gray levels of the first pixel that kill the process, raise, come back unchanged, and come back rejected.
-"""
+DEADLY, BROKEN, CLEAN, BAD, DOUBTFUL = 250, 240, 230, 220, 210
+"""Gray levels of the first pixel that kill the process, raise, come back unchanged, come back rejected, and
+come back unchanged with something suspected."""
+SHARP = Finding(What.NOISE, 0.999, 1.0, Action.CORRECTED, 3.5, {"noise": {"level": 0.1}})
+KEPT_SHARP = replace(SHARP, action=Action.REMAINS, gain=None)
+MARKED = Finding(What.MARKS, 0.97, 0.25, Action.SUSPECTED, parameters={"boxes": [[0, 0, 12, 12]]})
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Answer:
     typicality_after: float = 0.5
     consistency_psnr: float = 40.0
     message: str = ""
-    parameters: dict[str, object] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,12 @@ class BoxBlur:
         if self._kind.log:
             with open(self._kind.log, "a") as file:
                 file.write(f"{logged(image)}\n")
-        outcome = {CLEAN: "unchanged", BAD: "rejected"}.get(mark, "restored")
+        outcome = {CLEAN: "unchanged", DOUBTFUL: "unchanged", BAD: "rejected"}.get(mark, "restored")
         shifted = np.concatenate([image[:, 1:], image[:, -1:]], axis=1)
-        return Answer(outcome, ((image + shifted) / 2).astype(np.float32) if outcome == "restored" else image)
+        return Answer(
+            outcome,
+            ((image + shifted) / 2).astype(np.float32) if outcome == "restored" else image,
+            findings={"restored": (SHARP,), "rejected": (KEPT_SHARP,)}.get(
+                outcome, (MARKED,) if mark == DOUBTFUL else ()
+            ),
+        )

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from older_manifests import as_version_1
 
+from i2r import Action, Finding, What
 from pipeline.records import manifest
+from pipeline.records.findings import to_column
 from pipeline.records.manifest import (
     ManifestWriter,
     compact,
@@ -89,6 +92,17 @@ def test_parts_of_a_long_run_are_merged_on_the_way(store: Store, monkeypatch: py
         assert len(rows_of(store)) == number + 1
     assert most <= 20
     assert {found["source_uri"] for found in rows_of(store)} == {f"file:///s/{n}" for n in range(100)}
+
+
+def test_parts_of_an_older_version_are_merged_with_newer_ones(store: Store) -> None:
+    found = to_column([Finding(What.BLUR, 0.99, 1.0, Action.REMAINS)])
+    older = as_version_1(to_table([row(0)]))
+    for number, table in enumerate((older, to_table([row(1, findings=found)]))):
+        store.write(f"{folder_of('r')}/part-{number:06d}.parquet", manifest.to_parquet(table))
+    compact(store, "r")
+    before, after = sorted(rows_of(store), key=lambda one: one["source_uri"])
+    assert (before["findings"], after["findings"]) == (None, found)
+    assert before["losses"] == ["alpha"]
 
 
 @pytest.mark.parametrize("deleted", range(5))

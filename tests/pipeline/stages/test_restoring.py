@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,11 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from standin import BROKEN, CLEAN, Answer, StandIn
+from standin import BROKEN, CLEAN, SHARP, Answer, StandIn
 
 from i2r import Degraded, RestoreSettings
 from i2r.prior.folder import built_in_priors
 from pipeline.errors import ErrorCode, ItemError, SettingsError
+from pipeline.records.findings import to_column
 from pipeline.stages import restoring
 from pipeline.stages.restoring import (
     PriorIdentity,
@@ -51,6 +53,7 @@ def test_a_batch_of_columns_is_restored_in_place() -> None:
     assert [restored.shape for restored in batch["image"]] == [pixels.shape for pixels in images]
     np.testing.assert_array_equal(batch["image"][1], images[1])
     assert "divides by zero" in batch["error_message"][2]
+    assert [json.loads(found) for found in batch["findings"]] == [to_column([SHARP]), [], []]
 
 
 def test_what_the_memory_cannot_hold_is_refused_before(monkeypatch: pytest.MonkeyPatch) -> None:
