@@ -24,9 +24,12 @@ import pyarrow.compute as pc
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
+from i2r import Action, Finding
+from jobs.views.findings import in_words
 from jobs.views.progress import duration
 from pipeline import Decoder, Fetcher, from_float, open_source, to_float
 from pipeline.errors import PipelineError, SettingsError
+from pipeline.records.findings import COLUMN, by_action, of_column
 from pipeline.records.manifest import STAGES, Status, manifest_files, read_batches
 from pipeline.records.summary import read_records, run_folder
 from pipeline.records.verify import open_dataset
@@ -36,6 +39,8 @@ PAIRS = {Status.RESTORED: 12, Status.REJECTED: 6, Status.UNCHANGED: 4}
 """Most images of each status that are shown before and after."""
 FAILURES = 20
 """Most failed images that are named."""
+SUSPECTED = 20
+"""Most images that are named because something is suspected, the surest first."""
 THUMBNAIL = 240
 """Most pixels along a side of a thumbnail."""
 VALUES = 20_000
@@ -64,6 +69,7 @@ _COLUMNS = (
     "typicality_before",
     "typicality_after",
     "consistency_psnr",
+    COLUMN,
     "timings",
 )
 _LISTED = ("source_uri", "source_key", "source_size", "kind", "container", "offset")
@@ -92,7 +98,10 @@ class Overview:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
+        self.findings: Counter[tuple[str, str]] = Counter()
+        self.doubtful = 0
         self.values: dict[str, list[float]] = {name: [] for name in MEASURES}
+        self._suspected: list[tuple[float, int, str, Sequence[Finding]]] = []
         self._seen: Counter[str] = Counter()
         self._chosen: dict[str, list[tuple[int, int, Mapping[str, Any]]]] = {status: [] for status in Status}
         self._random = random.Random(0)
@@ -103,6 +112,7 @@ class Overview:
         self.counts[status] += 1
         if status == Status.FAILED:
             self.errors[row["error_code"]] += 1
+        self._find(row)
         self._choose(row, FAILURES if status == Status.FAILED else PAIRS[Status(status)])
         for name, value in self._measured(row):
             if value is not None and np.isfinite(value):
@@ -111,6 +121,22 @@ class Overview:
     def chosen(self, status: Status) -> list[Mapping[str, Any]]:
         """The chosen rows of a status, sorted by key."""
         return sorted((row for *_, row in self._chosen[status]), key=lambda row: str(row["source_key"]))
+
+    def suspected(self) -> list[tuple[str, Sequence[Finding]]]:
+        """The keys of the images in which something is most surely suspected, and what."""
+        return [(key, findings) for _, _, key, findings in sorted(self._suspected, reverse=True)]
+
+    def _find(self, row: Mapping[str, Any]) -> None:
+        """Count the findings of a row, and keep it if it is among those with the surest suspicion."""
+        findings = of_column(row.get(COLUMN))
+        self.findings.update((found.action.value, found.what.value) for found in findings)
+        doubts = [found for found in findings if found.action is Action.SUSPECTED]
+        if doubts:
+            self.doubtful += 1
+            surest = max(found.confidence for found in doubts)
+            heapq.heappush(self._suspected, (surest, -self.doubtful, row["source_key"], doubts))
+            if len(self._suspected) > SUSPECTED:
+                heapq.heappop(self._suspected)
 
     def _choose(self, row: Mapping[str, Any], most: int) -> None:
         """Keep the rows whose addresses have the smallest hashes: an unbiased and reproducible choice."""
@@ -253,6 +279,12 @@ def render(record: Mapping[str, Any], overview: Overview, pictures: Pictures) ->
         },
         charts=[_histogram(MEASURES[name], values) for name, values in overview.values.items() if values],
         counts=overview.counts,
+        findings=[
+            (action, ", ".join(f"{number} {what}" for what, number in found.items()))
+            for action, found in by_action(overview.findings).items()
+        ],
+        doubtful=overview.doubtful,
+        suspected=[(key, "; ".join(map(in_words, doubts))) for key, doubts in overview.suspected()],
         pairs={status: list(pictures.of(rows)) for status in PAIRS if (rows := overview.chosen(status))},
         errors=overview.errors.most_common(),
         failed=[(row["source_key"], row["error_message"] or "") for row in overview.chosen(Status.FAILED)],

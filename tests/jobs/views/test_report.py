@@ -13,8 +13,10 @@ from click.testing import CliRunner
 from pictures import png
 from PIL import Image
 
+from i2r import Action, Finding, What
 from jobs.cli import main
-from jobs.views.report import FAILURES, PAIRS, Overview
+from jobs.views.report import FAILURES, PAIRS, SUSPECTED, Overview
+from pipeline.records.findings import COLUMN, to_column
 from pipeline.records.manifest import Status
 
 BAR = (0x4A, 0x6F, 0xA5)
@@ -68,6 +70,7 @@ def test_the_page_is_whole_and_of_one_piece(dest: Path) -> None:
     assert "&lt;script&gt;alert(" in text
     assert "gone.png is not there" in text
     assert "unreadable" in text
+    assert "What was found" in text
 
 
 def test_the_history_has_a_line_for_a_run(dest: Path) -> None:
@@ -92,8 +95,13 @@ def test_a_page_stays_small_however_many_rows_there_are() -> None:
             "width": 10, "height": 10, "timings": timings,
         }  # fmt: skip
 
+    def doubtful(number: int) -> dict[str, object]:
+        marks = Finding(What.MARKS, number / 1000, 0.1, Action.SUSPECTED)
+        return row(number, Status.UNCHANGED) | {COLUMN: to_column([marks])}
+
     overviews = [Overview(), Overview()]
-    rows = [row(number, status) for status in Status for number in range(500)]
+    rows = [row(number, status) for status in Status for number in range(500) if status != "unchanged"]
+    rows += [doubtful(number) for number in range(500)]
     for overview, order in zip(overviews, (rows, rows[::-1]), strict=True):
         for one in order:
             overview.add(one)
@@ -101,6 +109,10 @@ def test_a_page_stays_small_however_many_rows_there_are() -> None:
         assert len(overviews[0].chosen(status)) == most
         assert overviews[0].chosen(status) == overviews[1].chosen(status)
     assert overviews[0].counts == dict.fromkeys(Status, 500)
+    assert overviews[0].findings == {("suspected", "marks"): 500}
+    surest = [f"{number}.png" for number in range(499, 499 - SUSPECTED, -1)]
+    assert [key for key, _ in overviews[0].suspected()] == surest
+    assert overviews[0].suspected() == overviews[1].suspected()
 
 
 def test_a_browser_shows_charts_and_pictures(dest: Path, tmp_path: Path) -> None:
