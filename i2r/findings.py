@@ -38,10 +38,10 @@ class Action(StrEnum):
 
     CORRECTED = "corrected"
     """It was certain, and it is gone."""
-    SUSPECTED = "suspected"
-    """It is not certain enough to touch the image: a person decides."""
     REMAINS = "remains"
     """It was certain, and it still shows in what is stored."""
+    SUSPECTED = "suspected"
+    """It is not certain enough to touch the image: a person decides."""
 
 
 @dataclass(frozen=True)

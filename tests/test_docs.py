@@ -8,19 +8,25 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import fsspec
 import pytest
+from older_manifests import as_version_1
 from PIL import Image
 
+from i2r import Action, Finding, What
 from i2r.form_names import OPERATORS, RECORDS
+from pipeline.records.findings import TYPE, to_column
+from pipeline.records.manifest import SCHEMA, to_parquet, to_table
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = ["folder.md", "bucket.md", "nightly.md", "watching.md", "priors.md", "forms.md"]
 """With commands that run here."""
-ABSENT = {"checkpoint", "cloud", "cluster", "docker", "index", "kubectl", "ports"}
+ABSENT = {"checkpoint", "cloud", "cluster", "docker", "duckdb", "index", "kubectl", "ports"}
 _BLOCK = re.compile(r"^```sh(?: needs=(\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -104,3 +110,30 @@ def test_every_page_is_in_the_table_of_contents() -> None:
 def test_every_form_is_in_its_table_in_the_order_in_which_they_are_given() -> None:
     told, _ = (DOCS / "forms.md").read_text().split("What was found", 1)
     assert tuple(re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE)) == OPERATORS + RECORDS
+
+
+def test_every_column_of_the_manifest_and_every_word_of_a_finding_is_explained() -> None:
+    page = (DOCS / "manifest.md").read_text()
+    words = [*SCHEMA.names, *(field.name for field in TYPE.value_type), *What, *Action]
+    assert [word for word in words if f"`{word}`" not in page] == []
+
+
+def test_the_query_for_what_is_suspected_finds_the_newest_rows(tmp_path: Path) -> None:
+    [(_, command)] = blocks("manifest.md")
+    marks = to_column([Finding(What.MARKS, 0.97, 0.1, Action.SUSPECTED)])
+    row = {"attempts": 1, "finished_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    for run, tables in {
+        "a": as_version_1(to_table([row | {"source_uri": "old", "source_key": "old", "epoch": 1}])),
+        "b": to_table(
+            [
+                row | {"source_uri": "new", "source_key": "new", "epoch": 2, "findings": marks},
+                row | {"source_uri": "gone", "source_key": "gone", "epoch": 2, "findings": marks},
+            ]
+        ),
+        "c": to_table([row | {"source_uri": "gone", "source_key": "gone", "epoch": 3, "findings": []}]),
+    }.items():
+        part = tmp_path / f"restored/_i2r/manifest/run={run}/part.parquet"
+        part.parent.mkdir(parents=True)
+        part.write_bytes(to_parquet(tables))
+    sql = command.split('"')[1].replace("'restored/", f"'{tmp_path}/restored/")
+    assert duckdb.sql(sql).fetchall() == [("new", "marks", 0.97, "{}")]

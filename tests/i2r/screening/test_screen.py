@@ -9,9 +9,9 @@ from torch import Tensor
 
 from i2r.diffusion.sampling import counted
 from i2r.diffusion.tiling import TileGrid
-from i2r.screening.calibration import Calibration
+from i2r.screening.calibration import TAIL, Calibration, Spread
 from i2r.screening.screen import screen
-from i2r.screening.statistics import STATISTICS, Level, Scope, names
+from i2r.screening.statistics import STATISTICS, Level, Scope, names, weights
 from i2r.screening.trace import Trace
 from i2r.screening.typicality import Measurement, Seen
 
@@ -28,6 +28,7 @@ def test_two_evaluations_tell_everything(
     assert set(seen.p_values) == set(STATISTICS)
     assert seen.atypical <= set(STATISTICS)
     assert set(seen.where) == seen.atypical & set(LOCAL)
+    assert not seen.suspected  # whatever fails at the rate of suspicion is corrected at it
     [look] = trace.looks
     assert look.screening is seen
     assert look.eps.shape == look.noise.shape == waves.shape
@@ -55,8 +56,40 @@ def test_an_overlay_is_surer_beside_something_else(
 
     monkeypatch.setattr("i2r.screening.screen.measure", measured)
     seen = smooth_images.answer(screen(waves, GRID, calibration, 0.05))
-    assert "overlay" in seen.atypical
-    assert ("overlay" in seen.where) == filled
+    assert ("overlay" in seen.atypical) == ("overlay" in seen.where) == filled
+    assert ("overlay" in seen.suspected) != filled
+
+
+@pytest.mark.parametrize(("chance", "fails"), [(0.3, ""), (0.01, "suspected"), (1e-6, "atypical")])
+@pytest.mark.parametrize("name", ["grain", "tails"])
+def test_what_is_not_sure_enough_is_suspected_where_it_is(
+    smooth_images: GaussianImages,
+    waves: Tensor,
+    calibration: Calibration,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    chance: float,
+    fails: str,
+) -> None:
+    values = {other: clean.middle for other, clean in calibration.clean.items()}
+    share = weights(gray=False)[name] / len(STATISTICS)
+    values[name] = _exceeded_by(calibration.clean[name], chance * share)
+
+    def measured(_: Seen, level: Level) -> Measurement:
+        whole = {name: values[name] for name in names(scope=Scope.IMAGE, level=level)}
+        return Measurement(whole, [{name: values[name] for name in names(scope=Scope.REGION, level=level)}])
+
+    monkeypatch.setattr("i2r.screening.screen.measure", measured)
+    seen = smooth_images.answer(screen(waves, GRID, calibration, 0.001))
+    regions = [(slice(0, 64), slice(0, 64))] if name in LOCAL else []
+    assert seen.atypical == ({name} if fails == "atypical" else set())
+    assert seen.where == ({name: regions} if fails == "atypical" and regions else {})
+    assert seen.suspected == ({name: regions} if fails == "suspected" else {})
+
+
+def _exceeded_by(clean: Spread, chance: float) -> float:
+    """The value that a chance of clean photographs lie above, be it in their tail or not."""
+    return clean.exceeded_by(chance) if chance < TAIL else clean.middle
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (31, 64), (64, 31)])
