@@ -88,7 +88,7 @@ def joined(boxes: Sequence[Box]) -> list[Box]:
 
     Neighbours that make up one are joined. Where too many are left, one goes around all but the largest.
     """
-    few = sorted(_columns(_rows(set(boxes))), key=_area, reverse=True)
+    few = sorted(_columns(_rows(set(boxes))), key=area, reverse=True)
     if len(few) > MOST_BOXES:
         lefts, tops, rights, bottoms = zip(*few[MOST_BOXES - 1 :], strict=True)
         few[MOST_BOXES - 1 :] = [(min(lefts), min(tops), max(rights), max(bottoms))]
@@ -112,6 +112,7 @@ def _columns(boxes: Iterable[Box]) -> list[Box]:
     return [(left, top, right, bottom) for top, left, bottom, right in turned]
 
 
-def _area(box: Box) -> int:
+def area(box: Box) -> int:
+    """Pixels of a box."""
     left, top, right, bottom = box
     return (right - left) * (bottom - top)

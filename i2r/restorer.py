@@ -208,12 +208,12 @@ class Restorer:
         )
         if not corrected.mask.any():
             return seen
-        moved, unknown, filled = ~protected, protected, None
+        moved, unknown = ~protected, protected
         if self.space.of_pixels:
             moved &= grid.crop(corrected.mask[None])[0].cpu().numpy()
             if corrected.damaged is not None:
-                filled = grid.crop(corrected.damaged[None])[0].cpu().numpy()
-                unknown, filled = protected | filled, moved & filled
+                unknown = protected | grid.crop(corrected.damaged[None])[0].cpu().numpy()
+        filled = None if corrected.damaged is None else moved & unknown
         restored = _to_image(pixels.crop(self.space.decode(corrected.x, pixels)), image.shape[2])
         if not finite(torch.from_numpy(restored)):
             return Restoration(Outcome.FAILED, image, message="the prior diverged on this image")
@@ -222,6 +222,7 @@ class Restorer:
             trace.moved, trace.result = moved, restored
         seen = replace(
             seen,
+            findings=verdict.of_the_input(filled),
             rectified_fraction=moved.mean().item(),
             consistency_psnr=consistency_psnr(restored, image, protected if unknown.all() else unknown),
         )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from i2r.findings import BOXES, Action, Box, Finding, What, joined
+from i2r.findings import BOXES, Action, Box, Finding, What, area, joined
 from i2r.screening.regions import Region
 from i2r.screening.statistics import PATCHY, STATISTICS, Scope, Sign, Statistic, names
 from i2r.screening.trace import Screening
@@ -49,13 +49,17 @@ class Verdict:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     specified: bool = False
 
-    def of_the_input(self) -> tuple[Finding, ...]:
-        """Findings where the input is kept: what is certain remains, the rest is suspected."""
-        certain = _places(self.seen, self.seen.atypical)
+    def of_the_input(self, filled: NDArray[np.bool_] | None = None) -> tuple[Finding, ...]:
+        """Findings where the input is kept: what is certain remains, the rest is suspected.
+
+        Args:
+            filled: (H, W), the pixels that a rejected correction replaced as damaged; None if there are none.
+        """
+        remains, doubted = self._weighed(self.seen, self.seen.atypical, self.seen.suspected, filled)
         return _in_order(
             [
-                *self._found(self.seen, certain, Action.REMAINS),
-                *self._found(self.seen, self.seen.suspected, Action.SUSPECTED),
+                *self._found(self.seen, remains, Action.REMAINS),
+                *self._found(self.seen, doubted, Action.SUSPECTED),
             ]
         )
 
@@ -67,53 +71,73 @@ class Verdict:
         Args:
             after: the screening of the result.
             moved: (H, W), the pixels that changed.
-            filled: (H, W), those of them that were replaced as damaged; None if damage was corrected in the
-                same way as all else.
+            filled: (H, W), those of them that were replaced as damaged; None if damage was not corrected by
+                itself.
         """
         before = self.seen
         gone = _places(before, before.atypical - after.atypical)
-        doubted = {
-            name: left
+        beside = {
+            name: [region for region in regions if region not in gone.get(name, ())]
             for name, regions in after.suspected.items()
             if name in before.atypical or name in before.suspected
-            if (left := [region for region in regions if region not in gone.get(name, ())])
-            or name not in gone
         }
+        beside = {name: regions for name, regions in beside.items() if regions or name not in gone}
+        touched = moved if filled is None else filled
+        remains, doubted = self._weighed(after, before.atypical & after.atypical, beside, touched)
         return _in_order(
             [
                 *self._corrected(gone, moved, filled),
-                *self._found(after, _places(after, before.atypical & after.atypical), Action.REMAINS),
+                *self._found(after, remains, Action.REMAINS),
                 *self._found(after, doubted, Action.SUSPECTED),
             ]
         )
 
+    def _weighed(
+        self,
+        screening: Screening,
+        atypical: Iterable[str],
+        suspected: _Places,
+        filled: NDArray[np.bool_] | None,
+    ) -> tuple[_Places, _Places]:
+        """What is certain and what is suspected: damage of which no pixel was sure is suspected only."""
+        certain = _places(screening, atypical)
+        unsure = {
+            name: [*regions, *suspected.get(name, ())]
+            for name, regions in certain.items()
+            if STATISTICS[name].sign is Sign.DAMAGE
+            and (filled is None or not self._share(filled, self._boxes(regions)))
+        }
+        return {name: certain[name] for name in certain.keys() - unsure.keys()}, {**suspected, **unsure}
+
     def _found(self, screening: Screening, places: _Places, action: Action) -> Iterator[Finding]:
         for name in _one_noise(places, everywhere=True):
             boxes = self._boxes(places[name])
-            share = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
             height, width = self.size
-            yield self._finding(screening, name, action, boxes, share / (height * width) if boxes else 1.0)
+            share = sum(map(area, boxes)) / (height * width) if boxes else 1.0
+            yield self._finding(screening, name, action, boxes, share)
 
     def _corrected(
         self, gone: _Places, moved: NDArray[np.bool_], filled: NDArray[np.bool_] | None
     ) -> Iterator[Finding]:
-        # Noise looks like a lack of detail: what went with it was nothing of its own.
+        # Noise looks like a lack of detail, and damage like anything: what went with them was their trace.
         masked = _DETAIL if self.seen.noisy and not self.parameters else frozenset()
+        if filled is not None and np.array_equal(moved, filled):
+            masked = frozenset(Sign) - {Sign.DAMAGE}
+        damage = moved if filled is None else filled
         for name in _one_noise(gone, everywhere=bool(moved.all())):
-            sign = STATISTICS[name].sign
-            changed = moved if filled is None or sign is not Sign.DAMAGE else filled
-            boxes = self._boxes(gone[name])
-            height, width = self.size
-            counts = [
-                np.count_nonzero(changed[top:bottom, left:right])
-                for left, top, right, bottom in boxes or [(0, 0, width, height)]
-            ]
-            if sign not in masked and any(counts):
-                yield self._finding(self.seen, name, Action.CORRECTED, boxes, int(sum(counts)) / changed.size)
+            sign, boxes = STATISTICS[name].sign, self._boxes(gone[name])
+            share = self._share(damage if sign is Sign.DAMAGE else moved, boxes)
+            if sign not in masked and share:
+                yield self._finding(self.seen, name, Action.CORRECTED, boxes, share)
         if self.specified:
             for form, values in self.parameters.items():
-                what, share = FORMS[form][0], float(moved.mean())
-                yield Finding(what, 1.0, share, Action.CORRECTED, parameters={form: values})
+                share = float(moved.mean())
+                yield Finding(FORMS[form][0], 1.0, share, Action.CORRECTED, parameters={form: values})
+
+    def _share(self, changed: NDArray[np.bool_], boxes: Sequence[Box]) -> float:
+        """The share of all pixels that changed in some boxes, or anywhere if there are none."""
+        parts = [changed[top:bottom, left:right] for left, top, right, bottom in boxes] or [changed]
+        return sum(map(np.count_nonzero, parts)) / changed.size
 
     def _finding(
         self, screening: Screening, name: str, action: Action, boxes: Sequence[Box], share: float

@@ -25,7 +25,8 @@ from pipeline.storage.store import Store, open_store
 READS = 16
 """Objects that are checked at once."""
 
-_STATUS = ("settings_sha256", "prior", "status", "error_code", COLUMN)
+_STATUS = ("settings_sha256", "prior", "status", "error_code")
+_NAMED = f"list_transform({COLUMN}, lambda found: {{'action': found.action, 'what': found.what}}) AS {COLUMN}"
 _CHECKED = ("run_id", "source_uri", "output_uri", "output_sha256", "status")
 _GENERATIONS = """
 SELECT
@@ -147,7 +148,8 @@ def read_status(dest: str) -> DatasetStatus:
     groups: Counter[Group] = Counter()
     errors: Counter[str] = Counter()
     generations = []
-    with manifest_database(store, manifest_files(store), _STATUS) as database:
+    kept = ", ".join((*_STATUS, _NAMED))
+    with manifest_database(store, manifest_files(store), (*_STATUS, COLUMN), kept) as database:
         for settings, prior, inputs, superseded, last in database.sql(_GENERATIONS).fetchall():
             generations.append(Generation(settings, prior, inputs, superseded, last))
         for settings, prior, status, code, number in database.sql(_GROUPS).fetchall():

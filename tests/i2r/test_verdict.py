@@ -52,6 +52,26 @@ def test_what_is_certain_remains_where_the_input_is_kept_and_the_rest_is_suspect
     assert (marks.confidence, marks.share) == (pytest.approx(0.97), 0.25)
 
 
+def test_what_went_with_the_damage_was_nothing_by_itself() -> None:
+    found = verdict("grain", "lag", "tails").of_the_result(screening(), ALL, ALL)
+    assert named(found) == [(What.DEAD_PIXELS, Action.CORRECTED)]
+    found = verdict("grain", "lag", "tails").of_the_result(screening(), ALL, None)
+    assert named(found) == [(What.NOISE, Action.CORRECTED), (What.DEAD_PIXELS, Action.CORRECTED)]
+
+
+def test_damage_of_which_no_pixel_is_sure_is_suspected() -> None:
+    seen = verdict("tails", "lag", suspected=("overlay",))
+    here = NONE.copy()
+    here[5, 5] = True
+    blur, dead, marks = seen.of_the_input()
+    assert (blur.action, dead.action, marks.action) == (Action.REMAINS, Action.SUSPECTED, Action.SUSPECTED)
+    assert dead.boxes == [(0, 0, 200, 200)]
+    assert named(seen.of_the_input(here))[1] == (What.DEAD_PIXELS, Action.REMAINS)
+    after = screening("tails")
+    assert named(seen.of_the_result(after, ALL, NONE))[-1] == (What.DEAD_PIXELS, Action.SUSPECTED)
+    assert named(seen.of_the_result(after, ALL, here))[-1] == (What.DEAD_PIXELS, Action.REMAINS)
+
+
 def test_two_signs_of_noise_are_one_finding() -> None:
     [noise] = verdict("grain", "antilag", "patchy").of_the_input()
     assert (noise.what, noise.boxes) == (What.NOISE, [])
@@ -69,7 +89,7 @@ def test_noise_that_was_removed_in_a_part_was_there_alone() -> None:
 def test_damage_is_as_large_as_what_was_filled() -> None:
     filled = NONE.copy()
     filled[:10, :10] = filled[300, 300] = True
-    [streaks] = verdict("streaks", "overlay").of_the_result(screening("overlay"), filled, filled)[:1]
+    streaks = verdict("streaks", "overlay").of_the_result(screening("overlay"), filled, filled)[0]
     assert (streaks.what, streaks.share) == (What.STREAKS, 100 / SIDE**2)
     assert verdict("streaks").of_the_result(screening(), ALL, NONE) == ()
 
@@ -114,7 +134,7 @@ def test_the_same_is_suspected_elsewhere() -> None:
 
 def test_latents_lie_on_a_coarser_grid() -> None:
     seen = screening("tails", parts=regions(50, 50))
-    [tails] = Verdict(seen, (397, SIDE), factor=8).of_the_input()
+    [tails] = Verdict(seen, (397, SIDE), factor=8).of_the_input(ALL[:397])
     assert tails.boxes == [(0, 0, 400, 397)]
     assert tails.share == 1
 
