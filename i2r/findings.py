@@ -37,9 +37,9 @@ class Action(StrEnum):
     """What came of a finding."""
 
     CORRECTED = "corrected"
-    """It was certain, and it is gone."""
+    """It was certain, and a correction of it is in what is stored."""
     REMAINS = "remains"
-    """It was certain, and it still shows in what is stored."""
+    """It was certain, and still shows in what is stored, corrected or not."""
     SUSPECTED = "suspected"
     """It is not certain enough to touch the image: a person decides."""
 

@@ -75,18 +75,17 @@ class Verdict:
                 itself.
         """
         before = self.seen
-        gone = _places(before, before.atypical - after.atypical)
         beside = {
-            name: [region for region in regions if region not in gone.get(name, ())]
+            name: [region for region in regions if region not in before.where.get(name, ())]
             for name, regions in after.suspected.items()
             if name in before.atypical or name in before.suspected
         }
-        beside = {name: regions for name, regions in beside.items() if regions or name not in gone}
+        beside = {name: regions for name, regions in beside.items() if regions or name not in before.atypical}
         touched = moved if filled is None else filled
         remains, doubted = self._weighed(after, before.atypical & after.atypical, beside, touched)
         return _in_order(
             [
-                *self._corrected(gone, moved, filled),
+                *self._corrected(moved, filled),
                 *self._found(after, remains, Action.REMAINS),
                 *self._found(after, doubted, Action.SUSPECTED),
             ]
@@ -116,16 +115,14 @@ class Verdict:
             share = sum(map(area, boxes)) / (height * width) if boxes else 1.0
             yield self._finding(screening, name, action, boxes, share)
 
-    def _corrected(
-        self, gone: _Places, moved: NDArray[np.bool_], filled: NDArray[np.bool_] | None
-    ) -> Iterator[Finding]:
+    def _corrected(self, moved: NDArray[np.bool_], filled: NDArray[np.bool_] | None) -> Iterator[Finding]:
         # Noise looks like a lack of detail, and damage like anything: what went with them was their trace.
         masked = _DETAIL if self.seen.noisy and not self.parameters else frozenset()
         if filled is not None and np.array_equal(moved, filled):
             masked = frozenset(Sign) - {Sign.DAMAGE}
         damage = moved if filled is None else filled
-        for name in _one_noise(gone, everywhere=bool(moved.all())):
-            sign, boxes = STATISTICS[name].sign, self._boxes(gone[name])
+        for name in _one_noise(self.seen.atypical, everywhere=bool(moved.all())):
+            sign, boxes = STATISTICS[name].sign, self._boxes(self.seen.where.get(name, ()))
             share = self._share(damage if sign is Sign.DAMAGE else moved, boxes)
             if sign not in masked and share:
                 yield self._finding(self.seen, name, Action.CORRECTED, boxes, share)

@@ -97,6 +97,8 @@ def test_damage_is_as_large_as_what_was_filled() -> None:
 def test_what_still_shows_remains_and_what_only_the_result_shows_is_no_finding() -> None:
     found = verdict("grain", "lag").of_the_result(screening("lag", "period", suspected=("tails",)), ALL, NONE)
     assert named(found) == [(What.NOISE, Action.CORRECTED), (What.BLUR, Action.REMAINS)]
+    blocky = verdict("period", parameters={"jpeg": {}}).of_the_result(screening("period"), ALL, NONE)
+    assert named(blocky) == [(What.BLOCKS, Action.CORRECTED), (What.BLOCKS, Action.REMAINS)]
 
 
 def test_what_noise_hid_the_kind_of_is_not_called_corrected() -> None:

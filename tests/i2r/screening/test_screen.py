@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from image_models import GaussianImages
+from image_models import GaussianImages, Overlay
 from torch import Tensor
 
 from i2r.diffusion.sampling import counted
@@ -55,7 +55,8 @@ def test_an_overlay_is_surer_beside_something_else(
         return Measurement(whole, [{name: values[name] for name in names(scope=Scope.REGION, level=level)}])
 
     monkeypatch.setattr("i2r.screening.screen.measure", measured)
-    seen = smooth_images.answer(screen(waves, GRID, calibration, 0.05))
+    finder = Overlay(log_odds=values["overlay"])
+    seen = smooth_images.answer(screen(waves, GRID, calibration, 0.05), finder)
     assert ("overlay" in seen.atypical) == ("overlay" in seen.where) == filled
     assert ("overlay" in seen.suspected) != filled
 
@@ -110,7 +111,7 @@ def test_a_prior_that_diverges_is_an_error(
     next(process)
     for _ in range(good):
         process.send(torch.zeros_like(waves))
-        process.send(torch.full(waves.shape[1:], -9.0))  # of what lies over it: nothing
+        process.send(torch.full((1,), -9.0))  # nothing lies over its only region
     with pytest.raises(FloatingPointError, match="diverged"):
         process.send(torch.full_like(waves, value))
 
