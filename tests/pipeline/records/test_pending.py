@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from older_manifests import as_version_1
 
 from pipeline.records import database
 from pipeline.records.listing import Listing, to_batch
@@ -32,8 +33,9 @@ def listed(store: Store, source: Store, found: list[tuple[str, str]]) -> Listing
     return listing
 
 
-def record(store: Store, name: str, rows: list[dict[str, Any]]) -> None:
-    store.write(f"{folder_of(name)}/part-000000.parquet", to_parquet(to_table(rows)))
+def record(store: Store, name: str, rows: list[dict[str, Any]], *, older: bool = False) -> None:
+    table = as_version_1(to_table(rows)) if older else to_table(rows)
+    store.write(f"{folder_of(name)}/part-000000.parquet", to_parquet(table))
 
 
 def pending(
@@ -91,6 +93,7 @@ def test_the_newest_row_decides(rows: list[dict[str, Any]], versions: dict[str, 
                         "output_uri": None if row["failed"] else dest.uri(row["key"]),
                     }
                 ],
+                older=number % 3 == 0,
             )
         expected = {key for key, version in versions.items() if is_wanted(key, version, rows, wanted)}
         tally = Tally()
