@@ -27,6 +27,7 @@ class BlurTuning:
 
     Attributes:
         shortest, longest: lengths of the lines that are tested, in pixels.
+        span: most of the image's shorter side that a line covers: too few waves are seen of a longer one.
         directions: of the lines that are tested, over half a turn.
         clearer: a line must fit with less than this share of the Gaussian's misfit: else its zeros may be the
             scene's.
@@ -34,6 +35,7 @@ class BlurTuning:
 
     shortest: int = 3
     longest: int = 31
+    span: float = 1 / 6
     directions: int = 36
     clearer: float = 0.7
 
@@ -136,7 +138,8 @@ class MotionBlur(Convolution):
             raise FormError(f"an image of {y.shape[-1]}x{y.shape[-2]} is too small to estimate a motion blur")
         fit = TransferFit.of(y, calibration.spectrum, noise)
         angles = [math.pi * turn / BLURS.directions for turn in range(BLURS.directions)]
-        lines = [cls(n, angle) for n in range(BLURS.shortest, BLURS.longest + 1) for angle in angles]
+        longest = max(BLURS.shortest, min(BLURS.longest, int(BLURS.span * min(y.shape[-2:]))))
+        lines = [cls(n, angle) for n in range(BLURS.shortest, longest + 1) for angle in angles]
         misfits = [fit.misfit(line.transfer(fit.down, fit.across)) for line in lines]
         return lines[misfits.index(min(misfits))]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,11 @@ class Spread:
         if deviation <= TAIL_START:
             return 0.5 * math.erfc(deviation / math.sqrt(2))
         return TAIL * math.exp((TAIL_START - deviation) * self.spread / self.tail)
+
+    def widened(self, scatter: float) -> Spread:
+        """That of images in which the value scatters by this standard deviation more."""
+        wider = math.hypot(1, scatter / self.spread)
+        return replace(self, spread=wider * self.spread, tail=wider * self.tail)
 
     def exceeded_by(self, chance: float) -> float:
         """The value that ``chance`` of clean photographs lie above; at most ``TAIL`` of them."""

@@ -7,6 +7,7 @@ records.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -14,6 +15,9 @@ from functools import partial
 from types import MappingProxyType
 
 from i2r.findings import What
+
+SMALL = 64
+"""Side in pixels of the crops over which the values of an image were seen to scatter."""
 
 
 class Scope(Enum):
@@ -60,6 +64,7 @@ class Statistic:
         weight_in_gray: the same for gray images; None where it does not differ.
         corrected_by: name of what corrects damage, see :data:`i2r.correction.rectification.FILLS`. Empty for
             the others: :func:`i2r.correction.strategies.by_causes` chooses by their signs.
+        scatter: standard deviation of its value over crops of ``SMALL`` pixels a side of one photograph.
         beside_others: share of the rate of false discoveries at which it is corrected in images that show
             something else.
         after_others: chance of a clean photograph to show as much, below which it is corrected though other
@@ -76,6 +81,7 @@ class Statistic:
     weight: float | None = None
     weight_in_gray: float | None = None
     corrected_by: str = ""
+    scatter: float = 0.0
     beside_others: float = 1.0
     after_others: float | None = None
     colour: str = ""
@@ -98,10 +104,17 @@ PATCHY = Statistic(
     colour="#7ad000",
 )
 _RECORDS = (
-    _image("grain", sign=Sign.NOISE, what=What.NOISE, label="noise is strong"),
-    _image("antilag", sign=Sign.NOISE, what=What.NOISE, label="neighbours opposed"),
-    _image("lag", sign=Sign.MISSING_DETAIL, what=What.BLUR, label="neighbours alike", weight=2.16),
-    _image("period", sign=Sign.GRID, what=What.BLOCKS, label="8-pixel blocks"),
+    _image("grain", sign=Sign.NOISE, what=What.NOISE, label="noise is strong", scatter=0.35),
+    _image("antilag", sign=Sign.NOISE, what=What.NOISE, label="neighbours opposed", scatter=0.17),
+    _image(
+        "lag",
+        sign=Sign.MISSING_DETAIL,
+        what=What.BLUR,
+        label="neighbours alike",
+        weight=2.16,
+        scatter=0.16,
+    ),
+    _image("period", sign=Sign.GRID, what=What.BLOCKS, label="8-pixel blocks", scatter=0.065),
     _damage(
         "tails", what=What.DEAD_PIXELS, label="lone outliers", corrected_by="fill_damage", colour="#00b4ff"
     ),
@@ -139,6 +152,16 @@ def names(*, scope: Scope | None = None, level: Level | None = None, sign: Sign 
         and level in (None, statistic.level)
         and sign in (None, statistic.sign)
     ]
+
+
+def scatter(name: str, pixels: int, calibrated: int) -> float:
+    """Standard deviation that a value has in an image of some ``pixels``, beside that between photographs.
+
+    The variance falls with the number of pixels; in images of as many as ``calibrated``, the spread that was
+    calibrated holds it.
+    """
+    fewer = SMALL**2 * max(0.0, 1 / pixels - 1 / calibrated)
+    return STATISTICS[name].scatter * math.sqrt(fewer)
 
 
 def weights(*, gray: bool) -> Mapping[str, float]:

@@ -40,9 +40,10 @@ from i2r.canvas.windows import diagonal_differences, local_median, widened
 from i2r.jpeg_tables import SIDE
 from i2r.metrics import MAD_TO_STD
 from i2r.screening.calibration import Calibration
+from i2r.screening.detail import DETAIL, detailed
 from i2r.screening.graininess import noise_mask, patchiness
-from i2r.screening.regions import Region, alike, edges, mask_of
-from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names, weights
+from i2r.screening.regions import REGION, Region, alike, edges, mask_of
+from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names, scatter, weights
 from i2r.screening.streaks import streak_powers
 
 Name = TypeVar("Name", bound=Hashable)
@@ -127,15 +128,18 @@ def damaged(magnitude: Tensor) -> Tensor:
     return mask
 
 
-def lag_correlation(correlations: Tensor) -> Tensor:
-    """How much neighbouring pixels agree in the sharper patches; in [-1, 1].
+def lag_correlation(correlations: Tensor, detail: Tensor) -> Tensor:
+    """How much neighbouring pixels agree in the sharper patches; in [-1, 1], -1 if too few show detail.
 
     The largest one of across, down and both diagonals, since a camera may move along any of them.
 
     Args:
         correlations: see :func:`patch_correlations`.
+        detail: (N,), the patches that show detail: in others sharp and blurred are the same.
     """
-    return correlations.amax(dim=0).nanquantile(TYPICALITY.sharpest)
+    told = torch.where(detail, correlations.amax(dim=0), torch.nan)
+    enough = detail.sum() >= DETAIL.fewest
+    return torch.where(enough, told.nanquantile(TYPICALITY.sharpest), -1.0)
 
 
 def lag_opposition(correlations: Tensor) -> Tensor:
@@ -205,12 +209,14 @@ class Measurement:
         whole: those of the image.
         local: those of every region, in the order of :func:`regions`.
         gray: whether the image has one channel.
+        pixels: of the image; by default as many as the calibration's crops have.
         drawn: the regions that are drawings, in which nothing is atypical.
     """
 
     whole: Mapping[str, float]
     local: Sequence[Mapping[str, float]]
     gray: bool = False
+    pixels: int = REGION.side**2
     drawn: frozenset[int] = frozenset()
 
     def __or__(self, other: Measurement) -> Measurement:
@@ -231,7 +237,8 @@ class Measurement:
         still held (Genovese, Roeder and Wasserman 2006).
         """
         clean, weight = calibration.clean, weights(gray=self.gray)
-        whole = {name: clean[name].p_value(value) for name, value in self.whole.items()}
+        few = {name: scatter(name, self.pixels, REGION.side**2) for name in self.whole}
+        whole = {name: clean[name].widened(few[name]).p_value(value) for name, value in self.whole.items()}
         local = {name: simes(self._by_region(calibration, name)) for name in self.local[0]}
         return {name: min(1.0, p / weight[name]) for name, p in (whole | local).items()}
 
@@ -285,7 +292,7 @@ def antilag(seen: Seen) -> Tensor:
 
 
 def lag(seen: Seen) -> Tensor:
-    return lag_correlation(seen.correlations)
+    return lag_correlation(seen.correlations, detailed(seen.image[:, 1:, 1:-1], TYPICALITY.patch))
 
 
 def period(seen: Seen) -> Tensor:
@@ -318,7 +325,7 @@ def measure(seen: Seen, level: Level) -> Measurement:
     whole = {name: MEASURES[name](seen) for name in names(scope=Scope.IMAGE, level=level)}
     local = _of_regions(names(scope=Scope.REGION, level=level), seen)
     of_image, *of_regions = _on_host([whole, *local])
-    return Measurement(of_image, of_regions, gray=len(seen.image) == 1)
+    return Measurement(of_image, of_regions, gray=len(seen.image) == 1, pixels=seen.image[0].numel())
 
 
 def _of_regions(wanted: Sequence[str], seen: Seen) -> list[Mapping[str, Tensor]]:

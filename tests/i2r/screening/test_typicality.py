@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from i2r.screening.calibration import TAIL, TAIL_START, Calibration, Spread
-from i2r.screening.regions import regions
+from i2r.screening.detail import DETAIL, detailed
+from i2r.screening.regions import REGION, regions
 from i2r.screening.statistics import STATISTICS, Level, Scope, names
 from i2r.screening.typicality import (
+    TYPICALITY,
     Measurement,
     Seen,
     difference_scale,
@@ -35,6 +37,7 @@ from i2r.screening.typicality import (
 
 probabilities = st.floats(0, 1)
 LOCAL = names(scope=Scope.REGION)
+EVERYWHERE = torch.tensor(True)
 tests_of_all = st.fixed_dictionaries(dict.fromkeys(STATISTICS, probabilities))
 
 
@@ -51,8 +54,8 @@ def _measured(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
 
 
 def _measure(eps: Tensor) -> dict[str, float]:
-    """All statistics of noise in an image without anything in or over it, of one region."""
-    image = torch.zeros_like(eps)
+    """All statistics of noise in an image full of detail, without anything over it, of one region."""
+    image = 0.1 * _white(9, eps.shape[-1])
     measured = _measured(image, eps, eps).with_overlays(torch.tensor([-9.0]))
     [local] = measured.local
     return {**measured.whole, **local}
@@ -62,7 +65,7 @@ def _measure(eps: Tensor) -> dict[str, float]:
 def test_white_noise_is_neutral(seed: int) -> None:
     eps = _white(seed)
     assert robust_scale(eps).item() == pytest.approx(1, abs=0.02)
-    assert lag_correlation(patch_correlations(eps)).item() == pytest.approx(0, abs=0.1)
+    assert lag_correlation(patch_correlations(eps), EVERYWHERE).item() == pytest.approx(0, abs=0.1)
     assert lag_opposition(patch_correlations(eps)).item() == pytest.approx(0, abs=0.15)
     assert grid_period(eps).item() == pytest.approx(1, abs=0.05)
     assert log_fineness(eps).item() == pytest.approx(0, abs=0.05)
@@ -128,7 +131,20 @@ def test_smoothing_moves_the_lag() -> None:
 def test_lag_sees_one_direction(line: Tensor) -> None:
     """Motion blurs along one direction only."""
     smooth = F.conv2d(_white(side=140)[:, None], line[None, None] / 5)[:, 0]
-    assert lag_correlation(patch_correlations(smooth)).item() == pytest.approx(0.8, abs=0.1)
+    assert lag_correlation(patch_correlations(smooth), EVERYWHERE).item() == pytest.approx(0.8, abs=0.1)
+
+
+def test_lag_is_told_by_patches_that_show_detail_and_by_enough_of_them() -> None:
+    """The left half is white and the right half smooth: which counts is said by the image."""
+    smooth = F.avg_pool2d(_white(side=130), 3, stride=1)
+    eps = torch.cat([_white()[..., :64], 3 * smooth[..., 64:]], dim=-1)
+    correlations = patch_correlations(eps)
+    for image in (torch.zeros_like(eps), torch.linspace(-1, 1, 128).expand(3, 128, 128)):
+        assert not detailed(image[:, 1:, 1:-1], TYPICALITY.patch).any()
+    few, all_but_few = torch.zeros(2, correlations.shape[1], dtype=torch.bool)
+    few[: DETAIL.fewest - 1], all_but_few[DETAIL.fewest :] = True, True
+    assert lag_correlation(correlations, few) == -1
+    assert lag_correlation(correlations, all_but_few) > 0
 
 
 def test_opposition_sees_noise_and_no_texture() -> None:
@@ -242,6 +258,16 @@ def test_each_statistic_is_tested_on_its_own_spread(calibration: Calibration) ->
         else:
             odd = Measurement(typical.whole | raised, typical.local)
         assert discoveries(odd.p_values(calibration), 0.01) == {name}
+
+
+@pytest.mark.parametrize("name", ["grain", "antilag", "lag", "period"])
+def test_a_small_image_proves_less(calibration: Calibration, name: str) -> None:
+    """Its values scatter more; those of an image as large as what was calibrated, or larger, do not."""
+    odd = _typical(calibration, chance=0.01)
+    p_values = [
+        replace(odd, pixels=side**2).p_values(calibration)[name] for side in (2000, REGION.side, 96, 64)
+    ]
+    assert p_values[0] == p_values[1] < p_values[2] < p_values[3]
 
 
 def test_damage_is_told_where_it_is(calibration: Calibration) -> None:
