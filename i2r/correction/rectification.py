@@ -18,10 +18,11 @@ from torch import Tensor
 from i2r.canvas.windows import averaged
 from i2r.correction.clipping import unclip
 from i2r.correction.filling import fill, lift, translucent
+from i2r.correction.toning import LUMA, luma_of
 from i2r.diffusion.sampling import Covered, Judged, Process, Query, denoise, generate, levels
 from i2r.diffusion.tiling import TileGrid
 from i2r.forms import GaussianBlur
-from i2r.screening.calibration import Calibration
+from i2r.screening.calibration import TAIL, Calibration
 from i2r.screening.overlays import overlay_mask
 from i2r.screening.regions import Region, mask_of, regions
 from i2r.screening.spectrum import blur_width
@@ -53,11 +54,15 @@ class RectificationTuning:
             of the most likely kind of damage.
         others_rate: the same, of the other kinds.
         block_levels: range of entry levels in which the line over log periods was fitted.
-        mildest_period: log period of JPEG quality 85, the mildest fitted; entry levels fall to zero below.
+        mildest_period: log period of JPEG quality 85, the mildest fitted; below, entry levels fall to zero at
+            that of a twentieth of clean photographs.
         entry: entry level over noise level: remaining noise is more visible than missing detail.
-        faint: noise level at which only the lowest level is regenerated (4 of 255): photographs have fainter
-            noise and texture of their own.
+        faint: noise level up to which noise stays (3 of 255): photographs have such texture of their own.
         plain: noise level from which noise is regenerated in full (7 of 255).
+        least_entry: entry level below which nothing is regenerated: 8 bits hardly hold the change.
+        luma_shares: noise of the luma over that of the channels, up to which the luma stays, and from which
+            it changes as they do: 0.99 and more where each channel has noise of its own, 0.6 and less where
+            only the colours do.
         soft_edge: pixels over which the correction of a noisy part fades out.
         smoother: ratio of wider to finest differences that white noise in photographs stays below.
         sharpening: lowest and highest noise level of sharpening, and steps between them.
@@ -75,8 +80,10 @@ class RectificationTuning:
     block_levels: tuple[float, float] = (0.01, 0.25)
     mildest_period: float = 0.25
     entry: float = 1.05
-    faint: float = 0.036
+    faint: float = 0.0235
     plain: float = 0.055
+    least_entry: float = 0.01
+    luma_shares: tuple[float, float] = (0.6, 0.9)
     soft_edge: int = 7
     smoother: float = 1.3
     sharpening: tuple[float, float, int] = (0.03, 0.12, 2)
@@ -220,16 +227,33 @@ def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor, least: float) -> tupl
 def remove_noise(
     y: Tensor, grid: TileGrid, calibration: Calibration, steps: int, strength: float = 1.0
 ) -> Process[Tensor]:
-    """Regenerate image ``y``, taken as a sample at its own noise level times ``strength``."""
+    """Regenerate image ``y``, taken as a sample at its own noise level times ``strength``.
+
+    The luma stays as far as the noise is one of the colours alone.
+    """
     level = yield from entry_level(y, grid, calibration)
-    return (yield from _without_noise(y, level, steps, strength))
+    x = yield from _without_noise(y, level, steps, strength)
+    kept = 1 - luma_share(grid.crop(y))
+    return x.add_(luma_of(y) - luma_of(x), alpha=kept) if kept and x is not y else x
+
+
+def luma_share(image: Tensor) -> float:
+    """How far the noise of (C, H, W) is in its luma: 1 for noise of each channel, 0 for that of colours."""
+    if len(image) != len(LUMA):
+        return 1.0
+    alike = math.hypot(*LUMA)  # standard deviation of the luma of noise of unit variance in each channel
+    share = difference_scale(luma_of(image)) / (alike * difference_scale(image) + 1e-6)
+    low, high = RECTIFICATION.luma_shares
+    return min(max((share.item() - low) / (high - low), 0.0), 1.0)
 
 
 def _without_noise(y: Tensor, level: float, steps: int, strength: float) -> Process[Tensor]:
     """Regenerate ``y`` at ``strength`` times its noise level; it approaches ``y`` with falling ``strength``.
 
-    The correction of clipping falls with ``strength`` too.
+    The correction of clipping falls with ``strength`` too. Returns ``y`` itself if its noise is faint.
     """
+    if strength * level < RECTIFICATION.least_entry:
+        return y
     return unclip((yield from regenerate(y, strength * level, steps)), min(strength, 1.0) * level)
 
 
@@ -251,6 +275,8 @@ def remove_noise_in_part(
     fine = RECTIFICATION.entry * difference_scale(grid.crop(y), where=grid.crop(noisy[None])[0]).item()
     level = _unless_faint(fine, calibration)
     x = yield from _without_noise(y, level, steps, strength)
+    if x is y:
+        return y, torch.zeros_like(noisy)
     # Noisy parts have no sharp edge.
     share = averaged(noisy[None].float(), RECTIFICATION.soft_edge)[0]
     return torch.lerp(y, x, share), share > 0
@@ -275,11 +301,9 @@ def entry_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[
 
 def _unless_faint(level: float, calibration: Calibration) -> float:
     """Return the entry level for noise of ``level``: lower for faint noise, perhaps the photograph's own."""
-    least, *_, most = calibration.entry_scale
-    level = min(max(level, least), most)
+    level = min(level, max(calibration.entry_scale))
     faint, plain = RECTIFICATION.faint, RECTIFICATION.plain
-    share = min(max((level - faint) / (plain - faint), 0.0), 1.0)
-    return least + share * (level - least)
+    return min(max((level - faint) / (plain - faint), 0.0), 1.0) * level
 
 
 def noise_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[float]:
@@ -315,8 +339,10 @@ def remove_blocks(
     period = log_period(grid.crop((yield Query(y, calibration.level)))).item()
     low, high = RECTIFICATION.block_levels
     entry = min(max(math.exp(intercept + slope * period), low), high)
-    share = min(1.0, period / RECTIFICATION.mildest_period)
-    return (yield from regenerate(y, strength * share * entry, steps))
+    clean = calibration.clean["period"].exceeded_by(TAIL)
+    share = (period - clean) / max(RECTIFICATION.mildest_period - clean, 1e-6)
+    entry *= strength * min(max(share, 0.0), 1.0)
+    return y if entry < RECTIFICATION.least_entry else (yield from regenerate(y, entry, steps))
 
 
 def sharpen(y: Tensor, grid: TileGrid, calibration: Calibration, strength: float = 1.0) -> Process[Tensor]:

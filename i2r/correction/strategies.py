@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -19,6 +19,7 @@ from i2r.correction.reconstruction import Reconstruction, likeliest_forms, recon
 from i2r.correction.rectification import (
     fill_all,
     find_noisy_part,
+    luma_share,
     noise_level,
     regenerate,
     remove_blocks,
@@ -26,6 +27,7 @@ from i2r.correction.rectification import (
     remove_noise_in_part,
     sharpen,
 )
+from i2r.correction.toning import luma_of
 from i2r.diffusion.inversion import Convergence, invert
 from i2r.diffusion.sampling import Process, Query, generate, levels
 from i2r.diffusion.tiling import TileGrid
@@ -143,14 +145,15 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
     # compression like a blur: whether a JPEG table fits separates the two.
     filled = x
     parameters: Mapping[str, Any] = {}
-    if seen.noisy and noisy is None:
-        x = yield from remove_noise(x, grid, calibration, steps, strength)
-    elif seen.shows(Sign.GRID) or seen.shows(Sign.MISSING_DETAIL):
-        compressed = seen.shows(Sign.GRID)
+    signs = yield from _signs_left(x, subject, settings, mask)
+    if Sign.NOISE in signs and noisy is None:
+        x = yield from _remove_noise(x, subject, settings)
+    elif signs & {Sign.GRID, Sign.MISSING_DETAIL}:
+        compressed = Sign.GRID in signs
         found = (yield from _undo_compression(x, subject, settings)) if compressed else None
         if found is not None:
-            x, parameters = _share(x, found.x, strength), found.parameters
-        elif seen.shows(Sign.MISSING_DETAIL):
+            x, parameters = found.x, found.parameters
+        elif Sign.MISSING_DETAIL in signs:
             x, parameters = yield from _bring_detail_back(x, subject, settings)
         else:
             x = yield from remove_blocks(x, grid, calibration, steps, strength)
@@ -215,16 +218,48 @@ def _noisy_part(x: Tensor, subject: Subject, damaged: Tensor) -> Process[Tensor 
     return grid.pad(part[None])[0] if 0 < part.float().mean().item() < STRATEGY.whole else None
 
 
+def _signs_left(
+    x: Tensor, subject: Subject, settings: RestoreSettings, mask: Tensor
+) -> Process[frozenset[Sign]]:
+    """What the whole image is atypical in, and still is after the pixels of ``mask`` were corrected."""
+    signs = frozenset(sign for sign in Sign if subject.seen.shows(sign))
+    if not (signs and mask.any()):
+        return signs
+    left = yield from screen(x, subject.grid, subject.calibration, settings.false_discovery_rate)
+    return frozenset(sign for sign in signs if left.shows(sign))
+
+
+def _remove_noise(y: Tensor, subject: Subject, settings: RestoreSettings) -> Process[Tensor]:
+    """Remove noise; where the luma stayed, its own is removed if it is atypical of gray images."""
+    grid, calibration, steps, strength = subject.grid, subject.calibration, settings.steps, settings.strength
+    x = yield from remove_noise(y, grid, calibration, steps, strength)
+    if calibration.gray is None or luma_share(grid.crop(y)) == 1:
+        return x
+    luma = luma_of(x)
+    seen = yield from screen(luma, grid, calibration.gray, settings.false_discovery_rate)
+    if not seen.noisy:
+        return x
+    return x + ((yield from remove_noise(luma, grid, calibration.gray, steps, strength)) - luma)
+
+
 def _undo_compression(
     y: Tensor, subject: Subject, settings: RestoreSettings
 ) -> Process[Reconstruction | None]:
-    """Undo JPEG compression with the tables of the file or of the pixels; None if neither gives any."""
+    """Undo JPEG compression with the tables of the file or of the pixels; None if neither gives any.
+
+    The less, the finer the tables: no change if they only rounded.
+    """
     if settings.forms == NONE:
         return None
+    grid, calibration = subject.grid, subject.calibration
     try:
-        return (yield from reconstruct(y, (Jpeg.name,), subject.grid, subject.calibration, subject.known))
+        jpeg = subject.known[0] if subject.known else Jpeg.start(grid.crop(y), calibration)
+        if not jpeg.severity:
+            return Reconstruction(y, {})
+        found = yield from reconstruct(y, (Jpeg.name,), grid, calibration, [jpeg])
     except FormError:  # the blocks were shifted, or the image was compressed again on another grid
         return None
+    return replace(found, x=_share(y, found.x, min(settings.strength, 1.0) * jpeg.severity))
 
 
 def _bring_detail_back(

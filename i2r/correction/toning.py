@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_LUMA = 0.299, 0.587, 0.114  # ITU-R BT.601, as JPEG files have it
+LUMA = 0.299, 0.587, 0.114
+"""Weights of red, green and blue in luma (ITU-R BT.601, as JPEG files have it)."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def find_toning(image: Tensor) -> Toning | None:
     """Fit the toning of an image (3, H, W) in [-1, 1]; None if the curves do not explain its colours."""
     step = max(1, math.isqrt(image[0].numel() // TONING.pixels))
     sample = image[:, ::step, ::step]
-    luma, knots = _luma(sample), TONING.knots
+    luma, knots = luma_of(sample), TONING.knots
     low, share = _position(luma.flatten().double())
     weights = torch.zeros(luma.numel(), knots, dtype=torch.float64, device=image.device)
     weights.scatter_(1, low[:, None], 1 - share[:, None]).scatter_(1, low[:, None] + 1, share[:, None])
@@ -77,11 +78,12 @@ def find_toning(image: Tensor) -> Toning | None:
     colour = (sample - _evaluate(curves, luma)).square().mean(dim=(1, 2)).sqrt().max()
     if colour > (TONING.most_colour_share * luma.std(correction=0)).clamp_max(TONING.most_colour):
         return None
-    return Toning(image, _luma(image), curves)
+    return Toning(image, luma_of(image), curves)
 
 
-def _luma(image: Tensor) -> Tensor:
-    red, green, blue = (weight * channel for weight, channel in zip(_LUMA, image, strict=True))
+def luma_of(image: Tensor) -> Tensor:
+    """Luma (1, H, W) of an image (3, H, W)."""
+    red, green, blue = (weight * channel for weight, channel in zip(LUMA, image, strict=True))
     return (red + green + blue)[None]
 
 

@@ -38,6 +38,8 @@ class JpegTuning:
     Attributes:
         trust: share of a quantisation interval to move into: coefficients concentrate toward its middle.
         unexplained: share of the quantisation error that remains after the prior's estimate.
+        plain: error of coarse coefficients in 8-bit steps, from which quantisation is undone in full: that of
+            quality 75.
         rounding: standard deviation, in 8-bit steps, of the decoder's rounding as it shows in a coefficient.
         stray: share of coefficients that clipping changed arbitrarily.
         least_count: of coefficients, to accept a table.
@@ -47,6 +49,7 @@ class JpegTuning:
 
     trust: float = 0.8
     unexplained: float = 0.5
+    plain: float = 2.5
     rounding: float = 0.5
     stray: float = 0.02
     least_count: int = 16
@@ -112,10 +115,21 @@ class Jpeg(Record):
     @property
     def noise(self) -> float:
         """A share of the quantisation error of low frequencies, which are seldom stored as zero."""
+        return JPEG.unexplained * self._coarse_error / _HALF_RANGE
+
+    @property
+    def severity(self) -> float:
+        """How far quantisation is to be undone, in [0, 1]: 0 where coarse coefficients were only rounded."""
+        rounded = math.sqrt(1 / 12)
+        return min(max((self._coarse_error - rounded) / (JPEG.plain - rounded), 0.0), 1.0)
+
+    @property
+    def _coarse_error(self) -> float:
+        """RMS quantisation error of low frequencies, in 8-bit steps."""
         coarse = [
             step for index, step in enumerate(self.tables.luma) if index // SIDE < 4 and index % SIDE < 4
         ]
-        return JPEG.unexplained * math.sqrt(sum(step**2 for step in coarse) / len(coarse) / 12) / _HALF_RANGE
+        return math.sqrt(sum(step**2 for step in coarse) / len(coarse) / 12)
 
     def reveal(self, y: Tensor, expected: Tensor) -> Tensor:
         """Move the coefficients of ``expected`` into the quantisation intervals of those of ``y``.

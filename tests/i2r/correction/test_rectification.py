@@ -18,12 +18,14 @@ from i2r.correction.rectification import (
     fill_overlays,
     fill_streaks,
     find_noisy_part,
+    luma_share,
     regenerate,
     remove_blocks,
     remove_noise,
     remove_noise_in_part,
     sharpen,
 )
+from i2r.correction.toning import luma_of
 from i2r.diffusion.sampling import Process, Query, counted, generate, levels
 from i2r.diffusion.tiling import TileGrid
 from i2r.forms import Noise
@@ -247,21 +249,58 @@ def test_noise_is_removed_from_its_own_level(
     assert asked[-5] == pytest.approx(level, rel=0.1)
 
 
-@pytest.mark.parametrize("level", [0.0, 5.0])
 def test_noise_beyond_the_calibrated_levels_is_read_at_their_end(
-    smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration, level: float
-) -> None:
-    asked = _levels_asked(smooth_images, remove_noise(waves + _noise(level), GRID, own_calibration, steps=3))
-    assert asked[-3] == pytest.approx(0.02 if level == 0 else 0.8)
-
-
-def test_noise_as_faint_as_photographs_have_it_is_hardly_entered(
     smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration
 ) -> None:
-    for level, entry in ((0.03, 0.02), (0.06, 0.06)):
-        y = waves + _noise(level)
-        asked = _levels_asked(smooth_images, remove_noise(y, GRID, own_calibration, steps=5))
-        assert asked[-5] == pytest.approx(entry, rel=0.1)
+    asked = _levels_asked(smooth_images, remove_noise(waves + _noise(5.0), GRID, own_calibration, steps=3))
+    assert asked[-3] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("level", [0.0, 2 * 2 / 255])
+def test_noise_as_faint_as_photographs_have_it_stays(
+    smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration, level: float
+) -> None:
+    """Not a bit moves: 2 of 255 are left."""
+    y = waves + _noise(level)
+    assert smooth_images.answer(remove_noise(y, GRID, own_calibration, steps=5)) is y
+
+
+def test_fainter_noise_is_entered_the_less_deep(
+    smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration
+) -> None:
+    shares = []
+    for level in (0.035, 0.045, 0.06):
+        asked = _levels_asked(
+            smooth_images, remove_noise(waves + _noise(level), GRID, own_calibration, steps=5)
+        )
+        shares.append(asked[-5] / level)
+    assert shares == sorted(shares)
+    assert shares[0] < 0.6
+    assert shares[-1] == pytest.approx(1.05, rel=0.05)
+
+
+def _colour_noise(level: float) -> Tensor:
+    """Noise without luma."""
+    noise = _noise(level)
+    return noise - luma_of(noise)
+
+
+def test_noise_of_the_colours_leaves_the_luma(
+    smooth_images: GaussianImages, waves: Tensor, own_calibration: Calibration
+) -> None:
+    y = waves + _colour_noise(0.2)
+    x = smooth_images.answer(remove_noise(y, GRID, own_calibration, steps=5))
+    assert _psnr(x, waves) > _psnr(y, waves) + 6
+    torch.testing.assert_close(luma_of(x), luma_of(y), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("colours", "each", "share"), [(0.2, 0.0, 0), (0.2, 0.02, 0), (0.0, 0.1, 1)])
+def test_the_luma_changes_as_far_as_it_is_noisy(
+    waves: Tensor, colours: float, each: float, share: float
+) -> None:
+    noise = _colour_noise(colours) + each * _noise(1.0, seed=1)
+    assert luma_share(waves + noise) == share
+    assert luma_share(waves[:1]) == 1
 
 
 def test_smoother_noise_is_read_at_the_level_at_which_the_prior_sees_it(
@@ -309,11 +348,11 @@ def test_faint_blocks_are_entered_less_deep(
     y = waves + _noise(0.05)
     entries = [
         _levels_asked(smooth_images, remove_blocks(y + _blocks(strength), GRID, level, steps=4))[1]
-        for strength in (0.01, 0.04, 0.2)
+        for strength in (0.04, 0.2)
     ]
     assert entries == sorted(entries)
-    assert entries[0] < 0.02
     assert entries[-1] == pytest.approx(0.1)
+    assert smooth_images.answer(remove_blocks(y, GRID, level, steps=4)) is y
 
 
 def test_sharpening_nears_the_original(calibration: Calibration) -> None:

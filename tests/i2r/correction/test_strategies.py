@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -15,8 +15,13 @@ from PIL import Image
 
 from i2r import Degraded, Outcome, Prior, Restoration, Restorer, RestoreSettings, load_prior
 from i2r.correction import strategies
-from i2r.correction.strategies import STRATEGIES
+from i2r.correction.strategies import STRATEGIES, Correction, Subject, by_causes
+from i2r.diffusion.sampling import drive
+from i2r.diffusion.tiling import FixedShapeEvaluator, TileGrid
+from i2r.forms import Jpeg
+from i2r.jpeg_tables import JpegTables
 from i2r.metrics import psnr
+from i2r.screening.trace import Screening
 from i2r.training.degradation import (
     FloatImage,
     dead_pixels,
@@ -124,6 +129,57 @@ def test_strength_is_a_dial(
         assert restoration.outcome is Outcome.RESTORED
         moved.append(float(np.abs(restoration.image - y).mean()))
     assert all(less < 0.9 * more for less, more in itertools.pairwise(moved))
+
+
+def _by_causes(prior: Prior, image: FloatImage, seen: Screening, known: Sequence[Jpeg] = ()) -> Correction:
+    """Correct an image of 96x96 for what it is said to show."""
+    y = torch.from_numpy(image).permute(2, 0, 1) * 2 - 1
+    grid = TileGrid.whole(96, 96)
+    subject = Subject(y, grid, prior.calibration, seen, known)
+    evaluator = FixedShapeEvaluator(prior, lambda height, width: 1)
+    [found] = drive(
+        [by_causes(subject, RestoreSettings())], [grid], evaluator, lambda image: image[0] * 0 - 9
+    )
+    return found
+
+
+def test_compression_is_undone_as_far_as_it_went(prior: Prior, clean: FloatImage) -> None:
+    """Down to nothing: a file of quality 98 has only rounded."""
+    changes = []
+    for quality in (60, 80, 92, 98):
+        y, tables = jpeg(clean, quality=quality), Jpeg(JpegTables.standard(quality))
+        found = _by_causes(prior, y, Screening(atypical=frozenset({"period"})), [tables])
+        moved = (found.x / 2 + 0.5).permute(1, 2, 0).numpy() - y
+        changes.append(float(np.abs(moved).mean()) if found.mask.any() else 0.0)
+    assert changes[3] == 0
+    assert all(less < 0.85 * more for more, less in itertools.pairwise(changes))
+
+
+def test_what_shows_no_longer_once_damage_is_filled_is_not_corrected(prior: Prior, clean: FloatImage) -> None:
+    """Dead pixels, said to be noise and blur besides."""
+    y = np.rint(dead_pixels(clean, np.random.default_rng(0)) * 255).astype(np.float32) / 255
+    where = {"tails": [(slice(0, 96), slice(0, 96))]}
+    found = _by_causes(prior, y, Screening(atypical=frozenset({"tails", "grain", "lag"}), where=where))
+    assert found.damaged is not None
+    assert 0 < found.mask.float().mean() < 0.1
+    assert torch.equal(found.mask, found.damaged)
+    torch.testing.assert_close(
+        found.x[:, ~found.mask],
+        (torch.from_numpy(y).permute(2, 0, 1) * 2 - 1)[:, ~found.mask],
+        atol=0,
+        rtol=0,
+    )
+
+
+def test_noise_of_the_colours_alone_costs_no_luma(prior: Prior, clean: FloatImage) -> None:
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    noise = np.random.default_rng(0).normal(0, 30 / 255, clean.shape).astype(np.float32)
+    noise -= (noise @ weights)[..., None]
+    y = 0.15 + 0.7 * clean + noise  # clipping would put noise into the luma
+    restoration = _restore(prior, y)
+    assert restoration.outcome is Outcome.RESTORED
+    assert psnr(restoration.image, 0.15 + 0.7 * clean) > psnr(y, 0.15 + 0.7 * clean) + 5
+    assert psnr(restoration.image @ weights, y @ weights) > 55
 
 
 @pytest.mark.parametrize("forms", ["auto", "noise"])

@@ -134,3 +134,11 @@ def test_blocks_are_transformed_to_and_fro() -> None:
     assert _coefficients(planes).shape == (2, 3, 2, 8, 8)
     torch.testing.assert_close(_pixels(_coefficients(planes)), planes)
     torch.testing.assert_close(_coefficients(planes).square().sum(), planes.square().sum())
+
+
+def test_fine_tables_are_undone_less_and_those_that_only_rounded_not_at_all() -> None:
+    severities = [Jpeg(JpegTables.standard(quality)).severity for quality in (10, 60, 80, 92, 98, 100)]
+    assert severities == sorted(severities, reverse=True)
+    assert severities[:2] == [1, 1]
+    assert 0 < severities[3] < severities[2] < 1
+    assert severities[4:] == [0, 0]
