@@ -24,9 +24,12 @@ class Degraded:
         protected: (H, W), the pixels to return unchanged; None if all may change. The prior sees them and
             screening tests them, but the consistency of the result is not measured on them.
         trace: filled with the intermediate stages; None to keep none.
+        hidden: (H, W), the pixels that nobody sees, such as transparent ones; None if all are seen. They are
+            returned unchanged, and neither the prior nor the screening sees what they hold.
     """
 
     image: np.ndarray
     tables: JpegTables | None = None
     protected: NDArray[np.bool_] | None = None
     trace: Trace | None = None
+    hidden: NDArray[np.bool_] | None = None

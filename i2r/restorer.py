@@ -20,6 +20,7 @@ from torch import Tensor
 
 from i2r.canvas.bands import finite
 from i2r.canvas.placement import canvas_device
+from i2r.correction.filling import start
 from i2r.correction.strategies import STRATEGIES, STRATEGY, Correction, Subject, by_forms
 from i2r.correction.toning import Toning, find_toning
 from i2r.degraded import Degraded
@@ -170,26 +171,34 @@ class Restorer:
             ValueError: an image or a mask has a wrong shape or type, or an image a wrong range.
         """
         pixels = [self._grid(_checked(given.image)) for given in degraded]
-        protected = [_checked_mask(given.protected, given.image) for given in degraded]
-        processes = [self._restore(*of_one) for of_one in zip(degraded, pixels, protected, strict=True)]
+        masks = [
+            tuple(_checked_mask(mask, given.image) for mask in (given.protected, given.hidden))
+            for given in degraded
+        ]
+        processes = [
+            self._restore(given, grid, *of_one)
+            for given, grid, of_one in zip(degraded, pixels, masks, strict=True)
+        ]
         grids = [self.space.grid(grid) for grid in pixels]
         return drive(processes, grids, self.evaluator, self._finder)
 
     def _restore(
-        self, degraded: Degraded, pixels: TileGrid, protected: NDArray[np.bool_]
+        self, degraded: Degraded, pixels: TileGrid, protected: NDArray[np.bool_], hidden: NDArray[np.bool_]
     ) -> Process[Restoration]:
-        image, trace = degraded.image, degraded.trace
+        image, trace, protected = degraded.image, degraded.trace, protected | hidden
         if not finite(torch.from_numpy(image)):
             return Restoration(Outcome.FAILED, image, message="the image holds values that are not finite")
         grid = self.space.grid(pixels)
         known = [Jpeg(degraded.tables)] if degraded.tables else []
         # Not kept for `_correct`: of a large image it would lie beside the canvases until the end.
-        drawing, drawn = is_drawn(self._to_tensor(image))
+        drawing, drawn = is_drawn(self._to_tensor(image, hidden))
         if drawing and not self.settings.specified:
             return Restoration(Outcome.UNCHANGED, image, message=_DRAWING)
         drawn = drawn if self.space.of_pixels else frozenset()
         try:
-            correction, nfe = yield from counted(self._correct(image, pixels, known, protected, drawn, trace))
+            correction, nfe = yield from counted(
+                self._correct(image, pixels, known, protected, hidden, drawn, trace)
+            )
         except FloatingPointError as error:
             return Restoration(Outcome.FAILED, image, message=str(error))
         corrected, before, after = correction
@@ -242,6 +251,7 @@ class Restorer:
         pixels: TileGrid,
         known: Sequence[Jpeg],
         protected: NDArray[np.bool_],
+        hidden: NDArray[np.bool_],
         drawn: frozenset[int],
         trace: Trace | None,
     ) -> Process[tuple[Correction, Screening, Screening]]:
@@ -251,7 +261,7 @@ class Restorer:
             FloatingPointError: the prior diverged on this image.
         """
         grid = self.space.grid(pixels)
-        y = self.space.encode(pixels.pad(self._to_tensor(image)), pixels)
+        y = self.space.encode(pixels.pad(self._to_tensor(image, hidden)), pixels)
         toning, before = yield from self._look(y, grid, drawn, trace)
         y = toning.luma if toning else y
         calibration = self._calibration_of(y)
@@ -325,8 +335,10 @@ class Restorer:
         gray = self.calibration.gray
         return gray if gray is not None and len(canvas) == 1 else self.calibration
 
-    def _to_tensor(self, image: NDArray[np.float32]) -> Tensor:
+    def _to_tensor(self, image: NDArray[np.float32], hidden: NDArray[np.bool_]) -> Tensor:
         """Convert (H, W, C) in [0, 1] to (3, H, W) in [-1, 1], on the device that holds its canvases.
+
+        What surrounds the ``hidden`` pixels (H, W) is continued into them.
 
         A gray image becomes (1, H, W) if the prior is calibrated for gray, also one of three equal channels:
         the noise in them is equal too.
@@ -334,6 +346,8 @@ class Restorer:
         height, width, _ = image.shape
         home = canvas_device(self.prior.device, total_memory(self.prior.device), height * width)
         pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).to(home)
+        if hidden.any():
+            pixels = start(pixels.permute(2, 0, 1), torch.from_numpy(hidden).to(home)).permute(1, 2, 0)
         knows_gray = self.calibration.gray is not None
         if knows_gray and (pixels == pixels[..., :1]).all():
             pixels = pixels[..., :1]

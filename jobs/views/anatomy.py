@@ -94,7 +94,7 @@ def dissect(address: str, settings: RunSettings, mask: str | None = None) -> Ana
                 raise SettingsError(str(error)) from error
     restorer = _restorer(settings)
     image, trace, start = to_float(picture.pixels), Trace(), time.perf_counter()
-    [restoration] = restorer.restore([Degraded(image, picture.tables, protected, trace)])
+    [restoration] = restorer.restore([Degraded(image, picture.tables, protected, trace, picture.hidden)])
     return Anatomy(address.rpartition("/")[2], image, restoration, trace, time.perf_counter() - start)
 
 

@@ -105,6 +105,11 @@ class Picture:
     """Whether a JPEG 2000 file is a bare code stream, which cannot hold metadata."""
 
     @property
+    def hidden(self) -> np.ndarray | None:
+        """(H, W), the pixels that are wholly transparent; `None` if there are none."""
+        return None if self.alpha is None or self.alpha.all() else self.alpha == 0
+
+    @property
     def width(self) -> int:
         return int(self.pixels.shape[1])
 

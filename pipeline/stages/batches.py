@@ -203,7 +203,10 @@ class RestoreItems:
         whole = [(item, item.picture) for item in items if not item.failed and item.picture is not None]
         start = time.perf_counter()
         results = self._actor.restore(
-            [Degraded(picture.pixels, picture.tables, item.protected) for item, picture in whole]
+            [
+                Degraded(picture.pixels, picture.tables, item.protected, hidden=picture.hidden)
+                for item, picture in whole
+            ]
         )
         seconds = (time.perf_counter() - start) / max(len(whole), 1)
         for (item, picture), result in zip(whole, results, strict=True):

@@ -286,6 +286,41 @@ def test_what_is_protected_comes_back_as_it_was(restorer: Restorer) -> None:
         restorer.restore([Degraded(noisy, protected=left[1:])])
 
 
+@pytest.mark.parametrize("noisy", [False, True])
+def test_what_nobody_sees_is_neither_tested_nor_changed(restorer: Restorer, noisy: bool) -> None:
+    """Noise of every channel behind a cutout says nothing of what shows."""
+    clean, rng = _crop(CROPS[0]), np.random.default_rng(0)
+    shown = gaussian_noise(clean, rng, sigma=25 / 255) if noisy else clean
+    hidden = np.zeros((96, 96), np.bool_)
+    hidden[:, 56:] = True
+    image = np.where(hidden[..., None], rng.random((96, 96, 3), np.float32), shown)
+    [restoration] = restorer.restore([Degraded(image, hidden=hidden)])
+    assert restoration.outcome is (Outcome.RESTORED if noisy else Outcome.UNCHANGED)
+    np.testing.assert_array_equal(restoration.image[hidden], image[hidden])
+    if noisy:
+        assert psnr(restoration.image[~hidden], clean[~hidden]) > psnr(shown[~hidden], clean[~hidden]) + 6
+        with pytest.raises(ValueError, match="give one of the same size"):
+            restorer.restore([Degraded(image, hidden=hidden[1:])])
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (48, 48), (64, 96)])
+def test_a_small_crop_is_no_blurred_photograph(restorer: Restorer, shape: tuple[int, int]) -> None:
+    """It was taken for a motion of 11 and 15 px: it is a soft part of a sharp picture."""
+    crop = _photograph("marigold")[40 : 40 + shape[0], 40 : 40 + shape[1]]
+    assert _restore(restorer, crop).outcome is Outcome.UNCHANGED
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_gradients_come_back_as_they_are(restorer: Restorer, bits: int) -> None:
+    """Each value of the range, its ends included."""
+    most = np.float32(2**bits - 1)
+    ramp = np.rint(np.linspace(0, most, 128, dtype=np.float32)) / most
+    gradient = np.broadcast_to(ramp[:, None], (128, 128, 1)).copy()
+    restoration = _restore(restorer, gradient)
+    assert restoration.outcome is Outcome.UNCHANGED
+    np.testing.assert_array_equal(restoration.image, gradient)
+
+
 def test_a_trace_holds_what_was_seen_and_changes_nothing(restorer: Restorer) -> None:
     dead = dead_pixels(_crop(CROPS[0]), np.random.default_rng(0))
     trace = Trace()

@@ -21,6 +21,20 @@ def test_tiffs_of_any_compression_are_read(compression: str) -> None:
     assert psnr(picture.pixels[..., 0], np.asarray(image.convert("RGB"))[..., 0]) > 30
 
 
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_pages_of_one_bit_are_turned_and_lose_no_pixel(turn: int) -> None:
+    page = Image.fromarray(np.random.default_rng(0).random((40, 52)) < 0.1)
+    stream = io.BytesIO()
+    page.save(stream, "TIFF", compression="group4", tiffinfo={0x0112: turn})
+    with Image.open(io.BytesIO(stream.getvalue())) as stored:
+        stored.load()  # which turns it
+        expected = np.asarray(stored.convert("L"))
+    first = decoded(stream.getvalue())
+    assert expected.shape == ((40, 52) if turn < 5 else (52, 40))
+    np.testing.assert_array_equal(first.pixels[..., 0], expected)
+    np.testing.assert_array_equal(decoded(again(first).data).pixels, first.pixels)
+
+
 def test_channels_beyond_colour_and_alpha_are_left_out_by_name() -> None:
     samples = smooth(20, 30, 3, 8, 1)
     for depth in (np.uint8, np.uint16):
