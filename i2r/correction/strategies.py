@@ -145,7 +145,7 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
     # compression like a blur: whether a JPEG table fits separates the two.
     filled = x
     parameters: Mapping[str, Any] = {}
-    signs = yield from _signs_left(x, subject, settings, mask)
+    signs = yield from _signs_left(x, subject, mask)
     if Sign.NOISE in signs and noisy is None:
         x = yield from _remove_noise(x, subject, settings)
     elif signs & {Sign.GRID, Sign.MISSING_DETAIL}:
@@ -218,14 +218,12 @@ def _noisy_part(x: Tensor, subject: Subject, damaged: Tensor) -> Process[Tensor 
     return grid.pad(part[None])[0] if 0 < part.float().mean().item() < STRATEGY.whole else None
 
 
-def _signs_left(
-    x: Tensor, subject: Subject, settings: RestoreSettings, mask: Tensor
-) -> Process[frozenset[Sign]]:
+def _signs_left(x: Tensor, subject: Subject, mask: Tensor) -> Process[frozenset[Sign]]:
     """What the whole image is atypical in, and still is after the pixels of ``mask`` were corrected."""
     signs = frozenset(sign for sign in Sign if subject.seen.shows(sign))
     if not (signs and mask.any()):
         return signs
-    left = yield from screen(x, subject.grid, subject.calibration, settings.false_discovery_rate)
+    left = yield from screen(x, subject.grid, subject.calibration, subject.rate)
     return frozenset(sign for sign in signs if left.shows(sign))
 
 
@@ -236,7 +234,7 @@ def _remove_noise(y: Tensor, subject: Subject, settings: RestoreSettings) -> Pro
     if calibration.gray is None or luma_share(grid.crop(y)) == 1:
         return x
     luma = luma_of(x)
-    seen = yield from screen(luma, grid, calibration.gray, settings.false_discovery_rate)
+    seen = yield from screen(luma, grid, calibration.gray, subject.rate)
     if not seen.noisy:
         return x
     return x + ((yield from remove_noise(luma, grid, calibration.gray, steps, strength)) - luma)

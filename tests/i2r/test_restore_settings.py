@@ -31,8 +31,8 @@ def test_overlap_is_at_most_half_a_tile(tile: int, overlap: int) -> None:
         {"tile": 24},
         {"overlap": -1},
         {"tiles_per_batch": 0},
-        {"false_discovery_rate": 0.0},
-        {"false_discovery_rate": 1.0},
+        {"max_harm": 0.0},
+        {"max_harm": 1.0},
         {"steps": 0},
     ],
 )
