@@ -8,6 +8,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from i2r.form_names import AUTO, NONE, parse_forms
 
+METHOD_VERSION = 2
+"""Raised by every change of what the method makes of an image with the same prior and settings, other weights
+of the networks that ship with it included. Destinations restore what an older version made again, so that a
+mistake that was mended does not stay in an archive."""
+
 SMALLEST_TILE = 32
 """Least side of a tile, in pixels."""
 TILE_STEP = 8

@@ -170,9 +170,14 @@ def mean_of(seconds: NDArray[np.float64]) -> Estimate:
     return Estimate(float(seconds.mean()), float(low), float(high))
 
 
-def offers(measured: Measurement, prices: Prices, deadline_hours: float | None) -> Sequence[Offer]:
-    """Time and cost on each kind of node with the device that was measured; cheapest first."""
-    hours = measured.seconds * (measured.images / 3600)
+def offers(
+    measured: Measurement, prices: Prices, deadline_hours: float | None, pending: int | None = None
+) -> Sequence[Offer]:
+    """Time and cost on each kind of node with the device that was measured, cheapest first.
+
+    They are of the whole source, or of a number of pending images.
+    """
+    hours = measured.seconds * ((measured.images if pending is None else pending) / 3600)
     found = []
     for name, kind in prices.nodes.items():
         if kind.device != measured.device:

@@ -9,7 +9,15 @@ if TYPE_CHECKING:
     from pipeline.codecs.codec import Picture
     from pipeline.codecs.depth import from_float, to_float
     from pipeline.codecs.sandbox import Decoder
-    from pipeline.errors import ErrorCode, ItemError, LeaseHeldError, PipelineError, RunError, SettingsError
+    from pipeline.errors import (
+        ErrorCode,
+        ItemError,
+        LeaseHeldError,
+        PipelineError,
+        RedoError,
+        RunError,
+        SettingsError,
+    )
     from pipeline.records.summary import ExitStatus, Progress, RunSummary
     from pipeline.runs.run import restore_dataset
     from pipeline.settings import RunSettings, load_settings
@@ -42,6 +50,7 @@ _HOMES = {
     "PriorIdentity": "stages.restoring",
     "PriorRestorerFactory": "stages.restoring",
     "Progress": "records.summary",
+    "RedoError": "errors",
     "RestoreActor": "stages.restoring",
     "RestorerFactory": "stages.restoring",
     "RunError": "errors",
@@ -73,6 +82,7 @@ __all__ = [
     "PriorIdentity",
     "PriorRestorerFactory",
     "Progress",
+    "RedoError",
     "RestoreActor",
     "RestorerFactory",
     "RunError",

@@ -3,6 +3,7 @@
     PipelineError            base of everything this package raises on purpose
     ├── RunError             belongs to the run and stops it (bucket denied, no space left, prior broken)
     │   ├── SettingsError   the settings or arguments are wrong; nothing was written
+    │   ├── RedoError       too many finished images would be restored again; no image or row was written
     │   └── LeaseHeldError  another run writes to this destination
     │       └── LeaseLostError  another run took the destination over during this one
     └── ItemError            belongs to one image and becomes one `failed` row
@@ -54,6 +55,10 @@ class RunError(PipelineError):
 
 class SettingsError(RunError):
     """The settings or arguments of a run are wrong: nothing was started, and nothing written."""
+
+
+class RedoError(RunError):
+    """More finished images would be restored again than `max_redo` allows: no image or row was written."""
 
 
 class LeaseHeldError(RunError):

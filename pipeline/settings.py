@@ -16,17 +16,26 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from i2r import RestoreSettings
+from i2r.settings import METHOD_VERSION
 from pipeline.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "I2R_"
 NO_SETTINGS = {"I2R_JOB", "I2R_SUBMISSION"}
 """Variables with that prefix that are no settings but identify a process: see `pipeline.records.lease`."""
 
-Share = Annotated[float, Field(ge=0, le=1)]
+
+def _read_share(value: Any) -> Any:
+    """Read `5%` as 0.05; any other value is left to the model."""
+    if not isinstance(value, str) or not value.strip().endswith("%"):
+        return value
+    return float(value.strip().removesuffix("%")) / 100
+
+
+Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_read_share)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -43,7 +52,8 @@ class RunSettings(BaseModel):
     """All settings of one run over a dataset.
 
     Only `prior`, `method`, `format` and `threads` change the bytes of every output, so only they are in the
-    digest. `protect` changes only outputs whose source has a mask; the mask is part of that source's version.
+    digest, with the method's version. `protect` changes only outputs whose source has a mask; the mask is
+    part of that source's version.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,7 +73,12 @@ class RunSettings(BaseModel):
         description="try again what an earlier run recorded as failed, beside the inputs that `only` selects",
     )
     limit: Count | None = Field(None, description="handle at most this many inputs")
-    sample: Share | None = Field(None, description="share of the inputs, from 0 to 1, always the same ones")
+    sample: Share | None = Field(None, description="share of the inputs, 5% or 0.05, always the same ones")
+    max_redo: Share = Field(
+        0.05,
+        description="share of the finished images, 5% or 0.05, that a run restores again for other settings, "
+        "weights or another version of the method; above it, it asks on a terminal and refuses elsewhere",
+    )
 
     prune: bool = Field(False, description="remove restored images whose source was deleted")
 
@@ -117,15 +132,18 @@ class RunSettings(BaseModel):
             raise ValueError(f"no format {value!r}: choose one of {', '.join(known)}")
         return wanted
 
-    def digest(self, prior_sha256: str) -> str:
-        """SHA-256 of exactly the settings that change an output's bytes."""
-        content = {
+    def decisive(self, prior_sha256: str) -> dict[str, Any]:
+        """Exactly what decides an output's bytes beside its source."""
+        return {
+            "method_version": METHOD_VERSION,
             "prior_sha256": prior_sha256,
-            "method": self.method.model_dump(mode="json"),
-            "format": self.format,
-            "threads": self.threads,
+            **self.model_dump(mode="json", include={"method", "format", "threads"}),
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def digest(self, prior_sha256: str) -> str:
+        """SHA-256 of exactly what decides an output's bytes beside its source."""
+        content = json.dumps(self.decisive(prior_sha256), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def load_settings(

@@ -23,12 +23,20 @@ if TYPE_CHECKING:
 
 _GROUPS = {
     "Restoration": ("prior", "method.strength"),
-    "Inputs": ("include", "exclude", "only", "retry_failed", "limit", "sample"),
+    "Inputs": ("include", "exclude", "only", "retry_failed", "max_redo", "limit", "sample"),
     "Results": ("format", "prune", "reference", "protect"),
     "Machines": ("workers", "threads", "gpus", "gpu_minutes", "batch", "max_hours"),
 }
 """Settings with an option of their own, under the headings of the help."""
-_METAVARS = {"include": "GLOB", "exclude": "GLOB", "reference": "PREFIX", "protect": "PREFIX"}
+SHARE = "SHARE"
+_METAVARS = {
+    "include": "GLOB",
+    "exclude": "GLOB",
+    "reference": "PREFIX",
+    "protect": "PREFIX",
+    "max_redo": SHARE,
+    "sample": SHARE,
+}
 
 
 class SettingsCommand(Command):
@@ -89,6 +97,7 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     value: Any = field.annotation
     while inner := [part for part in get_args(value) if part is not NoneType]:
         value = inner[0]  # int of Annotated[int, ...] | None, str of tuple[str, ...]
+    value = str if _METAVARS.get(name) == SHARE else value  # the model reads 5% and 0.05
     multiple, about = get_origin(field.annotation) is tuple, field.description or ""
     ending = "; repeatable." if multiple else f". [default: {field.default}]" if field.default else "."
     return click.Option(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=SettingsCommand)
 @click.argument("source")
+@click.argument("dest", required=False)
 @click.option(
     "--images", type=click.IntRange(min=2), default=16, show_default=True, help="Size of the sample."
 )
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 )
 def plan(
     source: str,
+    dest: str | None,
     settings: ReadSettings,
     images: int,
     prices: Path | None,
@@ -42,19 +44,31 @@ def plan(
 ) -> None:
     """Restore a small sample of SOURCE, and estimate the hours and the cost of the whole, on kinds of nodes.
 
+    With DEST, of what is pending there, and why it is. Nothing is written to DEST.
+
     The estimates are for the kind of device that was measured: to plan for GPUs, measure on one (--address).
     """
     from jobs.estimate import PRICES, measure, read_prices
     from jobs.views.progress import show_progress
+    from jobs.views.tables import print_summary
+    from pipeline import restore_dataset
 
     given, known = settings(), read_prices(prices or PRICES)
+    pending = None
+    if dest:
+        preview = restore_dataset(source, dest, given, dry_run=True)
+        print_summary(preview)
+        if not (pending := preview.counts["left"]):
+            return
     with show_progress() as on_progress:
         measured = measure(source, given, images, scratch=scratch, address=address, on_progress=on_progress)
-    print_plan(measured, known, deadline)
+    print_plan(measured, known, deadline, pending)
 
 
-def print_plan(measured: Measurement, prices: Prices, deadline: float | None) -> None:
-    """Print a plan."""
+def print_plan(
+    measured: Measurement, prices: Prices, deadline: float | None, pending: int | None = None
+) -> None:
+    """Print a plan of the whole, or of a number of pending images."""
     from jobs.estimate import CONFIDENCE, offers
     from jobs.views.tables import print_columns
 
@@ -69,7 +83,7 @@ def print_plan(measured: Measurement, prices: Prices, deadline: float | None) ->
     rows = [
         [offer.name, _between(offer.node_hours), _between(offer.cost)]
         + ([] if offer.nodes is None else [str(offer.nodes)])
-        for offer in offers(measured, prices, deadline)
+        for offer in offers(measured, prices, deadline, pending)
     ]
     print_columns(heads, rows)
     print(f"in brackets: the {CONFIDENCE:.0%} confidence interval, without the time in which nodes start")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from jobs.views.logs import configure_logs
 
 if TYPE_CHECKING:
     from jobs.commands.options import ReadSettings
+    from pipeline import RunSettings, RunSummary
 
 
 @click.command(cls=SettingsCommand)
@@ -36,10 +38,13 @@ def restore(
 ) -> int:
     """Restore the images at SOURCE (a folder, a prefix, a glob or one object) into DEST.
 
-    What an earlier run has done is not done again: the same command resumes, and picks up new images.
+    What an earlier run has done is not done again: the same command resumes, and picks up new images. If
+    other settings, weights or another version of the method make more finished images pending again than
+    --max-redo, it asks on a terminal, and refuses anywhere else.
 
     Exit status: 0 all is restored, unchanged or rejected; 1 the run could not finish; 2 wrong settings or
-    arguments; 3 some images failed; 4 another run writes to DEST; 5 stopped early on purpose.
+    arguments; 3 some images failed; 4 another run writes to DEST; 5 stopped early on purpose; 6 it would
+    restore more finished images again than --max-redo.
     """
     configure_logs(log_format)
 
@@ -47,17 +52,28 @@ def restore(
     from jobs.views.progress import show_progress, stop_on_signals
     from jobs.views.tables import print_summary
     from jobs.webhook import Webhook, error_record, summary_record
-    from pipeline import restore_dataset
-    from pipeline.errors import PipelineError
+    from pipeline import ExitStatus, restore_dataset
+    from pipeline.errors import PipelineError, RedoError
 
-    webhook = Webhook(webhook_env, os.environ) if webhook_env else None
-    shown = nullcontext(ProgressLog()) if log_format == "json" else show_progress()
-    try:
-        given = settings()
+    def run(given: RunSettings) -> RunSummary:
+        shown = nullcontext(ProgressLog()) if log_format == "json" else show_progress()
         with stop_on_signals() as stop, shown as on_progress:
-            summary = restore_dataset(
+            return restore_dataset(
                 source, dest, given, on_progress=on_progress, stop=stop, dry_run=dry_run, address=address
             )
+
+    webhook = Webhook(webhook_env, os.environ) if webhook_env else None
+    try:
+        given = settings()
+        try:
+            summary = run(given)
+        except RedoError as error:
+            if log_format == "json" or not sys.stdin.isatty():
+                raise
+            click.echo(f"i2r: {error}", err=True)
+            if not click.confirm("Restore them again?", err=True):
+                return ExitStatus.REDO_REFUSED
+            summary = run(given.model_copy(update={"max_redo": 1.0}))
     except PipelineError as error:
         if webhook:
             webhook.post(error_record(dest, error, exit_status_of(error)))

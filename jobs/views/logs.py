@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,7 @@ def log_summary(summary: RunSummary) -> None:
         "seconds": summary.seconds,
         "repeated_requests": summary.repeated_requests,
         "stopped": summary.stopped,
+        "outdated": asdict(summary.outdated),
         "dry_run": summary.dry_run,
         "exit_status": int(summary.exit_status),
     }

@@ -26,6 +26,8 @@ def print_summary(summary: RunSummary) -> None:
     counts = summary.counts
     if summary.dry_run:
         print(f"would handle {counts['left']} images; {counts['carried']} are done already")
+        for line in summary.outdated.lines():
+            print(line)
         for uri in summary.prunable:
             print(f"would prune: {uri}")
         if (more := summary.pruned - len(summary.prunable)) > 0:

@@ -7,7 +7,7 @@ different predicates. It runs before any image is fetched, in memory that does n
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from tempfile import TemporaryFile
 
 import numpy as np
@@ -56,13 +56,16 @@ SELECT
         WHEN newest.failed THEN 'failed'
         ELSE 'done'
     END AS kind,
+    newest.settings AS settings,
+    newest.source IS NOT NULL AND NOT newest.failed AS finished,
     coalesce(newest.failed, false) AS last_failed,
     $sample IS NULL OR inputs.source / 2::DOUBLE ** 128 < $sample AS sampled,
     row_number() OVER (PARTITION BY inputs.source ORDER BY inputs.rowid) > 1 AS repeated
 FROM inputs LEFT JOIN newest ON inputs.source = newest.source
 """
-"""Kinds of inputs by their newest rows; `handled`: by this very run. `last_failed`: the newest row is a
-failure, whatever its version and settings. `repeated`: an earlier input of the listing has its address."""
+"""Kinds of inputs by their newest rows; `handled`: by this very run. `finished` and `last_failed`: the newest
+row is no failure, or is one, whatever its version and settings, which `settings` numbers. `repeated`: an
+earlier input of the listing has its address."""
 
 _PLACES = """
 CREATE TABLE found AS
@@ -90,8 +93,14 @@ SELECT
     count(*) FILTER (kind IN ('done', 'failed') AND NOT pending AND NOT repeated),
     count(*) FILTER (kind = 'failed' AND NOT pending AND NOT repeated),
     count(*) FILTER (kind IN ('new', 'changed', 'outdated') AND NOT pending AND NOT repeated),
-    count(*) FILTER (repeated)
+    count(*) FILTER (repeated),
+    count(*) FILTER (finished AND NOT repeated),
+    count(*) FILTER (finished AND kind = 'changed' AND pending)
 FROM flags
+"""
+
+_OUTDATED = """
+SELECT settings, count(*) FROM flags WHERE finished AND kind = 'outdated' AND pending GROUP BY settings
 """
 
 _PENDING = """
@@ -154,6 +163,10 @@ class Tally:
         carried_failed: those of `carried` that are recorded as failed.
         deferred: inputs that are not done, and not wanted now.
         repeated: inputs with the same address as an earlier input of the listing, left out for it.
+        finished: inputs whose newest row is no failure, pending or not.
+        changed: those of `finished` that are pending, for their source changed; a run's limit aside.
+        outdated: number of those of `finished` that are pending, for they were made with other settings, by
+            `md5_number_lower` of the digest of these; a run's limit aside.
     """
 
     pending: int = 0
@@ -161,6 +174,9 @@ class Tally:
     carried_failed: int = 0
     deferred: int = 0
     repeated: int = 0
+    finished: int = 0
+    changed: int = 0
+    outdated: dict[int | None, int] = field(default_factory=dict)
 
 
 def pending_batches(
@@ -199,7 +215,9 @@ def pending_batches(
         database.execute(_PLACES)
         database.execute(f"CREATE VIEW flags AS SELECT *, {wanted.condition()} AS pending FROM kinds")
         [counts] = database.sql(_TALLY).fetchall()
-        tally.pending, tally.carried, tally.carried_failed, tally.deferred, tally.repeated = counts
+        tally.pending, tally.carried, tally.carried_failed, tally.deferred, tally.repeated = counts[:5]
+        tally.finished, tally.changed = counts[5:]
+        tally.outdated = dict(database.sql(_OUTDATED).fetchall())
         flags = np.memmap(file, np.uint8, "w+", shape=max(listing.count, 1))
         for batch in query(database, _PENDING):
             flags[batch["number"].to_numpy()] = batch["flags"].to_numpy()

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.errors import ErrorCode, ItemError
 from pipeline.records.findings import Counts
 from pipeline.records.manifest import Status
+from pipeline.records.outdated import Outdated
 from pipeline.storage.store import PRIVATE, Store
 
 RUNS = f"{PRIVATE}/runs"
@@ -45,6 +46,7 @@ class ExitStatus(IntEnum):
     SOME_FAILED = 3
     LEASE_HELD = 4
     STOPPED = 5
+    REDO_REFUSED = 6
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class RunSummary:
         repeated_requests: requests to the storage that any process of the run repeated, without those that
             the storage's client repeats by itself.
         stopped: why it ended early on purpose, or None.
+        outdated: the finished inputs that were pending again, and why.
         dry_run: whether nothing was done; `left` counts all inputs that are not done, also those that this
             run would defer.
     """
@@ -143,6 +146,7 @@ class RunSummary:
     repeated_requests: int = 0
     stopped: str | None = None
     dry_run: bool = False
+    outdated: Outdated = field(default_factory=Outdated)
     settings_sha256: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
 

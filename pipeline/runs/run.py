@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import tempfile
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.codecs.codec import SUPPORTED_EXTENSIONS
-from pipeline.errors import LeaseHeldError, PipelineError, SettingsError
+from pipeline.errors import LeaseHeldError, PipelineError, RedoError, SettingsError
 from pipeline.records import manifest
 from pipeline.records.findings import by_action
 from pipeline.records.intents import Notes, withdraw_settled
 from pipeline.records.lease import SUBMISSION_VARIABLE, Lease
 from pipeline.records.listing import Listing
 from pipeline.records.manifest import ManifestWriter, Status
+from pipeline.records.outdated import Outdated
 from pipeline.records.pending import Tally
 from pipeline.records.pruning import Pruning, check_prunable, tombstone
 from pipeline.records.summary import STARTING, OnProgress, RunSummary, run_folder, silent, versions
@@ -36,6 +38,8 @@ from pipeline.stages.session import ray_session, require_listener
 from pipeline.storage.redaction import public_uri
 from pipeline.storage.retries import repetitions
 from pipeline.storage.store import PRIVATE, Store, open_store
+
+logger = logging.getLogger(__name__)
 
 PRUNABLE_NAMED = 50
 """Most prunable objects that a dry run names; the others are only counted."""
@@ -72,6 +76,7 @@ def restore_dataset(
     Raises:
         SettingsError: the source, the destination, the prior or a setting is wrong; nothing was written.
         LeaseHeldError: another run writes to the destination.
+        RedoError: it would restore more finished images again than `max_redo` allows; none was.
         RunError: the run could not finish; finished inputs are recorded, and the next run continues from
             there.
     """
@@ -152,6 +157,7 @@ class Run:
             check_prunable(self._source)
         _check_writable(self._dest)
         prior = factory.identity()
+        self._decisive = settings.decisive(prior.sha256)
         self._assignment = Assignment(
             run_id=self._id,
             source=self._source.store,
@@ -189,20 +195,23 @@ class Run:
             orphans = self._pruning(listing).orphans() if self._settings.prune else iter(())
             prunable = [row["output_uri"] for row in islice(orphans, PRUNABLE_NAMED)]
             pruned = len(prunable) + sum(1 for _ in orphans)
-            return replace(self._summary(listing, tally, pruned=pruned), dry_run=True, prunable=prunable)
+            summary = self._summary(listing, tally, self._outdated(tally), pruned=pruned)
+            return replace(summary, dry_run=True, prunable=prunable)
 
     def execute(self) -> RunSummary:
         """List the source, restore the pending inputs and write the run's record."""
         with _first_write(self._dest, Lease(self._dest, self._id, self._settings.lease_seconds)) as lease:
             self._dest.delete_folder(f"{PRIVATE}/tmp")  # partial files of processes that were killed
-            listing, tally, pruned = Listing(self._dest, f"{run_folder(self._id)}/listing"), Tally(), 0
+            listing, pruned = Listing(self._dest, f"{run_folder(self._id)}/listing"), 0
+            tally, outdated = Tally(), Outdated()
             self._course.report("listing")
             listing.fill(self._source, self._settings, self._masks, self._course.must_stop)
             notes = Notes(self._dest)
             writer = self._writer(notes)
             if not (reason := self._course.must_stop()):
                 pending = self._selection.store(listing, lease.epoch, attempt=1)
-                tally = pending.tally
+                tally, outdated = pending.tally, self._outdated(pending.tally)
+                self._announce(outdated)
                 if pending.parts:
                     reason = self._restore(listing, pending, lease, writer, notes)
             if self._settings.prune and reason is None:
@@ -211,12 +220,25 @@ class Run:
             self._course.report("recording", tally.pending)
             manifest.compact(self._dest, self._id)
             self._selection.forget()
-            summary = self._summary(listing, tally, pruned=pruned, stopped=reason)
+            summary = self._summary(listing, tally, outdated, pruned=pruned, stopped=reason)
             if reason is None:
                 withdraw_settled(self._dest)
             lease.check()
             summary.store(self._dest)
             return summary
+
+    def _outdated(self, tally: Tally) -> Outdated:
+        return self._selection.outdated(tally, self._decisive)
+
+    def _announce(self, outdated: Outdated) -> None:
+        """Log what is restored again. Raises RedoError, and leaves nothing of this run, if it is too much."""
+        try:
+            outdated.refuse()
+        except RedoError:
+            self._dest.delete_folder(run_folder(self._id))
+            raise
+        for line in outdated.lines():
+            logger.warning(line, extra={"run_id": self._id})
 
     def _restore(
         self, listing: Listing, pending: Pending, lease: Lease, writer: ManifestWriter, notes: Notes
@@ -259,7 +281,13 @@ class Run:
         return pruned
 
     def _summary(
-        self, listing: Listing, tally: Tally, *, pruned: int, stopped: str | None = None
+        self,
+        listing: Listing,
+        tally: Tally,
+        outdated: Outdated,
+        *,
+        pruned: int,
+        stopped: str | None = None,
     ) -> RunSummary:
         course, first_row = self._course, self._course.seconds_to_first_row
         counts = {status.value: course.counts[status.value] for status in Status}
@@ -278,11 +306,13 @@ class Run:
             repeated_requests=course.repeated_requests,
             seconds=round(course.seconds, 3),
             stopped=stopped,
+            outdated=outdated,
             settings_sha256=self._assignment.digest,
             details={
                 "source": self.checked.source,
                 "prior": self._assignment.prior.name,
                 "prior_sha256": self._assignment.prior.sha256,
+                "method_version": self._decisive["method_version"],
                 "settings": _public(self._settings),
                 "versions": versions(),
                 "stage_seconds": {name: round(value, 3) for name, value in course.stage_seconds.items()},

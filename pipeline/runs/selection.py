@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
+from pipeline.records.causes import find_outdated
 from pipeline.records.intents import DELETES
 from pipeline.records.listing import Listing
 from pipeline.records.manifest import manifest_files, to_parquet
+from pipeline.records.outdated import Outdated
 from pipeline.records.pending import Tally, Wanted, pending_batches
-from pipeline.records.summary import RUNS, run_folder
+from pipeline.records.summary import RUNS, read_records, run_folder
 from pipeline.settings import RunSettings
 from pipeline.storage.store import Store
 
@@ -55,6 +58,18 @@ class Selection:
             pass
         self._warn(tally)
         return tally
+
+    def outdated(self, tally: Tally, decisive: Mapping[str, Any]) -> Outdated:
+        """The finished inputs that are pending again, without those that this run was told to redo.
+
+        Args:
+            tally: of this selection.
+            decisive: what decides the bytes of this run's outputs, see `RunSettings.decisive`.
+        """
+        if self.redo is not None:
+            return Outdated(tally.finished)
+        records = read_records(self.dest) if tally.outdated else ()
+        return find_outdated(self.dest, tally, decisive, records, self.settings.max_redo)
 
     def store(self, listing: Listing, epoch: int, attempt: int) -> Pending:
         """Store the pending inputs: those that neither an earlier run nor a row of this run has done."""

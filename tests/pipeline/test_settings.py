@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from i2r.settings import METHOD_VERSION
 from pipeline.errors import SettingsError
 from pipeline.settings import RunSettings, changed_settings, load_settings, parse_value
 
@@ -38,6 +39,9 @@ def test_an_unknown_setting_names_the_nearest_known_one(name: str, nearest: str)
         ({"format": "gif87"}, "no format 'gif87'"),
         ({"method": 3}, "setting 'method'"),
         ({"batch.size": 3}, "batch"),
+        ({"max_redo": "101%"}, "max_redo"),
+        ({"max_redo": "all%"}, "max_redo"),
+        ({"max_redo": "nan"}, "max_redo"),
     ],
 )
 def test_a_wrong_value_is_one_line(flags: dict[str, object], words: str) -> None:
@@ -68,6 +72,7 @@ SAME = {
     "retry_failed": True,
     "max_hours": 1.0,
     "sample": 0.5,
+    "max_redo": 1.0,
 }
 OTHER = {"format": "PNG", "threads": 2, "method": {"steps": 9}}
 
@@ -77,6 +82,21 @@ def test_the_digest_covers_what_changes_bytes_and_nothing_else(same: set[str], o
     changed = RunSettings.model_validate({name: (SAME | OTHER)[name] for name in same | other})
     assert (changed.digest("p") == RunSettings().digest("p")) == (not other)
     assert changed.digest("p") != changed.digest("q")
+
+
+def test_another_version_of_the_method_is_another_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = RunSettings().digest("p")
+    monkeypatch.setattr("pipeline.settings.METHOD_VERSION", METHOD_VERSION + 1)
+    assert RunSettings().digest("p") != now
+
+
+@pytest.mark.parametrize("share", ["5%", " 5 %", "0.05", 0.05])
+def test_a_share_is_a_percentage_or_a_number_wherever_it_is_written(tmp_path: Path, share: object) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"sample: {share}\n")
+    assert load_settings(file).sample == 0.05
+    assert load_settings(environment={"I2R_SAMPLE": str(share)}).sample == 0.05
+    assert load_settings(flags={"sample": share}).sample == 0.05
 
 
 def test_who_a_process_is_is_no_setting() -> None:

@@ -156,6 +156,31 @@ def test_an_object_listed_twice_is_one_input(tmp_path: Path) -> None:
     assert tally == Tally(pending=2, repeated=2)
 
 
+def test_finished_inputs_that_are_pending_again_are_counted_by_why(tmp_path: Path) -> None:
+    source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))
+    times = {"epoch": 1, "attempts": 1, "finished_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    known = [
+        ("same", "1", "A", "restored"),
+        ("changed", "0", "B", "unchanged"),
+        ("older", "1", "B", "rejected"),
+        ("oldest", "1", "C", "restored"),
+        ("failed", "1", "B", "failed"),
+    ]
+    rows = [
+        {"source_uri": source.uri(key), "source_version": version, "settings_sha256": made, "status": status}
+        for key, version, made, status in known
+    ]
+    record(dest, "first", [row | times for row in rows])
+    keys = [key for key, *_ in known]
+    listing, tally = listed(dest, source, [(key, "1") for key in [*keys, "new", "older"]]), Tally()
+    assert len(pending(dest, listing, Wanted("A"), tally)) == 5
+    assert (tally.finished, tally.changed, sorted(tally.outdated.values())) == (4, 1, [1, 1])
+    pending(dest, listing, Wanted("A", only=Only.NEW), tally)
+    assert (tally.finished, tally.changed, tally.outdated) == (4, 0, {})
+    pending(dest, listing, Wanted("B"), tally)
+    assert (tally.changed, sorted(tally.outdated.values())) == (1, [1, 1])
+
+
 def test_two_sources_of_one_output_collide(tmp_path: Path) -> None:
     source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))
     listing = listed(dest, source, [("a.png", "1"), ("a.jpg", "1"), ("b.jpg", "1")])
