@@ -58,12 +58,12 @@ def test_causes_are_told_apart_with_their_costs(tmp_path: Path) -> None:
     rows = [row(f"a{number}", "method") for number in range(3)]
     rows += [row(f"b{number}", "weights", None) for number in range(2)]
     rows += [row("c", "forgotten"), row("d", "now"), row("e", "now", version="0")]
-    records = [made("method"), made("weights", "old-weights of the prior", method_version=METHOD_VERSION)]
+    records = [made("method"), made("weights", "0123456789abcdef", method_version=METHOD_VERSION)]
     found = find_outdated(dest, counted(dest, rows), NOW, records, max_redo=0.05)
     assert found.finished == 8
     assert found.redone == [
         Cause(f"version of the method 1 -> {METHOD_VERSION}", 3, 6.0, 7.5),
-        Cause("weights or calibration of the prior old-weights -> weights", 2, 4.0, None),
+        Cause("weights or calibration of the prior 0123456789ab -> weights", 2, 4.0, None),
         Cause(NO_RECORD, 1, 2.0, 2.5),
     ]
     assert found.changed == Cause(SOURCE_CHANGED, 1, 2.0, pytest.approx(2.5))
@@ -79,5 +79,5 @@ def test_settings_that_differ_are_named_also_those_that_one_version_lacks() -> N
     before = NOW | {"format": "PNG", "method": {**NOW["method"], "steps": 9, "gone": 0.1}}
     del before["method"]["strength"]
     assert difference(before, NOW) == (
-        "format PNG -> None, method.steps 9 -> 5, method.gone 0.1 -> unset, method.strength unset -> 1.0"
+        "method.steps 9 -> 5, method.gone 0.1 -> unset, format PNG -> None, method.strength unset -> 1.0"
     )

@@ -1,0 +1,82 @@
+"""`i2r restore` and an archive that an older version finished: it refuses, or asks on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from archives import contents, finish
+from click.testing import CliRunner
+from pictures import png
+
+from jobs.cli import main
+from jobs.views.logs import configure_logs
+from pipeline.records.summary import ExitStatus
+from pipeline.settings import RunSettings
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> list[str]:
+    """Source and destination of two finished images, with weights of the prior that changed since."""
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        png(number).save(tmp_path / "in" / f"{number}.png")
+    places = [str(tmp_path / "in"), str(tmp_path / "out")]
+    finish(*places, RunSettings(), "older weights")
+    return places
+
+
+def test_a_schedule_ends_with_a_status_of_its_own(archive: list[str]) -> None:
+    before = contents(archive[1])
+    result = CliRunner().invoke(main, ["restore", *archive, "--log-format", "json"])
+    configure_logs()
+    assert result.exit_code == ExitStatus.REDO_REFUSED == 6
+    last = json.loads(result.stderr.splitlines()[-1])
+    assert last["level"] == "error"
+    assert "2 of 2 finished images are to be restored again" in last["message"]
+    assert "--max-redo 100%" in last["message"]
+    assert contents(archive[1]) == before
+
+
+@pytest.mark.parametrize(("max_redo", "refused"), [("5%", True), ("100%", False)])
+def test_a_dry_run_says_what_a_run_would_do(archive: list[str], max_redo: str, refused: bool) -> None:
+    result = CliRunner().invoke(main, ["restore", *archive, "--dry-run", "--max-redo", max_redo])
+    assert result.exit_code == ExitStatus.DONE
+    assert "would handle 2 images" in result.stdout
+    assert "weights or calibration of the prior older weigh -> " in result.stdout
+    assert "(4 megapixels, about 0:02:00 of one model)" in result.stdout
+    assert ("this is above --max-redo 5%" in result.stdout) == refused
+
+
+def test_a_plan_of_a_destination_says_it_too_and_measures_nothing_if_nothing_is_pending(
+    archive: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "in" / "0.png").unlink()
+    result = CliRunner().invoke(main, ["plan", *archive, "--exclude", "1.png"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "would handle 0 images" in result.stdout
+    assert "measured" not in result.stdout
+
+
+def test_on_a_terminal_it_asks(archive: list[str]) -> None:
+    before = contents(archive[1])
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, b"n\n")
+        done = subprocess.run(
+            [sys.executable, "-m", "jobs.cli", "restore", *archive],
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "Restore them again? [y/N]" in done.stdout + done.stderr
+    assert done.returncode == ExitStatus.REDO_REFUSED
+    assert contents(archive[1]) == before
