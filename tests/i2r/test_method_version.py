@@ -22,7 +22,6 @@ def test_what_the_method_makes_changes_with_its_version() -> None:
         RAISE
     )
     degraded, expected = read_sheet()
-    assert np.abs(degraded.astype(int) - expected).max(axis=(1, 2, 3)).tolist()[0] == 0, "clean is kept"
     moved = np.abs(restore(degraded).astype(int) - expected)
     assert moved.max() <= ROUNDING, RAISE
     assert (moved > 0).mean() <= ROUNDED, RAISE

@@ -47,7 +47,7 @@ def test_a_dry_run_says_what_a_run_would_do(archive: list[str], max_redo: str, r
     result = CliRunner().invoke(main, ["restore", *archive, "--dry-run", "--max-redo", max_redo])
     assert result.exit_code == ExitStatus.DONE
     assert "would handle 2 images" in result.stdout
-    assert "weights or calibration of the prior older weigh -> " in result.stdout
+    assert "weights or calibration of the prior older weight -> " in result.stdout
     assert "(4 megapixels, about 0:02:00 of one model)" in result.stdout
     assert ("this is above --max-redo 5%" in result.stdout) == refused
 
