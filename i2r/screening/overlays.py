@@ -205,7 +205,7 @@ class OverlayNetwork(nn.Module):
         self.after = nn.ModuleList(_Block(width) for width in _WIDTHS)
         self.head = nn.Conv2d(_WIDTHS[0], 4, 1)
         self.cells = nn.Conv2d(_WIDTHS[-1] + 2 * _WIDTHS[0], _WIDTHS[1], 1)
-        self.judge = nn.Linear(2 * _WIDTHS[1], 1)
+        self.judge = nn.Sequential(nn.Linear(3 * _WIDTHS[1], _WIDTHS[1]), nn.SiLU(), nn.Linear(_WIDTHS[1], 1))
 
     def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
         """Map :func:`features` to the logits (N, H, W) that each pixel is covered, and to what is judged.
@@ -227,6 +227,10 @@ class OverlayNetwork(nn.Module):
         return F.pixel_shuffle(self.head(x), 2)[:, 0], F.silu(self.cells(cells))
 
     def judged(self, cells: Tensor) -> Tensor:
-        """Map the cells (N, C, H, W) of regions to the log odds (N,) that something lies over each."""
-        seen = torch.cat([cells.mean(dim=(2, 3)), cells.amax(dim=(2, 3))], dim=1)
-        return self.judge(seen.to(self.judge.weight.dtype))[:, 0].float()
+        """Map the cells (N, C, H, W) of regions to the log odds (N,) that something lies over each.
+
+        From their mean, spread and maximum: damage comes in numbers, and stands out.
+        """
+        each = cells.float().flatten(2)
+        seen = torch.cat([each.mean(dim=2), each.std(dim=2, correction=0), each.amax(dim=2)], dim=1)
+        return self.judge(seen.to(cells.dtype))[:, 0].float()

@@ -69,6 +69,8 @@ class Statistic:
             something else.
         after_others: chance of a clean photograph to show as much, below which it is corrected though other
             damage was filled before; None where that makes no difference.
+        witness: name of a statistic that sees the same damage in another way: the p-values of both are
+            combined; empty for none.
         colour: of its regions in pictures.
     """
 
@@ -84,6 +86,7 @@ class Statistic:
     scatter: float = 0.0
     beside_others: float = 1.0
     after_others: float | None = None
+    witness: str = ""
     colour: str = ""
 
 
@@ -124,6 +127,7 @@ _RECORDS = (
         label="bright lines",
         weight=1.8,
         corrected_by="fill_streaks",
+        witness="overlay",  # what makes streaks in a scene, a wire or a fence, lies not over it
         colour="#ffb000",
     ),
     _damage(

@@ -251,9 +251,11 @@ class Measurement:
         return discoveries(dict(enumerate(self._by_region(calibration, name))), share)
 
     def _by_region(self, calibration: Calibration, name: str) -> list[float]:
-        clean = calibration.clean[name]
+        seen_by = [name, *filter(None, [STATISTICS[name].witness])]
         return [
-            1.0 if index in self.drawn else clean.p_value(values[name])
+            1.0
+            if index in self.drawn
+            else combined([calibration.clean[each].p_value(values[each]) for each in seen_by])
             for index, values in enumerate(self.local)
         ]
 
@@ -367,6 +369,21 @@ def simes(p_values: Sequence[float]) -> float:
     """
     ordered = sorted(p_values)
     return min(p * len(ordered) / rank for rank, p in enumerate(ordered, 1))
+
+
+def combined(p_values: Sequence[float]) -> float:
+    """One p-value for the hypothesis that none of some independent ones is atypical (Fisher 1925).
+
+    The chance of a product as small: several doubts make a certainty.
+    """
+    product = math.prod(p_values)
+    if not product:
+        return 0.0
+    surprise, term, total = -math.log(product), 1.0, 0.0
+    for count in range(len(p_values)):
+        total += term
+        term *= surprise / (count + 1)
+    return min(1.0, product * total)
 
 
 def discoveries(p_values: Mapping[Name, float], rate: float) -> frozenset[Name]:

@@ -53,7 +53,7 @@ class Recipe(Pace):
     """Fraction of the crops that are also noisy, blurred or compressed, before or after the overlay."""
     balance: float = 0.1
     """Weight of the covered pixels of a crop together, however few, so that specks are learnt."""
-    judging: float = 0.3
+    judging: float = 1.0
     """Weight of the judgement of a crop as a whole."""
     fewest: int = 16
     """Least covered pixels of a crop that is covered; one with fewer is not judged."""

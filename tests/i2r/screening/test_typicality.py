@@ -21,6 +21,7 @@ from i2r.screening.typicality import (
     TYPICALITY,
     Measurement,
     Seen,
+    combined,
     difference_scale,
     discoveries,
     grid_period,
@@ -301,3 +302,11 @@ def test_nothing_is_atypical_in_drawn_regions(calibration: Calibration) -> None:
     drawn = replace(measured, drawn=frozenset({1}))
     assert drawn.atypical_regions(calibration, "tails", 0.05) == frozenset()
     assert drawn.p_values(calibration)["tails"] > 0.05 > measured.p_values(calibration)["tails"]
+
+
+@given(st.lists(probabilities, min_size=1, max_size=4))
+def test_the_combined_p_value_of_independent_ones_is_uniform(p_values: list[float]) -> None:
+    """Of one it is itself; of several, the chance that a chi-squared of two degrees each is larger."""
+    degrees = torch.tensor(float(len(p_values)), dtype=torch.float64)
+    expected = torch.special.gammaincc(degrees, -torch.tensor(p_values, dtype=torch.float64).log().sum())
+    assert combined(p_values) == pytest.approx(expected.item(), rel=1e-6, abs=1e-12)
