@@ -46,8 +46,7 @@ def detailed(image: Tensor, side: int) -> Tensor:
 
 def _bends(plane: Tensor, axis: int) -> Tensor:
     """Second differences of (H, W) along an axis; zero at the borders, where one end is missing."""
-    reach = min(DETAIL.reach, (plane.shape[axis] - 1) // 2)
-    bends = torch.zeros_like(plane)
+    bends, reach = torch.zeros_like(plane), DETAIL.reach
     inner = plane.shape[axis] - 2 * reach
     middle, before, after = (plane.narrow(axis, start, inner) for start in (reach, 0, 2 * reach))
     bends.narrow(axis, reach, inner).copy_(before).add_(after).sub_(middle, alpha=2)

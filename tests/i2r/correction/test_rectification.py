@@ -344,7 +344,8 @@ def test_faint_blocks_are_entered_less_deep(
     smooth_images: GaussianImages, waves: Tensor, calibration: Calibration
 ) -> None:
     """A camera's own good compression is none to undo."""
-    level = dataclasses.replace(calibration, block_entry=(math.log(0.1), 0.0))
+    clean = {**calibration.clean, "period": Spread(0.02, 0.02, 0.02)}
+    level = dataclasses.replace(calibration, clean=clean, block_entry=(math.log(0.1), 0.0))
     y = waves + _noise(0.05)
     entries = [
         _levels_asked(smooth_images, remove_blocks(y + _blocks(strength), GRID, level, steps=4))[1]
