@@ -35,6 +35,7 @@ from i2r.prior.network import Prior
 from i2r.screening.calibration import Calibration
 from i2r.screening.drawings import is_drawn
 from i2r.screening.overlays import OverlayFinder
+from i2r.screening.regions import touched
 from i2r.screening.risk import correcting_rate
 from i2r.screening.screen import screen
 from i2r.screening.trace import Screening, Trace
@@ -61,7 +62,7 @@ class Restoration:
         outcome: how the restoration ended.
         image: (H, W, C) float32 in [0, 1]; the input itself unless ``outcome`` is ``RESTORED``.
         findings: what was found in the input, and what came of it; see :mod:`i2r.verdict`.
-        nfe: network evaluations, in passes over the whole image.
+        nfe: how often noise was asked of the network: of the whole image, or of the parts of it that matter.
         inversion_psnr: PSNR in dB between the input and the image that DDIM regenerates from its inverted
             noise; NaN if nothing was inverted.
         rectified_fraction: share of the pixels that were changed.
@@ -283,7 +284,8 @@ class Restorer:
         del y, untouched  # frees their memory, which the second screening needs
         after = before
         if found.mask.any():
-            after = yield from self._screen(found.x, grid, calibration, drawn, trace)
+            corrected = None if found.mask.all() else touched(grid.crop(found.mask[None])[0])
+            after = yield from self._screen(found.x, grid, calibration, drawn, trace, corrected)
         if self.settings.specified and not before.atypical and after.typicality < STRATEGY.implausible:
             unseen = f"the image does not show {', '.join(self.settings.forms)}: undoing it leaves marks"
             return Correction(found.x, torch.zeros_like(found.mask), message=unseen), before, before
@@ -296,8 +298,9 @@ class Restorer:
         calibration: Calibration,
         drawn: frozenset[int],
         trace: Trace | None,
+        corrected: frozenset[int] | None = None,
     ) -> Process[Screening]:
-        return (yield from screen(y, grid, calibration, self.rate, trace, drawn))
+        return (yield from screen(y, grid, calibration, self.rate, trace, drawn, corrected))
 
     def _look(
         self, y: Tensor, grid: TileGrid, drawn: frozenset[int], trace: Trace | None

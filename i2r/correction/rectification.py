@@ -204,7 +204,7 @@ def fill_missing(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process
         return (yield from fill_damage(y, grid, calibration, parts))
     image = grid.crop(y)
     noise = grid.crop((yield Query(y, calibration.damage_level))).mul_(calibration.damage_level)
-    seen = measure(Seen(image, noise), Level.HIGH).with_overlays((yield Judged(image)))
+    seen = measure(Seen(image, noise), Level.HIGH).with_overlays((yield Judged(image)).tolist())
     p_values = seen.p_values(calibration)
     likeliest = min(p_values, key=lambda name: p_values[name])
     where = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -16,13 +16,16 @@ Region = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class RegionTuning:
-    """How large regions are.
+    """How large regions are, and how many are measured together.
 
     Attributes:
         side: about theirs, in pixels: the size of calibration crops.
+        pixels_on_cpu, pixels_on_gpu: of regions measured together: they fit its caches, or keep it busy.
     """
 
     side: int = 192
+    pixels_on_cpu: int = 1 << 16
+    pixels_on_gpu: int = 3 << 19
 
 
 REGION = RegionTuning()
@@ -38,6 +41,24 @@ def edges(length: int) -> list[int]:
     """Where the parts of a side of an image begin, and its end."""
     count = max(1, round(length / REGION.side))
     return [length * index // count for index in range(count + 1)]
+
+
+def adjoining(height: int, width: int, indices: Collection[int]) -> set[int]:
+    """The regions of an image, by their index, that adjoin some of its regions, also at a corner."""
+    rows, columns = (len(edges(length)) - 1 for length in (height, width))
+    found = set()
+    for row, column in (divmod(index, columns) for index in indices):
+        down, across = (
+            range(max(0, at - 1), min(at + 2, end)) for at, end in ((row, rows), (column, columns))
+        )
+        found |= {columns * other + one for other, one in product(down, across)}
+    return found
+
+
+def touched(mask: Tensor) -> frozenset[int]:
+    """The regions of an image, by their index, that hold some pixel of a mask (H, W)."""
+    held = by_region([lambda parts: parts.flatten(1).any(dim=1)], mask).flatten()
+    return frozenset(held.nonzero().flatten().tolist())
 
 
 def mask_of(where: Sequence[Region], image: Tensor) -> Tensor:
@@ -57,3 +78,24 @@ def alike(height: int, width: int, most: int) -> Iterator[list[int]]:
         count = max(1, most // (tall * wide))
         for start in range(0, len(indices), count):
             yield indices[start : start + count]
+
+
+def by_region(measures: Sequence[Callable[..., Tensor]], *planes: Tensor) -> Tensor:
+    """Measure every region of an image: (R, M), in the order of :func:`regions`.
+
+    Args:
+        measures: M of them; each maps a stack of N regions of every plane to (N,).
+        planes: (..., H, W), of one image.
+    """
+    height, width = planes[0].shape[-2:]
+    rows, columns = (np.diff(edges(length)).tolist() for length in (height, width))
+    parts = [[part for band in plane.split(rows, -2) for part in band.split(columns, -1)] for plane in planes]
+    # Memory of its own: small tensors that outlive a stack would leave holes too narrow for the next one.
+    found = planes[0].new_empty(len(rows) * len(columns), len(measures))
+    order: list[int] = []
+    for indices in alike(height, width, REGION.pixels_on_gpu if found.is_cuda else REGION.pixels_on_cpu):
+        stacks = [torch.stack([of_plane[index] for index in indices]) for of_plane in parts]
+        values = [measure(*stacks) for measure in measures]
+        torch.stack(values, dim=1, out=found[len(order) : len(order) + len(indices)])
+        order += indices
+    return found[torch.tensor(order, device=found.device).argsort()]

@@ -1,21 +1,27 @@
-"""Screening: test whether the noise that the prior predicts in an image is that of clean photographs."""
+"""Screening: test whether the noise that the prior predicts in an image is that of clean photographs.
+
+A small image is looked at all over, at both noise levels. In a large one, what is the same all over is
+measured on a sample of its regions, and the prior is asked for local damage only where that is suspected
+(:mod:`i2r.screening.looking`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor
 
-from i2r.canvas.bands import finite
-from i2r.diffusion.sampling import Judged, Process, Query
+from i2r.diffusion.sampling import Judged, Process
 from i2r.diffusion.tiling import TileGrid
 from i2r.screening.calibration import Calibration
+from i2r.screening.looking import Search, look_all_over
 from i2r.screening.regions import Region, regions
 from i2r.screening.risk import RISK
+from i2r.screening.spots import Spots
 from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names
 from i2r.screening.trace import Look, Screening, Trace
-from i2r.screening.typicality import TYPICALITY, Measurement, Seen, discoveries, measure, noisy_part
+from i2r.screening.typicality import TYPICALITY, Measurement, discoveries, noisy_part
 
 
 def screen(
@@ -25,8 +31,9 @@ def screen(
     rate: float,
     trace: Trace | None = None,
     drawn: frozenset[int] = frozenset(),
+    corrected: Collection[int] | None = None,
 ) -> Process[Screening]:
-    """Test the noise of a canvas: two evaluations, or none for an image that is too small to test.
+    """Test the noise of a canvas: two evaluations of a small image, none of one that is too small to test.
 
     Args:
         y: (C, H, W) canvas in [-1, 1].
@@ -35,19 +42,27 @@ def screen(
         rate: of false discoveries among the statistics that are called atypical.
         trace: keeps the noise; None to keep none.
         drawn: regions that are drawings, in which nothing is atypical.
+        corrected: the regions that a correction changed, where local damage is looked for again; None for a
+            first screening, and if all of them changed.
 
     Raises:
         FloatingPointError: the prior's noise is not finite.
     """
     if min(grid.height, grid.width) < TYPICALITY.smallest_side:
         return Screening()
-    image = grid.crop(y)
-    noise = (yield from _noise(y, grid, calibration.damage_level)).mul_(calibration.damage_level)
-    damage = measure(Seen(image, noise), Level.HIGH).with_overlays((yield Judged(image)))
+    judged = (yield Judged(grid.crop(y))).tolist()
+    spots = Spots.of(grid)
+
+    def look(level: Level) -> Process[tuple[Measurement, Tensor]]:
+        if spots is None:
+            return (yield from look_all_over(y, grid, calibration, level))
+        return (yield from Search(y, spots, calibration, level, rate, judged, drawn, corrected).look())
+
+    damage, noise = yield from look(Level.HIGH)
     looked = None if trace is None else noise.cpu().numpy()
     del noise  # as large as the image, and so is the next
-    eps = yield from _noise(y, grid, calibration.level)
-    measured = replace(measure(Seen(image, eps), Level.LOW) | damage, drawn=drawn)
+    rest, eps = yield from look(Level.LOW)
+    measured = replace(rest | damage, drawn=drawn).with_overlays(judged)
     p_values, parts = measured.p_values(calibration), regions(grid.height, grid.width)
     failing = _failing(measured, p_values, calibration, parts, rate)
     sure = {name: its for name, its in failing.items() if its or STATISTICS[name].scope is Scope.IMAGE}
@@ -58,7 +73,7 @@ def screen(
         for name, its in likely.items()
         if (others := [part for part in its if part not in where.get(name, ())]) or name not in sure
     }
-    noisy = noisy_part(image, eps, where[PATCHY.name], calibration) if PATCHY.name in where else None
+    noisy = noisy_part(grid.crop(y), eps, where[PATCHY.name], calibration) if PATCHY.name in where else None
     screening = Screening(p_values, frozenset(sure), where, suspected, noisy)
     if trace is not None and looked is not None:
         trace.looks.append(Look(screening, calibration, eps.cpu().numpy(), looked))
@@ -81,15 +96,3 @@ def _failing(
         its_rate = rate * (STATISTICS[name].beside_others if len(atypical) > 1 else 1.0)
         failing[name] = [parts[i] for i in sorted(measured.atypical_regions(calibration, name, its_rate))]
     return failing
-
-
-def _noise(y: Tensor, grid: TileGrid, level: float) -> Process[Tensor]:
-    """The noise in the image's part of a canvas.
-
-    Raises:
-        FloatingPointError: it is not finite.
-    """
-    noise = grid.crop((yield Query(y, level)))
-    if not finite(noise):
-        raise FloatingPointError("the prior diverged on this image")
-    return noise

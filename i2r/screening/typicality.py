@@ -28,10 +28,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,7 +41,7 @@ from i2r.metrics import MAD_TO_STD
 from i2r.screening.calibration import Calibration
 from i2r.screening.detail import DETAIL, detailed
 from i2r.screening.graininess import noise_mask, patchiness
-from i2r.screening.regions import REGION, Region, alike, edges, mask_of
+from i2r.screening.regions import REGION, Region, by_region, mask_of
 from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names, scatter, weights
 from i2r.screening.streaks import streak_powers
 
@@ -63,7 +62,6 @@ class TypicalityTuning:
         likely_ratio: least ratio of damaged pixels beside those.
         growth: largest distance of likely pixels from sure ones, in pixels.
         least_power: added to the power of streaks, in units of the range: weaker streaks are invisible.
-        pixels_on_cpu, pixels_on_gpu: of regions measured together: they fit its caches, or keep it busy.
     """
 
     patch: int = 16
@@ -75,8 +73,6 @@ class TypicalityTuning:
     likely_ratio: float = 1.45
     growth: int = 3
     least_power: float = 3e-5
-    pixels_on_cpu: int = 1 << 16
-    pixels_on_gpu: int = 3 << 19
 
     @property
     def smallest_side(self) -> int:
@@ -88,18 +84,18 @@ TYPICALITY = TypicalityTuning()
 
 
 def robust_scale(eps: Tensor) -> Tensor:
-    """Standard deviation of (C, H, W) noise from its median magnitude; edges and damage hardly move it."""
+    """Standard deviation of noise from its median magnitude; edges and damage hardly move it."""
     return eps.abs().median() / MAD_TO_STD
 
 
 def difference_scale(image: Tensor, reach: int = 1, where: Tensor | None = None) -> Tensor:
-    """Standard deviation of the noise in (C, H, W), from the median magnitude of its diagonal differences.
+    """Standard deviation of the noise in (..., H, W), from the median magnitude of its diagonal differences.
 
     At a reach of one pixel (Donoho and Johnstone 1994) white noise shows and little of the picture; a longer
     reach measures smoother noise in full, and more of the picture. Of the differences that end in ``where``
     (H, W), if it is given. Zero where there are none: the image is no larger than the reach.
     """
-    steps = diagonal_differences(image, reach)
+    steps = diagonal_differences(image.flatten(0, -3), reach)
     steps = steps if where is None else steps[:, where[reach:, reach:]]
     # In place: of a large image, the differences alone are as large as it is.
     return steps.abs_().median() / MAD_TO_STD if steps.numel() else steps.new_zeros(())
@@ -151,14 +147,14 @@ def lag_opposition(correlations: Tensor) -> Tensor:
 
 
 def patch_correlations(eps: Tensor) -> Tensor:
-    """Correlation of (C, H, W) noise with the neighbour across, down and along both diagonals.
+    """Correlation of (..., C, H, W) noise with the neighbour across, down and along both diagonals.
 
     Returns (4, N): of N patches; NaN in those that do not hold most of the noise.
     """
-    inner = eps[:, 1:, 1:-1]
-    neighbours = eps[:, 1:, :-2], eps[:, :-1, 1:-1], eps[:, :-1, :-2], eps[:, :-1, 2:]
+    inner = eps[..., 1:, 1:-1]
+    neighbours = eps[..., 1:, :-2], eps[..., :-1, 1:-1], eps[..., :-1, :-2], eps[..., :-1, 2:]
     *products, power = (
-        F.avg_pool2d((inner * other).mean(dim=0, keepdim=True), TYPICALITY.patch).flatten()
+        F.avg_pool2d((inner * other).mean(dim=-3, keepdim=True), TYPICALITY.patch).flatten()
         for other in (*neighbours, inner)
     )
     return torch.where(power >= power.median(), torch.stack(products) / (power + 1e-12), torch.nan)
@@ -167,12 +163,12 @@ def patch_correlations(eps: Tensor) -> Tensor:
 def grid_period(eps: Tensor) -> Tensor:
     """Largest mean step between neighbours over the phases of an 8-pixel grid, over the median phase.
 
-    1 for (C, H, W) noise that no grid has touched. The smaller one of across and down, since blocks have
+    1 for (..., H, W) noise that no grid has touched. The smaller one of across and down, since blocks have
     both.
     """
-    ratios = []
+    ratios, planes = [], eps.flatten(0, -3)
     for axis in (-1, -2):
-        steps = eps.diff(dim=axis).abs().mean(dim=(0, -1 if axis == -2 else -2))
+        steps = planes.diff(dim=axis).abs().mean(dim=(0, -1 if axis == -2 else -2))
         phases = steps[: len(steps) // SIDE * SIDE].view(-1, SIDE).mean(dim=0)
         ratios.append((phases.max() + 1e-6) / (phases.median() + 1e-6))
     return torch.minimum(*ratios)
@@ -207,7 +203,7 @@ class Measurement:
 
     Attributes:
         whole: those of the image.
-        local: those of every region, in the order of :func:`regions`.
+        local: those of every region, in the order of :func:`regions`; where they were measured.
         gray: whether the image has one channel.
         pixels: of the image; by default as many as the calibration's crops have.
         drawn: the regions that are drawings, in which nothing is atypical.
@@ -224,22 +220,22 @@ class Measurement:
         local = [{**ours, **theirs} for ours, theirs in zip(self.local, other.local, strict=True)]
         return replace(self, whole={**self.whole, **other.whole}, local=local)
 
-    def with_overlays(self, log_odds: Tensor) -> Measurement:
-        """With the log odds (N,) that an overlay lies over each region."""
-        judged = log_odds.tolist()
-        local = [{**one, "overlay": value} for one, value in zip(self.local, judged, strict=True)]
+    def with_overlays(self, log_odds: Sequence[float]) -> Measurement:
+        """With the log odds that an overlay lies over each region."""
+        local = [{**one, "overlay": value} for one, value in zip(self.local, log_odds, strict=True)]
         return replace(self, local=local)
 
     def p_values(self, calibration: Calibration) -> dict[str, float]:
         """One p-value a statistic; of the local ones, of the hypothesis that no region is atypical.
 
+        A region in which a statistic was not measured counts as clean: alarms are only ever fewer for it.
         Weighted, so that what is hard to detect is tested at a higher rate and the false discovery rate is
         still held (Genovese, Roeder and Wasserman 2006).
         """
         clean, weight = calibration.clean, weights(gray=self.gray)
         few = {name: scatter(name, self.pixels, REGION.side**2) for name in self.whole}
         whole = {name: clean[name].widened(few[name]).p_value(value) for name, value in self.whole.items()}
-        local = {name: simes(self._by_region(calibration, name)) for name in self.local[0]}
+        local = {name: simes(self._by_region(calibration, name)) for name in names(scope=Scope.REGION)}
         return {name: min(1.0, p / weight[name]) for name, p in (whole | local).items()}
 
     def atypical_regions(self, calibration: Calibration, name: str, rate: float) -> frozenset[int]:
@@ -254,7 +250,7 @@ class Measurement:
         seen_by = [name, *filter(None, [STATISTICS[name].witness])]
         return [
             1.0
-            if index in self.drawn
+            if index in self.drawn or name not in values
             else combined([calibration.clean[each].p_value(values[each]) for each in seen_by])
             for index, values in enumerate(self.local)
         ]
@@ -294,7 +290,7 @@ def antilag(seen: Seen) -> Tensor:
 
 
 def lag(seen: Seen) -> Tensor:
-    return lag_correlation(seen.correlations, detailed(seen.image[:, 1:, 1:-1], TYPICALITY.patch))
+    return lag_correlation(seen.correlations, detailed(seen.image[..., 1:, 1:-1], TYPICALITY.patch))
 
 
 def period(seen: Seen) -> Tensor:
@@ -319,42 +315,34 @@ def streaks(seen: Seen) -> Tensor:
 MEASURES: Mapping[str, Callable[[Seen], Tensor]] = {
     function.__name__: function for function in (grain, antilag, lag, period, patchy, tails, streaks)
 }
-"""What measures a statistic, by its name: maps a stack of N regions to (N,), an image to a scalar."""
+"""What measures a statistic, by its name: maps a stack of N regions to (N,), or an image (also N parts of it)
+to a scalar."""
 
 
 def measure(seen: Seen, level: Level) -> Measurement:
     """Measure all statistics of one level. Values stay on the device until all of them are known."""
-    whole = {name: MEASURES[name](seen) for name in names(scope=Scope.IMAGE, level=level)}
-    local = _of_regions(names(scope=Scope.REGION, level=level), seen)
-    of_image, *of_regions = _on_host([whole, *local])
-    return Measurement(of_image, of_regions, gray=len(seen.image) == 1, pixels=seen.image[0].numel())
+    wanted = names(scope=Scope.REGION, level=level)
+    local = by_region([partial(_of_stacks, MEASURES[name]) for name in wanted], seen.image, seen.noise)
+    return Measurement(
+        measure_whole(seen, level),
+        [dict(zip(wanted, values, strict=True)) for values in local.tolist()],
+        gray=len(seen.image) == 1,
+        pixels=seen.image[0].numel(),
+    )
 
 
-def _of_regions(wanted: Sequence[str], seen: Seen) -> list[Mapping[str, Tensor]]:
-    """Some statistics of every region of an image, in the order of :func:`regions`."""
-    planes = seen.image, seen.noise
-    height, width = seen.image.shape[-2:]
-    rows, columns = (np.diff(edges(length)).tolist() for length in (height, width))
-    parts = [[part for band in plane.split(rows, -2) for part in band.split(columns, -1)] for plane in planes]
-    # Memory of its own: small tensors that outlive a stack would leave holes too narrow for the next one.
-    found = seen.image.new_empty(len(rows) * len(columns), len(wanted))
-    order: list[int] = []
-    measures = [MEASURES[name] for name in wanted]
-    most = TYPICALITY.pixels_on_gpu if seen.image.is_cuda else TYPICALITY.pixels_on_cpu
-    for indices in alike(height, width, most):
-        stack = Seen(*(torch.stack([of_plane[index] for index in indices]) for of_plane in parts))
-        values = [measure_one(stack) for measure_one in measures]
-        torch.stack(values, dim=1, out=found[len(order) : len(order) + len(indices)])
-        order += indices
-    values_of = iter(found.flatten().unbind())
-    by_index = {index: {name: next(values_of) for name in wanted} for index in order}
-    return [by_index[index] for index in range(len(order))]
+def measure_whole(seen: Seen, level: Level) -> Mapping[str, float]:
+    """Measure the statistics of an image as a whole, also on a stack of N parts of it; see :class:`Seen`.
+
+    The starts of the parts are multiples of 8 pixels, so that blocks are at one place in all of them.
+    """
+    wanted = names(scope=Scope.IMAGE, level=level)
+    values = [MEASURES[name](seen) for name in wanted]
+    return dict(zip(wanted, torch.stack(values).tolist(), strict=True)) if values else {}
 
 
-def _on_host(measured: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, float]]:
-    """Copy all values to the host at once: each copy waits for the device."""
-    values = iter(torch.stack([value for one in measured for value in one.values()]).tolist())
-    return [{name: next(values) for name in one} for one in measured]
+def _of_stacks(measure_one: Callable[[Seen], Tensor], *planes: Tensor) -> Tensor:
+    return measure_one(Seen(*planes))
 
 
 def typicality(p_values: Mapping[str, float]) -> float:

@@ -116,7 +116,7 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
         if not finite(eps, noise):
             raise ValueError("it diverges on them")
         measured = measure(Seen(canvas, noise), Level.HIGH) | measure(Seen(canvas, eps), Level.LOW)
-        measured = measured.with_overlays(finder.judged(canvas))
+        measured = measured.with_overlays(finder.judged(canvas).tolist())
         clean.extend({**measured.whole, **local} for local in measured.local)
         level = entry_levels[index % len(entry_levels)]
         added = torch.randn(x.shape, generator=generator).to(prior.device)

@@ -19,7 +19,7 @@ from i2r.correction.toning import find_toning
 from i2r.diffusion.sampling import Judged
 from i2r.diffusion.tiling import TileGrid
 from i2r.prior.network import Prior
-from i2r.screening import overlays, regions, typicality
+from i2r.screening import overlays, regions
 from i2r.screening.calibration import Calibration, Spread
 from i2r.screening.overlays import OverlayFinder, OverlayNetwork
 from i2r.screening.screen import screen
@@ -37,10 +37,9 @@ lengths an image of 2.5 megapixels is counted in a moment."""
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dispatched]:
     """Counts as on a GPU, at that scale, and without the network of overlays."""
-    usual, tile = typicality.TYPICALITY, overlays.OVERLAYS.tile // SCALE
-    pixels = usual.pixels_on_gpu // SCALE**2
-    monkeypatch.setattr(typicality, "TYPICALITY", dataclasses.replace(usual, pixels_on_cpu=pixels))
-    monkeypatch.setattr(regions, "REGION", regions.RegionTuning(regions.REGION.side // SCALE))
+    usual, tile = regions.REGION, overlays.OVERLAYS.tile // SCALE
+    scaled = regions.RegionTuning(usual.side // SCALE, pixels_on_cpu=usual.pixels_on_gpu // SCALE**2)
+    monkeypatch.setattr(regions, "REGION", scaled)
     monkeypatch.setattr(overlays, "OVERLAYS", dataclasses.replace(overlays.OVERLAYS, tile=tile))
     dispatched = Dispatched()
 

@@ -54,7 +54,7 @@ def test_an_overlay_is_surer_beside_something_else(
         whole = {name: values[name] for name in names(scope=Scope.IMAGE, level=level)}
         return Measurement(whole, [{name: values[name] for name in names(scope=Scope.REGION, level=level)}])
 
-    monkeypatch.setattr("i2r.screening.screen.measure", measured)
+    monkeypatch.setattr("i2r.screening.looking.measure", measured)
     finder = Overlay(log_odds=values["overlay"])
     seen = smooth_images.answer(screen(waves, GRID, calibration, 0.05), finder)
     assert ("overlay" in seen.atypical) == ("overlay" in seen.where) == filled
@@ -80,7 +80,7 @@ def test_what_is_not_sure_enough_is_suspected_where_it_is(
         whole = {name: values[name] for name in names(scope=Scope.IMAGE, level=level)}
         return Measurement(whole, [{name: values[name] for name in names(scope=Scope.REGION, level=level)}])
 
-    monkeypatch.setattr("i2r.screening.screen.measure", measured)
+    monkeypatch.setattr("i2r.screening.looking.measure", measured)
     seen = smooth_images.answer(screen(waves, GRID, calibration, 0.001))
     regions = [(slice(0, 64), slice(0, 64))] if name in LOCAL else []
     assert seen.atypical == ({name} if fails == "atypical" else set())
@@ -129,7 +129,7 @@ def test_nothing_local_is_atypical_where_all_is_drawn(
         whole = {name: values[name] for name in names(scope=Scope.IMAGE, level=level)}
         return Measurement(whole, [{name: values[name] for name in names(scope=Scope.REGION, level=level)}])
 
-    monkeypatch.setattr("i2r.screening.screen.measure", measured)
+    monkeypatch.setattr("i2r.screening.looking.measure", measured)
     for drawn, atypical in ((frozenset[int](), {"tails"}), (frozenset({0}), set())):
         seen = smooth_images.answer(screen(waves, GRID, calibration, 0.05, drawn=drawn))
         assert seen.atypical == atypical

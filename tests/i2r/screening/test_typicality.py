@@ -62,7 +62,7 @@ def _measured(image: Tensor, eps: Tensor, noise: Tensor) -> Measurement:
 def _measure(eps: Tensor) -> dict[str, float]:
     """All statistics of noise in an image full of detail, without anything over it, of one region."""
     image = 0.1 * _white(9, eps.shape[-1])
-    measured = _measured(image, eps, eps).with_overlays(torch.tensor([-9.0]))
+    measured = _measured(image, eps, eps).with_overlays([-9.0])
     [local] = measured.local
     return {**measured.whole, **local}
 
