@@ -156,7 +156,11 @@ class Hasty(FixedShapeEvaluator):
     """
 
     def noise(
-        self, grids: Sequence[TileGrid], canvases: Sequence[torch.Tensor], sigmas: Sequence[float]
+        self,
+        grids: Sequence[TileGrid],
+        canvases: Sequence[torch.Tensor],
+        sigmas: Sequence[float],
+        wanted: Sequence[torch.Tensor | None] | None = None,
     ) -> list[torch.Tensor]:
         return [
             repeated(self.eps(canvas[None, :, :PERIOD, :PERIOD], torch.tensor([sigma]))[0], canvas.shape[1:])

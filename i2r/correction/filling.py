@@ -57,7 +57,7 @@ FILLING = FillTuning()
 def fill(y: Tensor, mask: Tensor) -> Process[Tensor]:
     """Fill the masked pixels with posterior means at falling noise levels, keeping the known pixels fixed.
 
-    Costs one evaluation per level, none if nothing is masked.
+    Costs one evaluation per level of the tiles that hold masked pixels.
 
     Args:
         y: (C, H, W) in [-1, 1].
@@ -65,7 +65,7 @@ def fill(y: Tensor, mask: Tensor) -> Process[Tensor]:
     """
     x = start(y, mask)
     for level in reversed(levels(*FILLING.levels)) if mask.any() else ():
-        x = torch.where(mask, (yield from denoise(x, level)), y)
+        x = torch.where(mask, (yield from denoise(x, level, mask)), y)
     return x
 
 

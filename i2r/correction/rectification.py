@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from i2r.canvas.windows import averaged
+from i2r.canvas.windows import MEDIAN_SIDE, averaged, widened
 from i2r.correction.clipping import unclip
 from i2r.correction.filling import fill, lift, translucent
 from i2r.correction.toning import LUMA, luma_of
@@ -23,6 +23,7 @@ from i2r.diffusion.sampling import Covered, Judged, Process, Query, denoise, gen
 from i2r.diffusion.tiling import TileGrid
 from i2r.forms import GaussianBlur
 from i2r.screening.calibration import TAIL, Calibration
+from i2r.screening.graininess import GRAIN
 from i2r.screening.overlays import overlay_mask
 from i2r.screening.regions import Region, mask_of, regions
 from i2r.screening.spectrum import blur_width
@@ -64,6 +65,7 @@ class RectificationTuning:
             it changes as they do: 0.99 and more where each channel has noise of its own, 0.6 and less where
             only the colours do.
         soft_edge: pixels over which the correction of a noisy part fades out.
+        context: pixels around a noisy part that are regenerated with it.
         smoother: ratio of wider to finest differences that white noise in photographs stays below.
         sharpening: lowest and highest noise level of sharpening, and steps between them.
         caution: factor on the width of a blur: too narrow a kernel leaves some blur, too wide a one rings.
@@ -85,6 +87,7 @@ class RectificationTuning:
     least_entry: float = 0.01
     luma_shares: tuple[float, float] = (0.6, 0.9)
     soft_edge: int = 7
+    context: int = 16
     smoother: float = 1.3
     sharpening: tuple[float, float, int] = (0.03, 0.12, 2)
     caution: float = 0.85
@@ -104,10 +107,11 @@ def fill_damage(
     """
     image, level, frame = grid.crop(y), calibration.damage_level, grid.framed()
     searched = mask_of(where, image)
+    wanted = frame.pad(widened(searched, MEDIAN_SIDE // 2 + TYPICALITY.growth)[None])[0]
     x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
     for _ in range(RECTIFICATION.rounds):
         filled = grid.crop(x)
-        noise = frame.crop((yield Query(frame.pad(filled), level, frame)))
+        noise = frame.crop((yield Query(frame.pad(filled), level, frame, wanted)))
         missed = (filled - image).sub_(noise, alpha=level)  # posterior mean of the filled image - image
         found = damaged(missed.square_().mean(dim=0).sqrt()) & searched
         # Pixels found before stay in the mask: their own fill may hide them from this search.
@@ -125,10 +129,11 @@ def fill_streaks(
     :func:`fill_damage`.
     """
     x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
+    wanted = grid.pad(mask_of(where, grid.crop(y))[None])[0]
     found: list[Streaks] = []
     for _ in range(RECTIFICATION.rounds):
         image, level = grid.crop(x), calibration.damage_level
-        noise = grid.crop((yield Query(x, level))).mul_(level)
+        noise = grid.crop((yield Query(x, level, wanted=wanted))).mul_(level)
         parts = [(image[:, rows, columns], noise[:, rows, columns]) for rows, columns in where]
         # The directions are found in the first round: the filled canvas no longer shows them.
         found = found or [find_streaks(*part) for part in parts]
@@ -247,22 +252,27 @@ def luma_share(image: Tensor) -> float:
     return min(max((share.item() - low) / (high - low), 0.0), 1.0)
 
 
-def _without_noise(y: Tensor, level: float, steps: int, strength: float) -> Process[Tensor]:
+def _without_noise(
+    y: Tensor, level: float, steps: int, strength: float, wanted: Tensor | None = None
+) -> Process[Tensor]:
     """Regenerate ``y`` at ``strength`` times its noise level; it approaches ``y`` with falling ``strength``.
 
     The correction of clipping falls with ``strength`` too. Returns ``y`` itself if its noise is faint.
     """
     if strength * level < RECTIFICATION.least_entry:
         return y
-    return unclip((yield from regenerate(y, strength * level, steps)), min(strength, 1.0) * level)
+    x = yield from regenerate(y, strength * level, steps, wanted)
+    return unclip(x, min(strength, 1.0) * level)
 
 
 def find_noisy_part(
     y: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
 ) -> Process[Tensor]:
     """Find the mask (height, width) of noisy pixels in the given regions of an image, and adjoining them."""
-    eps = grid.crop((yield Query(y, calibration.level)))
-    return noisy_part(grid.crop(y), eps, where, calibration)
+    image = grid.crop(y)
+    near = grid.pad(widened(mask_of(where, image), GRAIN.reach)[None])[0]
+    eps = grid.crop((yield Query(y, calibration.level, wanted=near)))
+    return noisy_part(image, eps, where, calibration)
 
 
 def remove_noise_in_part(
@@ -274,11 +284,12 @@ def remove_noise_in_part(
     """
     fine = RECTIFICATION.entry * difference_scale(grid.crop(y), where=grid.crop(noisy[None])[0]).item()
     level = _unless_faint(fine, calibration)
-    x = yield from _without_noise(y, level, steps, strength)
-    if x is y:
-        return y, torch.zeros_like(noisy)
     # Noisy parts have no sharp edge.
     share = averaged(noisy[None].float(), RECTIFICATION.soft_edge)[0]
+    near = widened(share > 0, RECTIFICATION.context)
+    x = yield from _without_noise(y, level, steps, strength, near)
+    if x is y:
+        return y, torch.zeros_like(noisy)
     return torch.lerp(y, x, share), share > 0
 
 
@@ -360,9 +371,12 @@ def sharpen(y: Tensor, grid: TileGrid, calibration: Calibration, strength: float
     return x
 
 
-def regenerate(y: Tensor, entry: float, steps: int) -> Process[Tensor]:
-    """Follow DDIM from ``y``, taken as a sample at level ``entry``, to a clean image in ``steps`` steps."""
-    return (yield from generate(y, path(entry, steps)))
+def regenerate(y: Tensor, entry: float, steps: int, wanted: Tensor | None = None) -> Process[Tensor]:
+    """Follow DDIM from ``y``, taken as a sample at level ``entry``, to a clean image in ``steps`` steps.
+
+    Where only some pixels are ``wanted`` (H, W), the others are right only in the tiles of those.
+    """
+    return (yield from generate(y, path(entry, steps), wanted))
 
 
 def path(entry: float, steps: int) -> list[float]:

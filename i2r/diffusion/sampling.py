@@ -26,13 +26,15 @@ T = TypeVar("T")
 class Query:
     """Requests the noise in canvas ``x`` (C, H, W), taken as a sample at noise level ``sigma``.
 
-    ``grid`` is the grid of the canvas; None for that of the process. The process owns the answer and may
-    overwrite it.
+    ``grid`` is the grid of the canvas; None for that of the process. ``wanted`` (H, W) are the pixels whose
+    noise matters; None for all. Tiles without any are not evaluated, and the answer is right at those pixels
+    alone. The process owns the answer and may overwrite it.
     """
 
     x: Tensor
     sigma: float
     grid: TileGrid | None = None
+    wanted: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,15 @@ def levels(low: float, high: float, count: int) -> list[float]:
     return [math.exp(math.log(low) + (math.log(high) - math.log(low)) * i / count) for i in range(count + 1)]
 
 
-def denoise(x: Tensor, sigma: float) -> Process[Tensor]:
-    """Compute the posterior mean ``E[x0 | x]`` (Tweedie) with one evaluation."""
-    return (yield Query(x, sigma)).mul_(-sigma).add_(x)
+def denoise(x: Tensor, sigma: float, wanted: Tensor | None = None) -> Process[Tensor]:
+    """Compute the posterior mean ``E[x0 | x]`` (Tweedie) with one evaluation.
+
+    ``wanted`` is that of the :class:`Query`.
+    """
+    return (yield Query(x, sigma, wanted=wanted)).mul_(-sigma).add_(x)
 
 
-def generate(x: Tensor, sigmas: Sequence[float]) -> Process[Tensor]:
+def generate(x: Tensor, sigmas: Sequence[float], wanted: Tensor | None = None) -> Process[Tensor]:
     """Follow DDIM (eta = 0) from ``sigmas[-1]`` down to ``sigmas[0]``, then to the clean image.
 
     In the variance-exploding view a step is ``x += (sigma' - sigma) eps(x, sigma)`` (Song et al., arXiv
@@ -90,9 +95,10 @@ def generate(x: Tensor, sigmas: Sequence[float]) -> Process[Tensor]:
     Args:
         x: (C, H, W), a sample at ``sigmas[-1]``.
         sigmas: increasing noise levels; one evaluation each.
+        wanted: that of the :class:`Query`.
     """
     for sigma, lower in zip(reversed(sigmas), [*reversed(sigmas[:-1]), 0.0], strict=True):
-        x = (yield Query(x, sigma)).mul_(lower - sigma).add_(x)
+        x = (yield Query(x, sigma, wanted=wanted)).mul_(lower - sigma).add_(x)
     return x
 
 
@@ -157,6 +163,7 @@ def drive(
             [queries[index].grid or grids[index] for index in asked],
             [queries[index].x for index in asked],
             [queries[index].sigma for index in asked],
+            [queries[index].wanted for index in asked],
         )
         queries.clear()
         answers.update(zip(asked, predicted, strict=True))

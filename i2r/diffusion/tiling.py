@@ -140,6 +140,14 @@ class Place(NamedTuple):
         canvas[:, self.rows, self.columns] += tile * self.down * self.across
 
 
+def _holding(places: list[Place], wanted: Tensor | None) -> list[Place]:
+    """The places of the tiles that hold some of the ``wanted`` pixels (H, W); all of them for None."""
+    if wanted is None:
+        return places
+    on_host = wanted.cpu()
+    return [place for place in places if on_host[place.rows, place.columns].any()]
+
+
 def _ramps(starts: list[int], side: int, overlap: int, like: Tensor) -> list[Tensor]:
     """Return one window (side,) per start: linear ramps where tiles overlap, one elsewhere."""
     ramp = (torch.arange(overlap, device=like.device, dtype=like.dtype) + 0.5) / max(overlap, 1)
@@ -199,7 +207,11 @@ class FixedShapeEvaluator:
         self.predictor, self.batch = predictor, batch
 
     def noise(
-        self, grids: Sequence[TileGrid], canvases: Sequence[Tensor], sigmas: Sequence[float]
+        self,
+        grids: Sequence[TileGrid],
+        canvases: Sequence[Tensor],
+        sigmas: Sequence[float],
+        wanted: Sequence[Tensor | None] | None = None,
     ) -> list[Tensor]:
         """Predict the noise in canvases, each at its own level; tiles of the same shape share batches.
 
@@ -209,16 +221,24 @@ class FixedShapeEvaluator:
             grids: of the canvases.
             canvases: (C, *canvas_shape) each.
             sigmas: noise level of each canvas.
+            wanted: of each canvas, the pixels (H, W) whose noise matters, or None for all: tiles without any
+                are not evaluated.
 
         Returns:
-            the noise, of the shapes and on the devices of the canvases.
+            the noise, of the shapes and on the devices of the canvases; right at the wanted pixels.
         """
         predicted = [torch.zeros_like(canvas) for canvas in canvases]
         together: dict[tuple[int, ...], list[int]] = {}
         for index, (grid, canvas) in enumerate(zip(grids, canvases, strict=True)):
             together.setdefault((len(canvas), *grid.tile), []).append(index)
         for (_, *tile), indices in together.items():
-            places = [(index, place) for index in indices for place in grids[index].places(canvases[index])]
+            places = [
+                (index, place)
+                for index in indices
+                for place in _holding(
+                    grids[index].places(canvases[index]), wanted[index] if wanted is not None else None
+                )
+            ]
             size = self.batch(*tile)
             for start in range(0, len(places), size):
                 chunk = places[start : start + size]

@@ -35,17 +35,18 @@ DETAIL = DetailTuning()
 
 
 def detailed(image: Tensor, side: int) -> Tensor:
-    """Find the patches of ``side`` pixels in (C, H, W) in [-1, 1] that show detail: (N,), row by row."""
-    power = torch.zeros_like(image[0])
-    for plane in image:
-        for axis in (0, 1):
+    """Find the patches of ``side`` pixels in (..., C, H, W) in [-1, 1] that show detail: (N,), row by row."""
+    planes = image.unbind(-3)
+    power = torch.zeros_like(planes[0])
+    for plane in planes:
+        for axis in (-2, -1):
             power += _bends(plane, axis).square_()
-    power /= 2 * len(image)
-    return F.avg_pool2d(power[None], side).flatten() > DETAIL.least**2
+    power /= 2 * len(planes)
+    return F.avg_pool2d(power.unsqueeze(-3), side).flatten() > DETAIL.least**2
 
 
 def _bends(plane: Tensor, axis: int) -> Tensor:
-    """Second differences of (H, W) along an axis; zero at the borders, where one end is missing."""
+    """Second differences of (..., H, W) along an axis; zero at the borders, where one end is missing."""
     bends, reach = torch.zeros_like(plane), DETAIL.reach
     inner = plane.shape[axis] - 2 * reach
     middle, before, after = (plane.narrow(axis, start, inner) for start in (reach, 0, 2 * reach))

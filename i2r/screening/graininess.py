@@ -61,6 +61,11 @@ class GrainTuning:
     most_power: float = 4.0
     values_at_once: int = 1 << 24
 
+    @property
+    def reach(self) -> int:
+        """No farther from where noise is sure it is found, in pixels."""
+        return self.growth * self.step + 2 * self.patch
+
 
 GRAIN = GrainTuning()
 

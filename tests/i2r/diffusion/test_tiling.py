@@ -133,6 +133,23 @@ def test_network_sees_one_shape_and_neighbours_change_nothing(
     assert set(shapes_seen) == {(3, 3, 32, 32)}
 
 
+def test_only_tiles_that_hold_wanted_pixels_are_evaluated(
+    tiny: Prior, shapes_seen: list[tuple[int, ...]]
+) -> None:
+    evaluator, grid = FixedShapeEvaluator(tiny, lambda *_: 1), TileGrid(80, 80, (32, 32), 8)
+    canvas = torch.randn(3, *grid.canvas_shape, generator=torch.Generator().manual_seed(1))
+    [everywhere] = evaluator.noise([grid], [canvas], [0.1])
+    assert len(shapes_seen) == 9
+    wanted = torch.zeros(grid.canvas_shape, dtype=torch.bool)
+    wanted[28, 10] = True  # where two tiles overlap
+    [there] = evaluator.noise([grid], [canvas], [0.1], [wanted])
+    assert len(shapes_seen) == 9 + 2
+    assert torch.equal(there[:, wanted], everywhere[:, wanted])
+    assert not there[:, 60:].any()
+    [nowhere] = evaluator.noise([grid], [canvas], [0.1], [~wanted & False])
+    assert not nowhere.any()
+
+
 def test_tiles_of_other_shapes_and_channels_are_evaluated_by_themselves(
     tiny: Prior, shapes_seen: list[tuple[int, ...]]
 ) -> None:
