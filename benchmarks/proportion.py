@@ -1,0 +1,163 @@
+"""What screening in proportion sees of a large picture, against screening all of it, and in what time.
+
+    python -m benchmarks.proportion --pictures PICTURES
+
+PICTURES is the folder of `python -m benchmarks.clean_pictures` whose pictures choose. Its pictures of at
+least two megapixels are screened clean and degraded, all over, in one corner or in the shadows. Every
+screening is written to `proportion.jsonl` beside this script when it is made, and not made again; then
+`proportion.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.cells import Cells, digest
+from benchmarks.commit import commit
+from benchmarks.machine import in_words, machine
+from benchmarks.quality_page import auroc
+from benchmarks.scenes import ROWS, SEED, rounded
+from i2r import Restorer, load_prior
+from i2r.diffusion.sampling import drive
+from i2r.diffusion.tiling import TileGrid
+from i2r.screening import spots
+from i2r.screening.drawings import is_drawn
+from i2r.screening.overlays import find_overlays
+from i2r.screening.screen import screen
+from i2r.training.degradation import FloatImage
+
+HERE = Path(__file__).parent
+LEAST = 2_000_000
+"""Pixels of the pictures."""
+CORNER = 320
+"""Side in pixels of the corner that is damaged."""
+ALL_OVER = (
+    *("noise 15/255", "noise 25/255", "JPEG quality 20", "JPEG quality 10", "blur sigma 1.5", "blur sigma 3"),
+    *("low resolution 2x", "rain 2 %", "rain 5 %", "scratches 1 %", "dead pixels 1 %", "dust 0.5 %"),
+    *("noisy shadows 15/255", "noisy shadows 25/255"),
+)
+IN_A_CORNER = ("dead pixels 1 %", "salt and pepper 2 %", "rain 5 %", "scratches 3 %", "noise 25/255")
+CLEAN = "clean"
+SAMPLED, IN_FULL = "in proportion", "in full"
+
+
+def cases() -> list[str]:
+    return [CLEAN, *ALL_OVER, *(f"{row}, in a corner" for row in IN_A_CORNER)]
+
+
+def degrade(image: FloatImage, case: str) -> FloatImage:
+    """A picture (H, W, 3) in [0, 1] as a case has it."""
+    row, in_a_corner = case.partition(",")[0], "corner" in case
+    rng = np.random.default_rng(SEED)
+    if not in_a_corner:
+        return rounded(ROWS[row].degrade(image, rng))
+    degraded = image.copy()
+    corner = slice(-CORNER, None), slice(-CORNER, None)
+    degraded[corner] = rounded(ROWS[row].degrade(image[corner].copy(), rng))
+    return degraded
+
+
+def screened(restorer: Restorer, image: FloatImage, *, in_full: bool) -> dict[str, Any]:
+    """The first screening of a picture, and the seconds of a clock and of processors that it took."""
+    prior, settings = restorer.prior, restorer.settings
+    tuning = replace(spots.SPOTS, in_full=image.size) if in_full else spots.SPOTS
+    started, busy = time.perf_counter(), time.process_time()
+    x = torch.from_numpy(image).permute(2, 0, 1).contiguous() * 2 - 1
+    height, width = x.shape[1:]
+    grid = TileGrid.fitting(height, width, settings.tile, settings.overlap, prior.stride)
+    with patch.object(spots, "SPOTS", tuning):
+        process = screen(
+            grid.pad(x), grid, prior.calibration, settings.false_discovery_rate, drawn=is_drawn(x)[1]
+        )
+        found = partial(find_overlays, device=prior.device, precision=prior.precision)
+        [seen] = drive([process], [grid], restorer.evaluator, found)
+    return {
+        "typicality": seen.typicality,
+        "p_values": dict(seen.p_values),
+        "atypical": sorted(seen.atypical),
+        "where": {name: len(where) for name, where in seen.where.items()},
+        "seconds": time.perf_counter() - started,
+        "busy": time.process_time() - busy,
+    }
+
+
+def page(cells: Cells, pictures: Sequence[str], restorer: Restorer) -> str:
+    """The tables, of the pictures that were screened in both ways."""
+    rows = {
+        case: {
+            column: [cell for name in pictures if (cell := cells.get((case, name, column)))]
+            for column in (SAMPLED, IN_FULL)
+        }
+        for case in cases()
+    }
+    clean = rows[CLEAN]
+    lines = [
+        "# Screening in proportion",
+        "",
+        f"`python -m benchmarks.proportion`, {in_words(machine(restorer))}, at {commit()}.",
+        "Recall: the share of pictures in which something is atypical. Of clean ones it is false alarms.",
+        "",
+        "| case | pictures | AUROC in proportion | in full | recall in proportion | in full |",
+        "|---|---|---|---|---|---|",
+    ]
+    for case, both in rows.items():
+        if not all(both.values()):
+            continue
+        areas = [
+            auroc(_of(both[column], "typicality"), _of(clean[column], "typicality")) if case != CLEAN else 0.5
+            for column in (SAMPLED, IN_FULL)
+        ]
+        recalls = [sum(map(bool, _of(both[column], "atypical"))) / len(both[column]) for column in both]
+        figures = [*(f"{area:.4f}" for area in areas), *(f"{recall:.2f}" for recall in recalls)]
+        lines.append(f"| {case} | {len(both[SAMPLED])} | {' | '.join(figures)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _of(cells: Sequence[Mapping[str, Any]], what: str) -> list[Any]:
+    return [cell[what] for cell in cells]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=Path, required=True, help="the folder of those that choose")
+    parser.add_argument("--cases", nargs="*", default=cases(), choices=cases(), metavar="CASE")
+    parser.add_argument("--columns", nargs="*", default=[SAMPLED, IN_FULL], choices=[SAMPLED, IN_FULL])
+    parser.add_argument("--most", type=int, default=30, help="pictures, the smallest first")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--out", type=Path, default=HERE / "proportion.md")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    restorer = Restorer(load_prior("photo-64"))
+    sizes = {path: math.prod(Image.open(path).size) for path in sorted(options.pictures.rglob("*.png"))}
+    large = sorted((path for path, size in sizes.items() if size >= LEAST), key=lambda path: sizes[path])
+    chosen = large[: options.most]
+    depends = digest(prior=restorer.prior.sha256, spots=asdict(spots.SPOTS), seed=SEED)
+    cells = Cells(options.out.with_suffix(".jsonl"), dict.fromkeys((SAMPLED, IN_FULL), depends))
+    for path in chosen:
+        image = np.asarray(Image.open(path).convert("RGB"), np.float32) / np.float32(255)
+        for case in options.cases:
+            shown = degrade(image, case)
+            for column in options.columns:
+                if (key := (case, path.stem, column)) not in cells:
+                    cells.add(key, screened(restorer, shown, in_full=column == IN_FULL))
+                    print(*key, flush=True)
+    text = page(cells, [path.stem for path in chosen], restorer)
+    options.out.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
