@@ -16,7 +16,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -35,7 +34,8 @@ from i2r.diffusion.sampling import drive
 from i2r.diffusion.tiling import TileGrid
 from i2r.screening import spots
 from i2r.screening.drawings import is_drawn
-from i2r.screening.overlays import find_overlays
+from i2r.screening.overlays import OverlayFinder
+from i2r.screening.risk import RISK
 from i2r.screening.screen import screen
 from i2r.training.degradation import FloatImage
 
@@ -80,9 +80,9 @@ def screened(restorer: Restorer, image: FloatImage, *, in_full: bool) -> dict[st
     grid = TileGrid.fitting(height, width, settings.tile, settings.overlap, prior.stride)
     with patch.object(spots, "SPOTS", tuning):
         process = screen(
-            grid.pad(x), grid, prior.calibration, settings.false_discovery_rate, drawn=is_drawn(x)[1]
+            grid.pad(x), grid, prior.calibration, RISK.suspicion, drawn=is_drawn(x)[1]
         )
-        found = partial(find_overlays, device=prior.device, precision=prior.precision)
+        found = OverlayFinder(prior.device, prior.precision)
         [seen] = drive([process], [grid], restorer.evaluator, found)
     return {
         "typicality": seen.typicality,
