@@ -79,9 +79,7 @@ def screened(restorer: Restorer, image: FloatImage, *, in_full: bool) -> dict[st
     height, width = x.shape[1:]
     grid = TileGrid.fitting(height, width, settings.tile, settings.overlap, prior.stride)
     with patch.object(spots, "SPOTS", tuning):
-        process = screen(
-            grid.pad(x), grid, prior.calibration, RISK.suspicion, drawn=is_drawn(x)[1]
-        )
+        process = screen(grid.pad(x), grid, prior.calibration, RISK.suspicion, drawn=is_drawn(x)[1])
         found = OverlayFinder(prior.device, prior.precision)
         [seen] = drive([process], [grid], restorer.evaluator, found)
     return {

@@ -8,7 +8,7 @@ priors. The calibration of each prior holds the distribution of its output on cl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise, product
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from i2r.canvas.windows import averaged, widened
 from i2r.screening import overlay_weights
-from i2r.screening.regions import Region, regions
+from i2r.screening.regions import Region, edges
 
 # The architecture of the trained network: other values need other weights.
 _WIDTHS = (40, 64, 96, 128)  # channels, by scale
@@ -87,8 +87,11 @@ class OverlayFinder:
         for planes, seen, tile in self._tiles(image):
             found = self._network(planes)[1][0].float()
             cells[:, *map(_in_cells, tile)] = found[:, *map(_in_cells, seen)].to(cells.device)
-        parts = [cells[None, :, *map(_in_cells, part)] for part in regions(*image.shape[1:])]
-        return torch.cat([self._network.judged(part.to(self.device)).to(image.device) for part in parts])
+        pooled = [
+            _pooled(plane, tuple(image.shape[1:]), reduce).to(self.device)
+            for plane, reduce in ((cells, torch.mean), (cells.square(), torch.mean), (cells, torch.amax))
+        ]
+        return self._network.judged(*pooled).to(image.device)
 
     @property
     def _network(self) -> OverlayNetwork:
@@ -133,6 +136,13 @@ def _around(start: int, length: int) -> slice:
 
 def _from(part: slice, start: int) -> slice:
     return slice(part.start - start, part.stop - start)
+
+
+def _pooled(cells: Tensor, shape: tuple[int, ...], reduce: Callable[..., Tensor]) -> Tensor:
+    """Reduce the cells (C, ...) of an image (*shape,) over each of its regions: (N, C), row by row."""
+    rows, columns = ([_in_cells(slice(*ends)) for ends in pairwise(edges(length))] for length in shape)
+    bands = torch.stack([reduce(cells[:, part], dim=1) for part in rows], dim=1)
+    return torch.stack([reduce(bands[..., part], dim=2) for part in columns], dim=2).flatten(1).T
 
 
 def _in_cells(part: slice) -> slice:
@@ -226,11 +236,13 @@ class OverlayNetwork(nn.Module):
         cells = torch.cat([F.silu(deep), F.max_pool2d(x, cell), F.avg_pool2d(x, cell)], dim=1)
         return F.pixel_shuffle(self.head(x), 2)[:, 0], F.silu(self.cells(cells))
 
-    def judged(self, cells: Tensor) -> Tensor:
-        """Map the cells (N, C, H, W) of regions to the log odds (N,) that something lies over each.
+    def judged(self, mean: Tensor, power: Tensor, highest: Tensor) -> Tensor:
+        """Map what the cells of N regions are to the log odds (N,) that something lies over each.
 
-        From their mean, spread and maximum: damage comes in numbers, and stands out.
+        Args:
+            mean, power, highest: (N, C), the mean, the mean square and the maximum over the cells of each:
+                damage comes in numbers, and stands out.
         """
-        each = cells.float().flatten(2)
-        seen = torch.cat([each.mean(dim=2), each.std(dim=2, correction=0), each.amax(dim=2)], dim=1)
-        return self.judge(seen.to(cells.dtype))[:, 0].float()
+        spread = (power - mean.square()).clamp_min(0).sqrt()
+        seen = torch.cat([mean, spread, highest], dim=1)
+        return self.judge(seen.to(self.head.weight.dtype))[:, 0].float()

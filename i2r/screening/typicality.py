@@ -247,13 +247,18 @@ class Measurement:
         return discoveries(dict(enumerate(self._by_region(calibration, name))), share)
 
     def _by_region(self, calibration: Calibration, name: str) -> list[float]:
-        seen_by = [name, *filter(None, [STATISTICS[name].witness])]
         return [
-            1.0
-            if index in self.drawn or name not in values
-            else combined([calibration.clean[each].p_value(values[each]) for each in seen_by])
+            1.0 if index in self.drawn or name not in values else self._p_value(calibration, name, values)
             for index, values in enumerate(self.local)
         ]
+
+    @staticmethod
+    def _p_value(calibration: Calibration, name: str, values: Mapping[str, float]) -> float:
+        """Of a local statistic and its witness, which confirms it at most as surely as it is itself."""
+        own, witness = calibration.clean[name].p_value(values[name]), STATISTICS[name].witness
+        if not witness:
+            return own
+        return combined([own, max(own, calibration.clean[witness].p_value(values[witness]))])
 
 
 @dataclass(frozen=True)

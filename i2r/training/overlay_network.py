@@ -108,6 +108,12 @@ def _degraded(image: FloatImage, rng: np.random.Generator) -> FloatImage:
     return jpeg(image, quality=int(rng.integers(8, 90)))
 
 
+def _judged(network: OverlayNetwork, cells: Tensor) -> Tensor:
+    """The log odds (N,) of crops as a whole, from their cells (N, C, H, W)."""
+    each = cells.float().flatten(2)
+    return network.judged(each.mean(dim=2), each.square().mean(dim=2), each.amax(dim=2))
+
+
 def balanced_loss(logits: Tensor, covered: Tensor, balance: float) -> Tensor:
     """Cross-entropy in which the covered pixels together have the same weight in every crop.
 
@@ -152,7 +158,7 @@ class Trainer(TrainingRun[Batch]):
         planes, covered = batch
         with torch.autocast("cpu", torch.bfloat16):
             logits, cells = self._forward(planes.contiguous(memory_format=torch.channels_last))
-            judged = self.network.judged(cells)
+            judged = _judged(self.network, cells)
         count = (covered == 1).sum(dim=(1, 2))
         known = (count == 0) | (count >= self.recipe.fewest)
         judging = F.binary_cross_entropy_with_logits(judged.float(), (count > 0).float(), known.float())
@@ -170,7 +176,7 @@ class Trainer(TrainingRun[Batch]):
         with self.averaged():
             network = self.network.eval()
             with torch.inference_mode():
-                judged = [network.judged(network(features(region[None]))[1]).item() for region in regions]
+                judged = [_judged(network, network(features(region[None]))[1]).item() for region in regions]
             self._save({overlay_weights.CLEAN: json.dumps(asdict(spread_of(judged)))})
 
     def _save(self, metadata: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from image_models import Overlay
 from PIL import Image
 
 from i2r import Degraded, Outcome, Prior, Restoration, Restorer, RestoreSettings, load_prior
@@ -135,11 +136,9 @@ def _by_causes(prior: Prior, image: FloatImage, seen: Screening, known: Sequence
     """Correct an image of 96x96 for what it is said to show."""
     y = torch.from_numpy(image).permute(2, 0, 1) * 2 - 1
     grid = TileGrid.whole(96, 96)
-    subject = Subject(y, grid, prior.calibration, seen, known)
+    subject = Subject(y, grid, prior.calibration, seen, 0.05, known)
     evaluator = FixedShapeEvaluator(prior, lambda height, width: 1)
-    [found] = drive(
-        [by_causes(subject, RestoreSettings())], [grid], evaluator, lambda image: image[0] * 0 - 9
-    )
+    [found] = drive([by_causes(subject, RestoreSettings())], [grid], evaluator, Overlay())
     return found
 
 

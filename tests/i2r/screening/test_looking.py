@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from i2r.diffusion.sampling import Covered, Process, Query
+from i2r.diffusion.sampling import Judged, Process, Query
 from i2r.diffusion.tiling import FixedShapeEvaluator, TileGrid
 from i2r.screening.calibration import Calibration, Spread
 from i2r.screening.regions import RegionTuning, regions
@@ -50,8 +50,8 @@ def screened(
             question = next(process) if answer is None else process.send(answer)
         except StopIteration as stop:
             return stop.value, asked
-        if isinstance(question, Covered):
-            answer = torch.full(question.image.shape[1:], -9.0)
+        if isinstance(question, Judged):
+            answer = torch.full((len(regions(*question.image.shape[1:])),), -9.0)
             continue
         assert isinstance(question, Query)
         its = question.grid or grid
@@ -86,8 +86,8 @@ def fitted(clean: Tensor, calibration: Calibration) -> Calibration:
         part = clean[:, rows, columns]
         low = model.eps(part[None], torch.tensor([calibration.level]))[0]
         high = model.eps(part[None], torch.tensor([1.0]))[0]
-        covered = torch.full(part.shape[1:], -9.0)
-        seen = measure(Seen(part, high, covered), Level.HIGH) | measure(Seen(part, low), Level.LOW)
+        seen = measure(Seen(part, high), Level.HIGH) | measure(Seen(part, low), Level.LOW)
+        seen = seen.with_overlays([-9.0])
         for name, value in (*seen.whole.items(), *seen.local[0].items()):
             values[name].append(value)
     clean_spreads = {name: Spread(max(of_one), 0.1, 0.05) for name, of_one in values.items()}

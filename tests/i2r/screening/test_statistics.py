@@ -8,13 +8,14 @@ import sys
 import pytest
 
 from i2r.correction.rectification import FILLS
-from i2r.screening.statistics import STATISTICS, Scope, Sign, Statistic, names, weights
+from i2r.screening.statistics import STATISTICS, Level, Scope, Sign, Statistic, names, weights
 from i2r.screening.typicality import MEASURES
 
 
 @pytest.mark.parametrize("statistic", STATISTICS.values(), ids=list(STATISTICS))
 def test_what_a_record_names_is_there(statistic: Statistic) -> None:
-    assert statistic.name in MEASURES
+    assert (statistic.name in MEASURES) == (statistic.level is not Level.NONE)
+    assert statistic.witness in {"", *STATISTICS} - {statistic.name}
     assert bool(statistic.corrected_by) == (statistic.sign is Sign.DAMAGE)
     if statistic.corrected_by:
         assert statistic.corrected_by in FILLS

@@ -16,7 +16,7 @@ from torch import Tensor
 from i2r.screening.calibration import TAIL, TAIL_START, Calibration, Spread
 from i2r.screening.detail import DETAIL, detailed
 from i2r.screening.regions import REGION, regions
-from i2r.screening.statistics import STATISTICS, Level, Scope, names
+from i2r.screening.statistics import STATISTICS, Level, Scope, names, weights
 from i2r.screening.typicality import (
     TYPICALITY,
     Measurement,
@@ -252,7 +252,26 @@ def test_weights_look_harder_for_some_and_hold_the_rate(calibration: Calibration
     weighted = measured.p_values(calibration)
     assert weighted["streaks"] < 0.01 < weighted["grain"]
     assert (weighted["patchy"] > 0.1) != gray
-    assert statistics.fmean(0.01 / p for p in weighted.values()) == pytest.approx(1)
+    confirmed = {"streaks": combined([0.01, 0.01])}
+    found = (confirmed.get(name, 0.01) / p for name, p in weighted.items())
+    assert statistics.fmean(found) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("own", "witness", "expected"), [(0.2, 1e-9, 0.2), (1e-3, 1e-2, 1e-2), (1e-3, 1, 1)])
+def test_a_witness_confirms_at_most_as_surely_as_what_it_confirms(
+    calibration: Calibration, own: float, witness: float, expected: float
+) -> None:
+    [local] = _typical(calibration).local
+    values = {"streaks": own, "overlay": witness}
+    clean = {**calibration.clean, **dict.fromkeys(values, Spread(0.0, 1.0, 1.0))}
+    normal = statistics.NormalDist()
+    odd = {
+        name: -normal.inv_cdf(p) if p > TAIL else TAIL_START + math.log(TAIL / p)
+        for name, p in ((name, min(p, 1 - 1e-9)) for name, p in values.items())
+    }
+    measured = Measurement({}, [local | odd])
+    found = measured.p_values(replace(calibration, clean=clean))["streaks"] * weights(gray=False)["streaks"]
+    assert found == pytest.approx(min(combined([own, expected]), 1.8), rel=1e-6)
 
 
 def test_each_statistic_is_tested_on_its_own_spread(calibration: Calibration) -> None:
@@ -291,7 +310,7 @@ def test_noise_makes_no_line_a_streak(calibration: Calibration) -> None:
     """What is found beside something else may be weaker; what is filled may not."""
     typical, clean = _typical(calibration), calibration.clean
     faint = (
-        clean["streaks"].middle + TAIL_START * clean["streaks"].spread + math.log(3) * clean["streaks"].tail
+        clean["streaks"].middle + TAIL_START * clean["streaks"].spread + math.log(12) * clean["streaks"].tail
     )
     noisy = typical.whole | {"grain": clean["grain"].middle + 20 * clean["grain"].spread}
     measured = Measurement(noisy, [typical.local[0] | {"streaks": faint}])
