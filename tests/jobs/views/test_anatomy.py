@@ -26,6 +26,7 @@ CALIBRATION = Calibration(
     block_entry=(-4.0, 1.5),
     spectrum=(0.0,) * 16,
     overlays="",
+    alarms=tuple(0.1 + 0.001 * index for index in range(200)),
 )
 JPEG = {"jpeg": {"luma": list(range(64)), "width": 1.23456}}
 P_VALUES = dict.fromkeys(STATISTICS, 0.5)
