@@ -47,14 +47,14 @@ def consistency_psnr(
     for rows in bands(height, width, FIDELITY.cell):
         difference = result[rows].astype(np.float64) - given[rows]
         weight = np.ones(difference.shape[:2]) if replaced is None else (~replaced[rows]).astype(np.float64)
-        share = _cell_sums(weight)
-        squares = np.square(_cell_sums(difference * weight[..., None])).mean(axis=-1)
+        share = cell_sums(weight, FIDELITY.cell)
+        squares = np.square(cell_sums(difference * weight[..., None], FIDELITY.cell)).mean(axis=-1)
         error += float((squares / np.maximum(share, 1)).sum())
         compared += float(share.sum())
     return -10 * math.log10(error / compared) if error else math.inf
 
 
-def _cell_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum over the cells; the last ones at the right and at the bottom may be smaller."""
-    rows, columns = (range(0, length, FIDELITY.cell) for length in values.shape[:2])
+def cell_sums(values: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """Sum (H, W, ...) over cells of a side in pixels; those at the right and at the bottom may be smaller."""
+    rows, columns = (range(0, length, side) for length in values.shape[:2])
     return np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)

@@ -40,6 +40,7 @@ from i2r.screening.risk import correcting_rate
 from i2r.screening.screen import screen
 from i2r.screening.trace import Screening, Trace
 from i2r.settings import BY_DEVICE, SMALLEST_TILE, TILE_STEP, RestoreSettings
+from i2r.structure import structure_change
 from i2r.verdict import Verdict
 
 _DRAWING = "the image is a drawing, which holds no noise of a photograph, so it was left unchanged"
@@ -69,6 +70,9 @@ class Restoration:
         typicality_before, typicality_after: see :func:`i2r.screening.typicality.typicality`.
         consistency_psnr: PSNR in dB between result and input at coarse scale; see
             :func:`i2r.fidelity.consistency_psnr`. For ``REJECTED``, that of the rejected result.
+        doubt: how much the correction looks like one of content instead of damage: above 1 like hardly any
+            right one; see :class:`i2r.structure.StructureChange`. Zero where forms are specified. For
+            ``REJECTED``, that of the rejected result.
         message: reason for ``REJECTED`` and ``FAILED``, and for ``UNCHANGED`` if the image is a drawing or
             does not show the specified form.
     """
@@ -82,6 +86,7 @@ class Restoration:
     typicality_before: float = math.nan
     typicality_after: float = math.nan
     consistency_psnr: float = math.inf
+    doubt: float = 0.0
     message: str = ""
 
     @property
@@ -230,21 +235,40 @@ class Restorer:
         np.copyto(restored, image, where=~moved[..., None])
         if trace is not None:
             trace.moved, trace.result = moved, restored
-        seen = replace(
-            seen,
-            findings=verdict.of_the_input(filled),
-            rectified_fraction=moved.mean().item(),
-            consistency_psnr=consistency_psnr(restored, image, protected if unknown.all() else unknown),
-        )
-        if not seen.consistency_psnr >= self.settings.min_consistency:
-            return replace(
-                seen,
-                outcome=Outcome.REJECTED,
-                message=f"the result is only {seen.consistency_psnr:.1f} dB like the input at coarse scale: "
-                "lower the strength, or min_consistency",
+        seen = replace(seen, findings=verdict.of_the_input(filled))
+        checked = self._checked(seen, restored, moved, protected, unknown)
+        if checked.outcome is Outcome.REJECTED:
+            return checked
+        return replace(checked, findings=verdict.of_the_result(after, moved, filled))
+
+    def _checked(
+        self,
+        seen: Restoration,
+        restored: NDArray[np.float32],
+        moved: NDArray[np.bool_],
+        protected: NDArray[np.bool_],
+        unknown: NDArray[np.bool_],
+    ) -> Restoration:
+        """Measure what has changed, and accept the restored image or reject it."""
+        reason, compared = "", protected if unknown.all() else unknown
+        consistency = consistency_psnr(restored, seen.image, compared)
+        seen = replace(seen, rectified_fraction=moved.mean().item(), consistency_psnr=consistency)
+        if self.space.of_pixels and not self.settings.specified:
+            change = structure_change(restored, seen.image, unknown & moved)
+            seen = replace(seen, doubt=change.doubt)
+            if not seen.doubt <= self.settings.max_doubt:
+                reason = (
+                    f"{change.reason}: look at it with i2r inspect, and if it was damage, give max_doubt="
+                    f"{math.ceil(10 * seen.doubt) / 10:g}"
+                )
+        if not consistency >= self.settings.min_consistency:
+            reason = (
+                f"the result is only {consistency:.1f} dB like the input at coarse scale: "
+                "lower the strength, or min_consistency"
             )
-        found = verdict.of_the_result(after, moved, filled)
-        return replace(seen, outcome=Outcome.RESTORED, image=restored, findings=found)
+        if reason:
+            return replace(seen, outcome=Outcome.REJECTED, message=reason)
+        return replace(seen, outcome=Outcome.RESTORED, image=restored)
 
     def _correct(
         self,

@@ -69,6 +69,12 @@ class RestoreSettings(BaseModel):
         ge=0,
         description="dB of the coarse picture against the input's, below which a result is rejected",
     )
+    max_doubt: float = Field(
+        1.0,
+        ge=0,
+        description="how much a blind correction may look like one of content: 1 is what few right ones "
+        "exceed; above it a result is rejected",
+    )
     steps: int = Field(5, ge=2, le=100, description="DDIM steps from the entry level down to the clean image")
 
     forms: Annotated[tuple[str, ...], BeforeValidator(parse_forms)] = Field(

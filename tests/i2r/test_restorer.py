@@ -572,6 +572,34 @@ def test_all_of_a_result_is_held_against_its_input(prior: Prior) -> None:
     np.testing.assert_array_equal(rejected.image, noisy)
 
 
+def test_lamps_on_a_dark_ground_stay(prior: Prior) -> None:
+    """Taken for dust, they lie as dust does, but they are all that the picture shows."""
+    rng, lamps = np.random.default_rng(0), np.full((128, 128, 3), 0.1, np.float32)
+    rows, columns = np.mgrid[0:128, 0:128]
+    lit = np.zeros((128, 128), np.bool_)
+    for row, column, radius in zip(*rng.integers(10, 118, (2, 20)), np.linspace(1.5, 7, 20), strict=True):
+        lit |= np.hypot(rows - row, columns - column) <= radius
+    lamps[lit] = 0.95
+    grainy = gaussian_noise(lamps, rng, sigma=4 / 255)
+    restoration = _restore(Restorer(prior), grainy)
+    assert np.abs(restoration.image - grainy)[lit].max() < 0.2
+    if restoration.outcome is Outcome.REJECTED:
+        assert "times the structure that is left" in restoration.message
+
+
+def test_how_much_doubt_is_too_much_is_a_setting(prior: Prior) -> None:
+    clean = _photograph(CROPS[0])[:128, :128]
+    wet = rain(clean, np.random.default_rng(1), fraction=0.05)
+    restoration = _restore(Restorer(prior), wet)
+    assert restoration.outcome is Outcome.RESTORED
+    assert 0 < restoration.doubt < 1
+    rejected = _restore(Restorer(prior, RestoreSettings(max_doubt=restoration.doubt / 2)), wet)
+    assert rejected.outcome is Outcome.REJECTED
+    assert rejected.doubt == restoration.doubt
+    assert "max_doubt=" in rejected.message
+    np.testing.assert_array_equal(rejected.image, wet)
+
+
 def test_a_form_that_a_clean_image_lacks_is_not_undone(prior: Prior) -> None:
     restorer = Restorer(prior, RestoreSettings(forms=("downsampling",)))
     restoration = _restore(restorer, _photograph(CROPS[0]))
