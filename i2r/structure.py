@@ -46,7 +46,7 @@ class StructureTuning:
     least_variety: float = 0.15
     most: float = 1000.0
     removed: float = 0.4
-    selectivity: float = 0.45
+    selectivity: float = 0.8
     added: float = 1.6
 
 
