@@ -58,7 +58,7 @@ class RectificationTuning:
         mildest_period: log period of JPEG quality 85, the mildest fitted; below, entry levels fall to zero at
             that of a twentieth of clean photographs.
         entry: entry level over noise level: remaining noise is more visible than missing detail.
-        faint: noise level up to which noise stays (3 of 255): photographs have such texture of their own.
+        faint: noise level up to which noise stays (2.2 of 255): photographs have such texture of their own.
         plain: noise level from which noise is regenerated in full (7 of 255).
         least_entry: entry level below which nothing is regenerated: 8 bits hardly hold the change.
         luma_shares: noise of the luma over that of the channels, up to which the luma stays, and from which
@@ -82,7 +82,7 @@ class RectificationTuning:
     block_levels: tuple[float, float] = (0.01, 0.25)
     mildest_period: float = 0.25
     entry: float = 1.05
-    faint: float = 0.0235
+    faint: float = 0.0175
     plain: float = 0.055
     least_entry: float = 0.01
     luma_shares: tuple[float, float] = (0.6, 0.9)

@@ -1,7 +1,7 @@
 """Detail: where an image shows enough for its sharpness to be told.
 
 A gradient, a clear sky or a blank page looks the same blurred and sharp, so the noise of their patches is no
-evidence of either. What bends over a few pixels is: an edge or a texture, however blurred.
+evidence of either, nor of a grid. What bends over a few pixels is: an edge or a texture, however blurred.
 """
 
 from __future__ import annotations

@@ -280,6 +280,11 @@ class Seen:
         return patch_correlations(self.noise)
 
     @cached_property
+    def detail(self) -> Tensor:
+        """Which of those patches show detail, see :func:`i2r.screening.detail.detailed`."""
+        return detailed(self.image[..., 1:, 1:-1], TYPICALITY.patch)
+
+    @cached_property
     def opposition(self) -> Tensor:
         """See :func:`lag_opposition`."""
         return lag_opposition(self.correlations)
@@ -295,11 +300,12 @@ def antilag(seen: Seen) -> Tensor:
 
 
 def lag(seen: Seen) -> Tensor:
-    return lag_correlation(seen.correlations, detailed(seen.image[..., 1:, 1:-1], TYPICALITY.patch))
+    return lag_correlation(seen.correlations, seen.detail)
 
 
 def period(seen: Seen) -> Tensor:
-    return log_period(seen.noise)
+    # Where nothing shows, the steps are the network's own.
+    return torch.where(seen.detail.any(), log_period(seen.noise), 0.0)
 
 
 def patchy(seen: Seen) -> Tensor:

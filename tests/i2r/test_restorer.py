@@ -311,12 +311,12 @@ def test_a_small_crop_is_no_blurred_photograph(restorer: Restorer, shape: tuple[
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_gradients_come_back_as_they_are(restorer: Restorer, bits: int) -> None:
-    """Each value of the range, its ends included."""
+def test_gradients_come_back_as_they_are(prior: Prior, bits: int) -> None:
+    """The ends of the range included. They were taken for a blur, and for the blocks of a JPEG file."""
     most = np.float32(2**bits - 1)
-    ramp = np.rint(np.linspace(0, most, 128, dtype=np.float32)) / most
-    gradient = np.broadcast_to(ramp[:, None], (128, 128, 1)).copy()
-    restoration = _restore(restorer, gradient)
+    ramp = np.rint(np.linspace(0, most, 192, dtype=np.float32)) / most
+    gradient = np.broadcast_to(ramp[:, None], (192, 192, 1)).copy()
+    restoration = _restore(Restorer(prior), gradient)
     assert restoration.outcome is Outcome.UNCHANGED
     np.testing.assert_array_equal(restoration.image, gradient)
 
