@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from i2r.prior.guided_diffusion import Unsaid, convert_checkpoint
     from i2r.prior.network import Prior, load_prior
     from i2r.prior.selftest import self_test
-    from i2r.restorer import Outcome, Restoration, Restorer
+    from i2r.restoration import Outcome, Restoration
+    from i2r.restorer import Restorer
     from i2r.screening.calibration import Calibration
     from i2r.screening.statistics import STATISTICS
     from i2r.screening.trace import Look, Trace
@@ -29,11 +30,11 @@ _HOMES = {
     "I2RError": "errors",
     "JpegTables": "jpeg_tables",
     "Look": "screening.trace",
-    "Outcome": "restorer",
+    "Outcome": "restoration",
     "Prior": "prior.network",
     "PriorError": "errors",
     "PriorFolder": "prior.folder",
-    "Restoration": "restorer",
+    "Restoration": "restoration",
     "RestoreSettings": "settings",
     "Restorer": "restorer",
     "STATISTICS": "screening.statistics",

@@ -1,6 +1,6 @@
 """Findings: what the method found in an image, where, how surely, and what came of it.
 
-A row of the manifest holds them, and so does :class:`i2r.restorer.Restoration`. Nothing here needs torch.
+A row of the manifest holds them, and so does :class:`i2r.restoration.Restoration`. Nothing here needs torch.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from i2r.degraded import Degraded
 from i2r.metrics import psnr
 from i2r.prior.network import Prior
-from i2r.restorer import Outcome, Restorer
+from i2r.restoration import Outcome
+from i2r.restorer import Restorer
 from i2r.screening.trace import Trace
 from i2r.screening.typicality import simes
 from i2r.settings import RestoreSettings
