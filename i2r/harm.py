@@ -17,8 +17,8 @@ from i2r.metrics import psnr
 from i2r.prior.network import Prior
 from i2r.restoration import Outcome
 from i2r.restorer import Restorer
+from i2r.screening.p_values import simes
 from i2r.screening.trace import Trace
-from i2r.screening.typicality import simes
 from i2r.settings import RestoreSettings
 
 HARMED = 45.0

@@ -34,7 +34,7 @@ class Restoration:
         inversion_psnr: PSNR in dB between the input and the image that DDIM regenerates from its inverted
             noise; NaN if nothing was inverted.
         rectified_fraction: share of the pixels that were changed.
-        typicality_before, typicality_after: see :func:`i2r.screening.typicality.typicality`.
+        typicality_before, typicality_after: see :func:`i2r.screening.p_values.typicality`.
         consistency_psnr: PSNR in dB between result and input at coarse scale; see
             :func:`i2r.fidelity.consistency_psnr`. For ``REJECTED``, that of the rejected result.
         doubt: how much the correction looks like one of content instead of damage: above 1 like hardly any

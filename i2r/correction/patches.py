@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from i2r.screening.typicality import discoveries
+from i2r.screening.p_values import discoveries
 
 
 def rectify_patches(eps: Tensor, rate: float, side: int) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ from i2r.correction.toning import LUMA, luma_of
 from i2r.diffusion.sampling import Covered, Judged, Process, Query, denoise, generate, levels
 from i2r.diffusion.tiling import TileGrid
 from i2r.forms import GaussianBlur
-from i2r.screening.calibration import TAIL, Calibration
+from i2r.screening.calibration import Calibration
 from i2r.screening.graininess import GRAIN
 from i2r.screening.overlays import overlay_mask
 from i2r.screening.regions import Region, mask_of, regions
@@ -55,8 +55,8 @@ class RectificationTuning:
             of the most likely kind of damage.
         others_rate: the same, of the other kinds.
         block_levels: range of entry levels in which the line over log periods was fitted.
-        mildest_period: log period of JPEG quality 85, the mildest fitted; below, entry levels fall to zero at
-            that of a twentieth of clean photographs.
+        block_periods: log period up to which blocks stay, that of JPEG quality 85 and of photographs that
+            were such files before they were reduced, and from which they are regenerated in full: quality 60.
         entry: entry level over noise level: remaining noise is more visible than missing detail.
         faint: noise level up to which noise stays (2.2 of 255): photographs have such texture of their own.
         plain: noise level from which noise is regenerated in full (7 of 255).
@@ -80,7 +80,7 @@ class RectificationTuning:
     likeliest_rate: float = 0.6
     others_rate: float = 0.05
     block_levels: tuple[float, float] = (0.01, 0.25)
-    mildest_period: float = 0.25
+    block_periods: tuple[float, float] = (0.36, 0.7)
     entry: float = 1.05
     faint: float = 0.0175
     plain: float = 0.055
@@ -350,9 +350,8 @@ def remove_blocks(
     period = log_period(grid.crop((yield Query(y, calibration.level)))).item()
     low, high = RECTIFICATION.block_levels
     entry = min(max(math.exp(intercept + slope * period), low), high)
-    clean = calibration.clean["period"].exceeded_by(TAIL)
-    share = (period - clean) / max(RECTIFICATION.mildest_period - clean, 1e-6)
-    entry *= strength * min(max(share, 0.0), 1.0)
+    faint, plain = RECTIFICATION.block_periods
+    entry *= strength * min(max((period - faint) / (plain - faint), 0.0), 1.0)
     return y if entry < RECTIFICATION.least_entry else (yield from regenerate(y, entry, steps))
 
 

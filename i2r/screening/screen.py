@@ -16,12 +16,13 @@ from i2r.diffusion.sampling import Judged, Process
 from i2r.diffusion.tiling import TileGrid
 from i2r.screening.calibration import Calibration
 from i2r.screening.looking import Search, look_all_over
+from i2r.screening.p_values import discoveries
 from i2r.screening.regions import Region, regions
 from i2r.screening.risk import RISK
 from i2r.screening.spots import Spots
 from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names
 from i2r.screening.trace import Look, Screening, Trace
-from i2r.screening.typicality import TYPICALITY, Measurement, discoveries, noisy_part
+from i2r.screening.typicality import TYPICALITY, Measurement, noisy_part
 
 
 def screen(

@@ -116,6 +116,7 @@ _RECORDS = (
         label="neighbours alike",
         weight=2.16,
         scatter=0.16,
+        witness="period",  # an enlargement shows in both
     ),
     _image("period", sign=Sign.GRID, what=What.BLOCKS, label="8-pixel blocks", scatter=0.065),
     _damage(

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from i2r.screening.calibration import Calibration
+from i2r.screening.p_values import typicality
 from i2r.screening.regions import Region
 from i2r.screening.statistics import Scope, Sign, names
-from i2r.screening.typicality import typicality
 
 
 @dataclass(frozen=True)

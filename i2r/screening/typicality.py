@@ -26,10 +26,9 @@ Each prior ships the spread of these statistics over clean photographs:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -41,11 +40,10 @@ from i2r.metrics import MAD_TO_STD
 from i2r.screening.calibration import Calibration
 from i2r.screening.detail import DETAIL, detailed
 from i2r.screening.graininess import noise_mask, patchiness
+from i2r.screening.p_values import discoveries, simes, with_witness
 from i2r.screening.regions import REGION, Region, by_region, mask_of
 from i2r.screening.statistics import PATCHY, STATISTICS, Level, Scope, names, scatter, weights
 from i2r.screening.streaks import streak_powers
-
-Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -234,7 +232,8 @@ class Measurement:
         """
         clean, weight = calibration.clean, weights(gray=self.gray)
         few = {name: scatter(name, self.pixels, REGION.side**2) for name in self.whole}
-        whole = {name: clean[name].widened(few[name]).p_value(value) for name, value in self.whole.items()}
+        alone = {name: clean[name].widened(few[name]).p_value(value) for name, value in self.whole.items()}
+        whole = {name: with_witness(name, alone) for name in alone}
         local = {name: simes(self._by_region(calibration, name)) for name in names(scope=Scope.REGION)}
         return {name: min(1.0, p / weight[name]) for name, p in (whole | local).items()}
 
@@ -247,18 +246,12 @@ class Measurement:
         return discoveries(dict(enumerate(self._by_region(calibration, name))), share)
 
     def _by_region(self, calibration: Calibration, name: str) -> list[float]:
-        return [
-            1.0 if index in self.drawn or name not in values else self._p_value(calibration, name, values)
-            for index, values in enumerate(self.local)
-        ]
-
-    @staticmethod
-    def _p_value(calibration: Calibration, name: str, values: Mapping[str, float]) -> float:
-        """Of a local statistic and its witness, which confirms it at most as surely as it is itself."""
-        own, witness = calibration.clean[name].p_value(values[name]), STATISTICS[name].witness
-        if not witness:
-            return own
-        return combined([own, max(own, calibration.clean[witness].p_value(values[witness]))])
+        clean, p_values = calibration.clean, []
+        for index, values in enumerate(self.local):
+            alone = {other: clean[other].p_value(value) for other, value in values.items()}
+            hidden = index in self.drawn or name not in alone
+            p_values.append(1.0 if hidden else with_witness(name, alone))
+        return p_values
 
 
 @dataclass(frozen=True)
@@ -354,42 +347,3 @@ def measure_whole(seen: Seen, level: Level) -> Mapping[str, float]:
 
 def _of_stacks(measure_one: Callable[[Seen], Tensor], *planes: Tensor) -> Tensor:
     return measure_one(Seen(*planes))
-
-
-def typicality(p_values: Mapping[str, float]) -> float:
-    """One value in [0, 1] for the whole image: the smallest p-value, corrected for their number."""
-    return min(1.0, len(p_values) * min(p_values.values()))
-
-
-def simes(p_values: Sequence[float]) -> float:
-    """One p-value for the hypothesis that none of them is atypical (Simes 1986).
-
-    A single strong one shows, and so do many weak ones, which a correction for the number alone would lose.
-    """
-    ordered = sorted(p_values)
-    return min(p * len(ordered) / rank for rank, p in enumerate(ordered, 1))
-
-
-def combined(p_values: Sequence[float]) -> float:
-    """One p-value for the hypothesis that none of some independent ones is atypical (Fisher 1925).
-
-    The chance of a product as small: several doubts make a certainty.
-    """
-    product = math.prod(p_values)
-    if not product:
-        return 0.0
-    surprise, term, total = -math.log(product), 1.0, 0.0
-    for count in range(len(p_values)):
-        total += term
-        term *= surprise / (count + 1)
-    return min(1.0, product * total)
-
-
-def discoveries(p_values: Mapping[Name, float], rate: float) -> frozenset[Name]:
-    """Those that are atypical, with the false discovery rate held at ``rate``.
-
-    Benjamini and Hochberg 1995: reject the smallest p-values up to the last one below its rank's share.
-    """
-    ordered = sorted(p_values, key=lambda name: p_values[name])
-    passed = [rank for rank, name in enumerate(ordered, 1) if p_values[name] <= rate * rank / len(ordered)]
-    return frozenset(ordered[: max(passed, default=0)])
