@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2r.screening.p_values import combined, discoveries, simes, with_witness
+from i2r.screening.statistics import STATISTICS
 
 probabilities = st.floats(0, 1)
 
