@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -26,8 +27,8 @@ from i2r.correction.rectification import (
     sharpen,
 )
 from i2r.correction.toning import luma_of
-from i2r.diffusion.sampling import Process, Query, counted, generate, levels
-from i2r.diffusion.tiling import TileGrid
+from i2r.diffusion.sampling import Process, Query, counted, drive, generate, levels
+from i2r.diffusion.tiling import FixedShapeEvaluator, TileGrid
 from i2r.forms import Noise
 from i2r.screening.calibration import Calibration, Spread
 from i2r.screening.spectrum import log_band_power
@@ -387,3 +388,72 @@ def _levels_asked(images: GaussianImages, process: Process[Tensor]) -> list[floa
 
     images.answer(watched())
     return asked
+
+
+class Smooth:
+    """Predicts what differs from the mean of five by five pixels as noise."""
+
+    device = torch.device("cpu")
+
+    def eps(self, x: Tensor, sigma: Tensor) -> Tensor:
+        mean = F.avg_pool2d(x, 5, stride=1, padding=2, count_include_pad=False)
+        return (x - mean) / sigma.view(-1, 1, 1, 1)
+
+
+class Counting(FixedShapeEvaluator):
+    """Counts tiles; asks for those without a wanted pixel, too, if it is thorough."""
+
+    def __init__(self, *, thorough: bool) -> None:
+        super().__init__(Smooth(), lambda *_: 1)
+        self.thorough, self.tiles = thorough, 0
+
+    def noise(
+        self,
+        grids: Sequence[TileGrid],
+        canvases: Sequence[Tensor],
+        sigmas: Sequence[float],
+        wanted: Sequence[Tensor | None] | None = None,
+    ) -> list[Tensor]:
+        return super().noise(grids, canvases, sigmas, None if self.thorough else wanted)
+
+    def eps(self, tiles: Tensor, sigmas: Tensor) -> Tensor:
+        self.tiles += len(tiles)
+        return super().eps(tiles, sigmas)
+
+
+@pytest.mark.parametrize("fill", [fill_damage, fill_streaks])
+def test_damage_is_corrected_in_the_tiles_that_it_touches(
+    fill: Callable[..., Process[tuple[Tensor, Tensor]]], calibration: Calibration
+) -> None:
+    """With the same bytes as if all of the image were looked at."""
+    grid, part = TileGrid(100, 300, (48, 48), 8), (slice(50, 100), slice(200, 300))
+    y = 0.3 * torch.sin(torch.arange(300) / 9).expand(3, *grid.canvas_shape[:1], 300)
+    y = F.pad(y, (0, grid.canvas_shape[1] - 300, 0, 0)).clone()
+    y[:, 60:90, 205:295:7] = 1.0
+    found, tiles = [], []
+    for thorough in (True, False):
+        evaluator = Counting(thorough=thorough)
+        found += drive([fill(y, grid, calibration, [part])], [grid], evaluator)
+        tiles.append(evaluator.tiles)
+    (x, mask), (again, mask_again) = found
+    assert mask.any()
+    assert torch.equal(mask, mask_again)
+    assert torch.equal(x, again)
+    assert tiles[1] < 0.6 * tiles[0]
+
+
+def test_so_is_noise_in_a_part(calibration: Calibration) -> None:
+    grid = TileGrid(100, 300, (48, 48), 8)
+    noisy = torch.zeros(grid.canvas_shape, dtype=torch.bool)
+    noisy[55:100, 210:300] = True
+    y = torch.zeros(3, *grid.canvas_shape)
+    y += 0.2 * noisy * torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+    found, tiles = [], []
+    for thorough in (True, False):
+        evaluator = Counting(thorough=thorough)
+        found += drive([remove_noise_in_part(y, noisy, grid, calibration, 5)], [grid], evaluator)
+        tiles.append(evaluator.tiles)
+    (x, mask), (again, _) = found
+    assert mask.any()
+    assert torch.equal(x, again)  # what the model sees of a pixel lies in the tiles of its context
+    assert tiles[1] < 0.6 * tiles[0]
