@@ -80,7 +80,7 @@ def screened(restorer: Restorer, image: FloatImage, *, in_full: bool) -> dict[st
     grid = TileGrid.fitting(height, width, settings.tile, settings.overlap, prior.stride)
     with patch.object(spots, "SPOTS", tuning):
         process = screen(grid.pad(x), grid, prior.calibration, RISK.suspicion, drawn=is_drawn(x)[1])
-        found = OverlayFinder(prior.device, prior.precision)
+        found = OverlayFinder.load(prior.device, prior.precision)
         [seen] = drive([process], [grid], restorer.evaluator, found)
     return {
         "typicality": seen.typicality,

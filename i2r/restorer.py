@@ -83,7 +83,7 @@ class Restorer:
         self.rate = correcting_rate(self.calibration.alarms, self.settings.max_harm)
         self.space = prior.space
         self.evaluator = FixedShapeEvaluator(prior, self._batch)
-        self._finder = OverlayFinder(prior.device, prior.precision)
+        self._finder = OverlayFinder.load(prior.device, prior.precision)
 
     @property
     def device(self) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise, product
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,8 @@ from i2r.screening.regions import Region, edges
 _WIDTHS = (40, 64, 96, 128)  # channels, by scale
 STRIDE = 2 ** len(_WIDTHS)
 """Stride of the network, in pixels: it pads the sides of its input to multiples of this."""
+CELL_CHANNELS = _WIDTHS[-1] + 2 * _WIDTHS[0]
+"""What the judge sees of each square of ``STRIDE`` pixels a side."""
 _DETAIL_SIDES = (7, 21)  # px, sides of the windows whose mean is subtracted to give the detail
 _MARK_SIDES = (7, 19)  # px: narrower marks show in the top-hats
 _FAINTEST = 0.04  # of the range [-1, 1]: added to the contrast, so that fainter detail counts as flat
@@ -55,16 +58,21 @@ OVERLAYS = OverlayTuning()
 
 @dataclass(frozen=True)
 class OverlayFinder:
-    """Looks for overlays with the network.
+    """Looks for overlays with a network, in the precision and on the device of its weights."""
 
-    Attributes:
-        device: where the network is evaluated; images may be on another.
-        precision: dtype that it computes in; see :func:`i2r.device.precision_on`.
-    """
+    network: OverlayNetwork
 
-    device: torch.device
-    precision: torch.dtype
+    @classmethod
+    def load(cls, device: torch.device, precision: torch.dtype) -> Self:
+        """Look with the network of the package.
 
+        Args:
+            device: where it is evaluated; images may be on another.
+            precision: dtype that it computes in; see :func:`i2r.device.precision_on`.
+        """
+        return cls(_network(device, precision))
+
+    @torch.inference_mode()
     def covered(self, image: Tensor) -> Tensor:
         """Compute the logits (H, W) that an overlay covers each pixel of an image (C, H, W) in [-1, 1].
 
@@ -73,29 +81,33 @@ class OverlayFinder:
         logits = torch.empty_like(image[0])
         for planes, seen, tile in self._tiles(image):
             mirrored = F.pixel_unshuffle(F.pixel_shuffle(planes, 2).flip(-1), 2)
-            there, back = self._network(torch.cat([planes, mirrored]))[0].float()
+            there, back = self.network(torch.cat([planes, mirrored]))[0].float()
             logits[tile] = ((there + back.flip(-1)) / 2)[seen]
         return logits
 
+    @torch.inference_mode()
     def judged(self, image: Tensor) -> Tensor:
         """Compute the log odds (N,) that something lies over each region of an image (C, H, W) in [-1, 1].
 
         In the order of :func:`i2r.screening.regions.regions`. One evaluation a pixel.
         """
         height, width = (-(-side // STRIDE) for side in image.shape[1:])
-        cells = image.new_empty(len(self._network.cells.weight), height, width)
+        cells = image.new_empty(CELL_CHANNELS, height, width)
         for planes, seen, tile in self._tiles(image):
-            found = self._network(planes)[1][0].float()
+            found = self.network(planes)[1][0].float()
             cells[:, *map(_in_cells, tile)] = found[:, *map(_in_cells, seen)].to(cells.device)
-        pooled = [
-            _pooled(plane, tuple(image.shape[1:]), reduce).to(self.device)
-            for plane, reduce in ((cells, torch.mean), (cells.square(), torch.mean), (cells, torch.amax))
-        ]
-        return self._network.judged(*pooled).to(image.device)
+        shape = tuple(image.shape[1:])
+        summaries = summary(
+            _pooled(cells, shape, torch.mean),
+            _pooled(cells.square(), shape, torch.mean),
+            _pooled(cells, shape, torch.amax),
+        )
+        return self.network.judge(summaries.to(self._weight))[:, 0].to(image)
 
     @property
-    def _network(self) -> OverlayNetwork:
-        return _network(self.device, self.precision)
+    def _weight(self) -> Tensor:
+        """Of its device and precision."""
+        return self.network.head.weight
 
     def _tiles(self, image: Tensor) -> Iterator[tuple[Tensor, Region, Region]]:
         """Yield the input of the network for each tile, what of its output is of the tile, and the tile.
@@ -106,12 +118,12 @@ class OverlayFinder:
         height, width = image.shape[1:]
         for top, left in product(*(range(0, length, OVERLAYS.tile) for length in (height, width))):
             rows, columns = _around(top, height), _around(left, width)
-            part = colour[None, :, rows, columns].to(self.device)
+            part = colour[None, :, rows, columns].to(self._weight.device)
             *_, tall, wide = part.shape
             planes = features(F.pad(part, (0, -wide % STRIDE, 0, -tall % STRIDE), mode="replicate"))
             tile = _tile(top, height), _tile(left, width)
             seen = _from(tile[0], rows.start), _from(tile[1], columns.start)
-            yield planes.to(self.precision, memory_format=torch.channels_last), seen, tile
+            yield planes.to(self._weight.dtype, memory_format=torch.channels_last), seen, tile
 
 
 def overlay_mask(logits: Tensor) -> Tensor:
@@ -123,6 +135,17 @@ def overlay_mask(logits: Tensor) -> Tensor:
             break
         mask = grown
     return mask
+
+
+def summary(mean: Tensor, power: Tensor, highest: Tensor) -> Tensor:
+    """Summarise the cells of N regions for the judge: (N, 3 CELL_CHANNELS).
+
+    Args:
+        mean, power, highest: (N, CELL_CHANNELS), the mean, the mean square and the maximum over the cells of
+            each: damage comes in numbers, and stands out.
+    """
+    spread = (power - mean.square()).clamp_min(0).sqrt()
+    return torch.cat([mean, spread, highest], dim=1)
 
 
 def _tile(start: int, length: int) -> slice:
@@ -214,13 +237,16 @@ class OverlayNetwork(nn.Module):
         self.before = nn.ModuleList(_Block(width) for width in _WIDTHS)
         self.after = nn.ModuleList(_Block(width) for width in _WIDTHS)
         self.head = nn.Conv2d(_WIDTHS[0], 4, 1)
-        self.cells = nn.Conv2d(_WIDTHS[-1] + 2 * _WIDTHS[0], _WIDTHS[1], 1)
-        self.judge = nn.Sequential(nn.Linear(3 * _WIDTHS[1], _WIDTHS[1]), nn.SiLU(), nn.Linear(_WIDTHS[1], 1))
+        self.judge = nn.Sequential(
+            nn.Linear(3 * CELL_CHANNELS, _WIDTHS[1]), nn.SiLU(), nn.Linear(_WIDTHS[1], 1)
+        )
 
     def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """Map :func:`features` to the logits (N, H, W) that each pixel is covered, and to what is judged.
+        """Map :func:`features` to the logits (N, H, W) that each pixel is covered, and to its cells.
 
-        That is a plane of vectors (N, C, H / STRIDE, W / STRIDE) for :meth:`judged`.
+        Cells, (N, CELL_CHANNELS, H / STRIDE, W / STRIDE), are what the network sees at its coarsest and its
+        finest scale; the judge maps the :func:`summary` of a region's cells to the log odds that something
+        lies over it.
         """
         x, skipped = self.stem(planes), []
         for before, down in zip(self.before, self.down, strict=False):
@@ -234,15 +260,4 @@ class OverlayNetwork(nn.Module):
             x = after(skip + F.interpolate(up(x), scale_factor=2, mode="nearest"))
         x, cell = F.silu(x), STRIDE // 2
         cells = torch.cat([F.silu(deep), F.max_pool2d(x, cell), F.avg_pool2d(x, cell)], dim=1)
-        return F.pixel_shuffle(self.head(x), 2)[:, 0], F.silu(self.cells(cells))
-
-    def judged(self, mean: Tensor, power: Tensor, highest: Tensor) -> Tensor:
-        """Map what the cells of N regions are to the log odds (N,) that something lies over each.
-
-        Args:
-            mean, power, highest: (N, C), the mean, the mean square and the maximum over the cells of each:
-                damage comes in numbers, and stands out.
-        """
-        spread = (power - mean.square()).clamp_min(0).sqrt()
-        seen = torch.cat([mean, spread, highest], dim=1)
-        return self.judge(seen.to(self.head.weight.dtype))[:, 0].float()
+        return F.pixel_shuffle(self.head(x), 2)[:, 0], cells

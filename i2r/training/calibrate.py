@@ -106,7 +106,7 @@ def _calibrate(prior: Prior, crops: Tensor, seed: int) -> Calibration:
     grid, entry_levels = TileGrid.whole(*crops.shape[-2:]), levels(*RECIPE.entry_levels)
     blocky = _block_entry(prior, crops[: RECIPE.block_crops], grid)
     canvases = torch.stack([prior.space.encode(crop.to(prior.device), grid) for crop in crops])
-    finder = OverlayFinder(prior.device, prior.precision)
+    finder = OverlayFinder.load(prior.device, prior.precision)
     clean: list[Mapping[str, float]] = []
     entry: dict[float, list[float]] = {level: [] for level in entry_levels}
     for index, canvas in enumerate(canvases):

@@ -10,11 +10,10 @@ resume from ``OUT/state.pt``; ``OUT/overlays.safetensors`` holds the averaged we
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +25,6 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from i2r.screening import overlay_weights
 from i2r.screening.overlays import OverlayNetwork, features
-from i2r.screening.regions import REGION
-from i2r.training.calibrate import spread_of
 from i2r.training.degradation import FloatImage, gaussian_blur, gaussian_noise, jpeg
 from i2r.training.hard_negatives import HardNegatives
 from i2r.training.overlay_drawing import draw_overlay
@@ -53,12 +50,6 @@ class Recipe(Pace):
     """Fraction of the crops that are also noisy, blurred or compressed, before or after the overlay."""
     balance: float = 0.1
     """Weight of the covered pixels of a crop together, however few, so that specks are learnt."""
-    judging: float = 1.0
-    """Weight of the judgement of a crop as a whole."""
-    fewest: int = 16
-    """Least covered pixels of a crop that is covered; one with fewer is not judged."""
-    clean_regions: int = 400
-    """Regions of clean photographs that the finished network is measured on."""
 
 
 Batch = tuple[Tensor, Tensor]
@@ -108,12 +99,6 @@ def _degraded(image: FloatImage, rng: np.random.Generator) -> FloatImage:
     return jpeg(image, quality=int(rng.integers(8, 90)))
 
 
-def _judged(network: OverlayNetwork, cells: Tensor) -> Tensor:
-    """The log odds (N,) of crops as a whole, from their cells (N, C, H, W)."""
-    each = cells.float().flatten(2)
-    return network.judged(each.mean(dim=2), each.square().mean(dim=2), each.amax(dim=2))
-
-
 def balanced_loss(logits: Tensor, covered: Tensor, balance: float) -> Tensor:
     """Cross-entropy in which the covered pixels together have the same weight in every crop.
 
@@ -157,31 +142,13 @@ class Trainer(TrainingRun[Batch]):
     def loss(self, batch: Batch) -> Tensor:
         planes, covered = batch
         with torch.autocast("cpu", torch.bfloat16):
-            logits, cells = self._forward(planes.contiguous(memory_format=torch.channels_last))
-            judged = _judged(self.network, cells)
-        count = (covered == 1).sum(dim=(1, 2))
-        known = (count == 0) | (count >= self.recipe.fewest)
-        judging = F.binary_cross_entropy_with_logits(judged.float(), (count > 0).float(), known.float())
-        pixels = balanced_loss(logits.float(), covered, self.recipe.balance)
-        return pixels + self.recipe.judging * judging
+            logits, _ = self._forward(planes.contiguous(memory_format=torch.channels_last))
+        return balanced_loss(logits.float(), covered, self.recipe.balance)
 
     def export(self) -> None:
-        self._save({})
-
-    def export_measured(self, regions: Tensor) -> None:
-        """Export the averaged weights with what clean regions (N, 3, S, S) in [-1, 1] show to them.
-
-        Restoration needs both: evidence is measured against clean regions.
-        """
-        with self.averaged():
-            network = self.network.eval()
-            with torch.inference_mode():
-                judged = [_judged(network, network(features(region[None]))[1]).item() for region in regions]
-            self._save({overlay_weights.CLEAN: json.dumps(asdict(spread_of(judged)))})
-
-    def _save(self, metadata: dict[str, str]) -> None:
+        """Write the weights; :mod:`i2r.training.overlay_judge` fits the judge, which this trains not."""
         weights = {name: value.half().contiguous() for name, value in self.network.state_dict().items()}
-        save_file(weights, self.folder / overlay_weights.PATH.name, metadata)
+        save_file(weights, self.folder / overlay_weights.PATH.name)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -189,7 +156,6 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m i2r.training.overlay_network", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of clean photographs")
-    parser.add_argument("--clean", type=Path, required=True, help="folder of others, to measure it on")
     parser.add_argument("--cutouts", type=Path, help="folder of things on a transparent background, PNG")
     parser.add_argument("--fonts", type=Path, help="folder of TrueType fonts")
     parser.add_argument("--start", type=Path, help="weights to begin with")
@@ -203,7 +169,6 @@ def main(arguments: list[str] | None = None) -> None:
     trainer = Trainer(recipe, options.out, options.start, compiled=True)
     drawn = Drawn(photographs, HardNegatives(options.cutouts, options.fonts), recipe, trainer.step)
     trainer.run(DataLoader(drawn, batch_size=None, num_workers=options.workers), options.minutes)
-    trainer.export_measured(Photographs(options.clean, REGION.side).draw(recipe.clean_regions))
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def _screened(image: Tensor, calibration: Calibration) -> Screening:
     process = screen(image, TileGrid.whole(*image.shape[1:]), calibration, 0.05)
     asked = next(process)
     assert isinstance(asked, Judged)
-    process.send(OverlayFinder(asked.image.device, torch.float32).judged(asked.image))
+    process.send(OverlayFinder.load(asked.image.device, torch.float32).judged(asked.image))
     process.send(torch.zeros_like(image))
     with pytest.raises(StopIteration) as stop:
         process.send(torch.randn(image.shape, generator=torch.Generator().manual_seed(0)))

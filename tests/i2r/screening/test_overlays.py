@@ -19,10 +19,11 @@ from i2r.screening.overlays import (
     OverlayNetwork,
     features,
     overlay_mask,
+    summary,
 )
 from i2r.training.degradation import FloatImage, dust
 
-FINDER = OverlayFinder(torch.device("cpu"), torch.float32)
+FINDER = OverlayFinder.load(torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_the_network_sees_four_pixels_at_each_place_and_answers_for_each() -> No
     logits, cells = network(planes)
     assert logits.shape == (2, 2 * STRIDE, 3 * STRIDE)
     assert cells.shape[2:] == (2, 3)
-    assert network.judged(*[cells.amax(dim=(2, 3))] * 3).shape == (2,)
+    assert network.judge(summary(*[cells.amax(dim=(2, 3))] * 3)).shape == (2, 1)
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.2, 1.0])

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 
 from i2r.errors import SettingsError
 from i2r.screening import overlay_weights
-from i2r.screening.calibration import Spread
 from i2r.screening.overlays import OverlayNetwork
 from i2r.training.hard_negatives import HardNegatives
 from i2r.training.overlay_network import Drawn, Recipe, Trainer, balanced_loss, main
@@ -94,15 +91,6 @@ def test_the_average_is_saved_in_half_precision(photographs: Photographs, tmp_pa
         torch.testing.assert_close(saved[name], wanted.half(), rtol=0, atol=0, msg=name)
 
 
-def test_what_clean_photographs_show_goes_with_the_weights(photographs: Photographs, tmp_path: Path) -> None:
-    trainer = Trainer(RECIPE, tmp_path)
-    _steps(photographs, trainer, 1)
-    trainer.export_measured(photographs.draw(24, np.random.default_rng(0)))
-    with safe_open(tmp_path / overlay_weights.PATH.name, "pt") as file:
-        clean = json.loads(file.metadata()[overlay_weights.CLEAN])
-    assert Spread(**clean).tail > 0
-
-
 def test_what_is_seen_often_is_learnt(photographs: Photographs, tmp_path: Path) -> None:
     trainer = Trainer(RECIPE, tmp_path)
     batch = next(iter(Drawn(photographs, HardNegatives(), RECIPE, 0)))
@@ -112,5 +100,5 @@ def test_what_is_seen_often_is_learnt(photographs: Photographs, tmp_path: Path) 
 
 def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no photograph"):
-        main(["--data", str(tmp_path), "--clean", str(tmp_path), "--out", str(tmp_path / "out")])
+        main(["--data", str(tmp_path), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
