@@ -46,9 +46,9 @@ class Fit:
 
     crops: int = 9000
     clean: float = 0.5
-    fewest: int = 24
-    dropped: float = 0.3
-    steps: int = 3000
+    fewest: int = 120
+    dropped: float = 0.5
+    steps: int = 1500
     batch: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
