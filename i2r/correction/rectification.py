@@ -48,6 +48,8 @@ class RectificationTuning:
     Attributes:
         path_depth: ratio of the entry level to the last level of a regeneration, whose noise is invisible.
         rounds: of the search for damage, which hides other damage beside it.
+        dark: values of a ground on which bright points are as likely stars or lamps.
+        starry: share of such points among the damage, from which all of it may be.
         least_change: of a filled pixel: a fill that changes less has found no damage.
         least_change_of_streaks: the same; their edges are translucent.
         least_change_of_overlays: the same; veils are thin.
@@ -74,6 +76,8 @@ class RectificationTuning:
 
     path_depth: float = 10.0
     rounds: int = 2
+    dark: float = -0.4
+    starry: float = 0.9
     least_change: float = 0.25
     least_change_of_streaks: float = 0.1
     least_change_of_overlays: float = 0.05
@@ -103,7 +107,8 @@ def fill_damage(
     """Fill the pixels in the given regions whose residual stands out from its neighbourhood.
 
     Returns the canvas and the mask (H, W) of the filled pixels. Damage hides other damage beside it, so the
-    search is repeated on the filled canvas.
+    search is repeated on the filled canvas. Where nearly all of it is bright points on a dark ground, none is
+    filled: a sensor loses pixels anywhere, and a night sky has stars.
     """
     image, level, frame = grid.crop(y), calibration.damage_level, grid.framed()
     searched = mask_of(where, image)
@@ -117,7 +122,15 @@ def fill_damage(
         # Pixels found before stay in the mask: their own fill may hide them from this search.
         mask = mask | grid.pad(found[None])[0]
         x = yield from fill(y, mask)
-    return _keep_changes(y, x, mask, RECTIFICATION.least_change)
+    x, mask = _keep_changes(y, x, mask, RECTIFICATION.least_change)
+    return (y, torch.zeros_like(mask)) if _is_starry(y, x, mask) else (x, mask)
+
+
+def _is_starry(y: Tensor, x: Tensor, mask: Tensor) -> bool:
+    """Whether nearly all pixels of a mask are brighter in ``y`` than the dark ground ``x`` below them."""
+    ground = x[:, mask].mean(dim=0)
+    bright = (ground < RECTIFICATION.dark) & (y[:, mask].mean(dim=0) > ground)
+    return bool(bright.float().mean() >= RECTIFICATION.starry)
 
 
 def fill_streaks(

@@ -193,6 +193,18 @@ def test_what_specks_were_taken_for_is_filled_once(
     assert mask[faint > 0].all() != filled_before
 
 
+@pytest.mark.parametrize(("ground", "filled"), [(-0.8, False), (0.3, True)])
+def test_bright_points_on_a_dark_ground_are_stars(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration, ground: float, filled: bool
+) -> None:
+    """On a ground that is not dark, the same points are pixels that a sensor lost."""
+    y = 0.1 * waves + ground
+    y[:, 4::12, 5::12] = 1.0
+    x, mask = smooth_images.answer(fill_damage(y, GRID, calibration, EVERYWHERE))
+    assert mask[4::12, 5::12].all() == filled
+    assert torch.equal(x, y) != filled
+
+
 def test_noise_in_a_part_is_removed_and_the_rest_is_left_alone(
     smooth_images: GaussianImages, waves: Tensor, calibration: Calibration
 ) -> None:
