@@ -15,7 +15,8 @@ from typing import Any
 from torch import Tensor
 
 from i2r.correction.clipping import unclip
-from i2r.correction.rectification import RECTIFICATION, fill_missing, path
+from i2r.correction.denoising import DENOISING
+from i2r.correction.rectification import fill_missing, path
 from i2r.diffusion.sampling import Process, denoise, levels
 from i2r.diffusion.tiling import TileGrid
 from i2r.forms import Chain, Downsampling, Form, GaussianBlur, Mask, Noise, likelier_blur
@@ -128,7 +129,7 @@ def _descend(
     ``filled`` is ``y`` with its missing pixels filled.
     """
     if chain.leaves_noise:
-        entry = RECTIFICATION.entry * chain.noise if chain.noisy else RECONSTRUCTION.block_entry + chain.noise
+        entry = DENOISING.entry * chain.noise if chain.noisy else RECONSTRUCTION.block_entry + chain.noise
         sigmas, carried, x = path(entry, RECONSTRUCTION.record_steps), 1.0, filled
     else:
         sigmas, carried = levels(*RECONSTRUCTION.operator_path), 0.0

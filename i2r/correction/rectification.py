@@ -7,7 +7,6 @@ of that shape. ``grid`` separates the image from the padding of the canvas.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,15 +14,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from i2r.canvas.windows import MEDIAN_SIDE, averaged, widened
-from i2r.correction.clipping import unclip
+from i2r.canvas.windows import MEDIAN_SIDE, widened
 from i2r.correction.filling import fill, lift, translucent
-from i2r.correction.toning import LUMA, luma_of
 from i2r.diffusion.sampling import Covered, Judged, Process, Query, denoise, generate, levels
 from i2r.diffusion.tiling import TileGrid
 from i2r.forms import GaussianBlur
 from i2r.screening.calibration import Calibration
-from i2r.screening.graininess import GRAIN
 from i2r.screening.overlays import overlay_mask
 from i2r.screening.regions import Region, mask_of, regions
 from i2r.screening.spectrum import blur_width
@@ -33,11 +29,8 @@ from i2r.screening.typicality import (
     TYPICALITY,
     Seen,
     damaged,
-    difference_scale,
     log_period,
-    log_scale,
     measure,
-    noisy_part,
 )
 
 
@@ -50,6 +43,8 @@ class RectificationTuning:
         rounds: of the search for damage, which hides other damage beside it.
         dark: values of a ground on which bright points are as likely stars or lamps.
         starry: share of such points among the damage, from which all of it may be.
+        stuck: distance from 0 of values near an end of the range, where a lost pixel is stuck.
+        least_stuck: share of pixels that are stuck, below which damage is texture.
         least_change: of a filled pixel: a fill that changes less has found no damage.
         least_change_of_streaks: the same; their edges are translucent.
         least_change_of_overlays: the same; veils are thin.
@@ -57,18 +52,10 @@ class RectificationTuning:
             of the most likely kind of damage.
         others_rate: the same, of the other kinds.
         block_levels: range of entry levels in which the line over log periods was fitted.
-        block_periods: log period up to which blocks stay, that of JPEG quality 85 and of photographs that
-            were such files before they were reduced, and from which they are regenerated in full: quality 60.
-        entry: entry level over noise level: remaining noise is more visible than missing detail.
-        faint: noise level up to which noise stays (2.2 of 255): photographs have such texture of their own.
-        plain: noise level from which noise is regenerated in full (7 of 255).
+        block_periods: log period up to which blocks of unknown tables stay, as JPEG quality 60 leaves it and
+            photographs that were such files before they were reduced, and from which they are regenerated in
+            full: quality 30.
         least_entry: entry level below which nothing is regenerated: 8 bits hardly hold the change.
-        luma_shares: noise of the luma over that of the channels, up to which the luma stays, and from which
-            it changes as they do: 0.99 and more where each channel has noise of its own, 0.6 and less where
-            only the colours do.
-        soft_edge: pixels over which the correction of a noisy part fades out.
-        context: pixels around a noisy part that are regenerated with it.
-        smoother: ratio of wider to finest differences that white noise in photographs stays below.
         sharpening: lowest and highest noise level of sharpening, and steps between them.
         caution: factor on the width of a blur: too narrow a kernel leaves some blur, too wide a one rings.
         input_noise: error that sharpening assumes in its input.
@@ -78,21 +65,16 @@ class RectificationTuning:
     rounds: int = 2
     dark: float = -0.4
     starry: float = 0.9
+    stuck: float = 0.94
+    least_stuck: float = 0.5
     least_change: float = 0.25
     least_change_of_streaks: float = 0.1
     least_change_of_overlays: float = 0.05
     likeliest_rate: float = 0.6
     others_rate: float = 0.05
     block_levels: tuple[float, float] = (0.01, 0.25)
-    block_periods: tuple[float, float] = (0.36, 0.7)
-    entry: float = 1.05
-    faint: float = 0.0175
-    plain: float = 0.055
+    block_periods: tuple[float, float] = (0.65, 0.95)
     least_entry: float = 0.01
-    luma_shares: tuple[float, float] = (0.6, 0.9)
-    soft_edge: int = 7
-    context: int = 16
-    smoother: float = 1.3
     sharpening: tuple[float, float, int] = (0.03, 0.12, 2)
     caution: float = 0.85
     input_noise: float = 0.02
@@ -107,8 +89,7 @@ def fill_damage(
     """Fill the pixels in the given regions whose residual stands out from its neighbourhood.
 
     Returns the canvas and the mask (H, W) of the filled pixels. Damage hides other damage beside it, so the
-    search is repeated on the filled canvas. Where nearly all of it is bright points on a dark ground, none is
-    filled: a sensor loses pixels anywhere, and a night sky has stars.
+    search is repeated on the filled canvas. What is as likely content stays: see :func:`_is_content`.
     """
     image, level, frame = grid.crop(y), calibration.damage_level, grid.framed()
     searched = mask_of(where, image)
@@ -123,14 +104,20 @@ def fill_damage(
         mask = mask | grid.pad(found[None])[0]
         x = yield from fill(y, mask)
     x, mask = _keep_changes(y, x, mask, RECTIFICATION.least_change)
-    return (y, torch.zeros_like(mask)) if _is_starry(y, x, mask) else (x, mask)
+    return (y, torch.zeros_like(mask)) if _is_content(y[:, mask], x[:, mask]) else (x, mask)
 
 
-def _is_starry(y: Tensor, x: Tensor, mask: Tensor) -> bool:
-    """Whether nearly all pixels of a mask are brighter in ``y`` than the dark ground ``x`` below them."""
-    ground = x[:, mask].mean(dim=0)
-    bright = (ground < RECTIFICATION.dark) & (y[:, mask].mean(dim=0) > ground)
-    return bool(bright.float().mean() >= RECTIFICATION.starry)
+def _is_content(pixels: Tensor, ground: Tensor) -> bool:
+    """Whether pixels (C, N) that stand out of the ``ground`` below them are as likely content as damage.
+
+    A lost pixel is stuck at an end of the range, wherever it lies; sand and foliage have specks of any value,
+    and a night sky has stars, on a dark ground alone.
+    """
+    stuck = (pixels.abs() > RECTIFICATION.stuck).any(dim=0)
+    ground = ground.mean(dim=0)
+    bright = (ground < RECTIFICATION.dark) & (pixels.mean(dim=0) > ground)
+    shares = torch.stack([stuck, bright]).float().mean(dim=1)
+    return bool((shares[0] < RECTIFICATION.least_stuck) | (shares[1] >= RECTIFICATION.starry))
 
 
 def fill_streaks(
@@ -240,119 +227,6 @@ def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor, least: float) -> tupl
     """
     mask = mask & ((y - filled).square_().mean(dim=0).sqrt() > least)
     return torch.where(mask, filled, y), mask
-
-
-def remove_noise(
-    y: Tensor, grid: TileGrid, calibration: Calibration, steps: int, strength: float = 1.0
-) -> Process[Tensor]:
-    """Regenerate image ``y``, taken as a sample at its own noise level times ``strength``.
-
-    The luma stays as far as the noise is one of the colours alone.
-    """
-    level = yield from entry_level(y, grid, calibration)
-    x = yield from _without_noise(y, level, steps, strength)
-    kept = 1 - luma_share(grid.crop(y))
-    return x.add_(luma_of(y) - luma_of(x), alpha=kept) if kept and x is not y else x
-
-
-def luma_share(image: Tensor) -> float:
-    """How far the noise of (C, H, W) is in its luma: 1 for noise of each channel, 0 for that of colours."""
-    if len(image) != len(LUMA):
-        return 1.0
-    alike = math.hypot(*LUMA)  # standard deviation of the luma of noise of unit variance in each channel
-    share = difference_scale(luma_of(image)) / (alike * difference_scale(image) + 1e-6)
-    low, high = RECTIFICATION.luma_shares
-    return min(max((share.item() - low) / (high - low), 0.0), 1.0)
-
-
-def _without_noise(
-    y: Tensor, level: float, steps: int, strength: float, wanted: Tensor | None = None
-) -> Process[Tensor]:
-    """Regenerate ``y`` at ``strength`` times its noise level; it approaches ``y`` with falling ``strength``.
-
-    The correction of clipping falls with ``strength`` too. Returns ``y`` itself if its noise is faint.
-    """
-    if strength * level < RECTIFICATION.least_entry:
-        return y
-    x = yield from regenerate(y, strength * level, steps, wanted)
-    return unclip(x, min(strength, 1.0) * level)
-
-
-def find_noisy_part(
-    y: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
-) -> Process[Tensor]:
-    """Find the mask (height, width) of noisy pixels in the given regions of an image, and adjoining them."""
-    image = grid.crop(y)
-    near = grid.pad(widened(mask_of(where, image), GRAIN.reach)[None])[0]
-    eps = grid.crop((yield Query(y, calibration.level, wanted=near)))
-    return noisy_part(image, eps, where, calibration)
-
-
-def remove_noise_in_part(
-    y: Tensor, noisy: Tensor, grid: TileGrid, calibration: Calibration, steps: int, strength: float = 1.0
-) -> Process[tuple[Tensor, Tensor]]:
-    """Regenerate the ``noisy`` part (H, W) of an image at its noise level.
-
-    Returns the canvas and the mask (H, W) of the changed pixels.
-    """
-    fine = RECTIFICATION.entry * difference_scale(grid.crop(y), where=grid.crop(noisy[None])[0]).item()
-    level = _unless_faint(fine, calibration)
-    # Noisy parts have no sharp edge.
-    share = averaged(noisy[None].float(), RECTIFICATION.soft_edge)[0]
-    near = widened(share > 0, RECTIFICATION.context)
-    x = yield from _without_noise(y, level, steps, strength, near)
-    if x is y:
-        return y, torch.zeros_like(noisy)
-    return torch.lerp(y, x, share), share > 0
-
-
-def entry_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[float]:
-    """Estimate the noise level of image ``y``, from which DDIM regenerates it.
-
-    White noise is measured by the finest differences: the prior's noise includes some texture, or lacks noise
-    that the prior takes for texture. If wider differences are larger, the noise is smoother or the image has
-    texture, and the prior decides (:func:`noise_level`). The level of faint noise, which may be the
-    photograph's own, is reduced.
-    """
-    known = list(calibration.entry_scale)
-    fine, wide = (RECTIFICATION.entry * difference_scale(grid.crop(y), reach).item() for reach in (1, 2))
-    level = min(max(fine, known[0]), known[-1])
-    higher = next((other for other in known if other > level), known[-1])
-    if wide > RECTIFICATION.smoother * level and (yield from _excess(y, grid, calibration, higher)) > 0:
-        level = max(level, min(wide, (yield from noise_level(y, grid, calibration))))
-    return _unless_faint(level, calibration)
-
-
-def _unless_faint(level: float, calibration: Calibration) -> float:
-    """Return the entry level for noise of ``level``: lower for faint noise, perhaps the photograph's own."""
-    level = min(level, max(calibration.entry_scale))
-    faint, plain = RECTIFICATION.faint, RECTIFICATION.plain
-    return min(max((level - faint) / (plain - faint), 0.0), 1.0) * level
-
-
-def noise_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[float]:
-    """Find the level at which the noise of ``y`` is as strong as calibrated noise of that level.
-
-    Starts at the calibration's ``damage_level`` and steps up while the noise is stronger, or down until it
-    is, then interpolates. (A search upward from the lowest level would stop at once on strong gray noise: at
-    a low level the prior predicts it as texture.)
-    """
-    known = list(calibration.entry_scale)
-    index = min(bisect_left(known, calibration.damage_level), len(known) - 1)
-    here = yield from _excess(y, grid, calibration, known[index])
-    step = 1 if here >= 0 else -1
-    while 0 <= index + step < len(known):
-        before, index = here, index + step
-        here = yield from _excess(y, grid, calibration, known[index])
-        if (here >= 0) != (step > 0):
-            share = before / (before - here)
-            return known[index - step] * (known[index] / known[index - step]) ** share
-    return known[index]
-
-
-def _excess(y: Tensor, grid: TileGrid, calibration: Calibration, level: float) -> Process[float]:
-    """Log ratio of the scale of the noise of ``y`` to that of calibrated noise of ``level``."""
-    return log_scale(grid.crop((yield Query(y, level)))).item() - calibration.entry_scale[level]
 
 
 def remove_blocks(

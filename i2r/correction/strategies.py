@@ -14,19 +14,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from i2r.correction.patches import rectify_patches
-from i2r.correction.reconstruction import Reconstruction, likeliest_forms, reconstruct
-from i2r.correction.rectification import (
-    fill_all,
+from i2r.correction.denoising import (
     find_noisy_part,
     luma_share,
     noise_level,
-    regenerate,
-    remove_blocks,
     remove_noise,
     remove_noise_in_part,
-    sharpen,
 )
+from i2r.correction.patches import rectify_patches
+from i2r.correction.reconstruction import Reconstruction, likeliest_forms, reconstruct
+from i2r.correction.rectification import fill_all, regenerate, remove_blocks, sharpen
 from i2r.correction.toning import luma_of
 from i2r.diffusion.inversion import Convergence, invert
 from i2r.diffusion.sampling import Process, Query, generate, levels

@@ -52,6 +52,7 @@ class TypicalityTuning:
 
     Attributes:
         patch: side of the patches whose correlations are measured one by one, in pixels.
+        most_patches: about how many of them a quantile is taken of, spread evenly.
         sharpest: quantile over patches: a photograph in focus is sharp somewhere, a blurred one nowhere.
         smoothest: quantile over patches at which opposition is measured.
         damaged: quantile over pixels: damage of a hundredth of them shows, a few glints do not.
@@ -63,6 +64,7 @@ class TypicalityTuning:
     """
 
     patch: int = 16
+    most_patches: int = 4096
     sharpest: float = 0.2
     smoothest: float = 0.8
     damaged: float = 0.99
@@ -97,6 +99,23 @@ def difference_scale(image: Tensor, reach: int = 1, where: Tensor | None = None)
     steps = steps if where is None else steps[:, where[reach:, reach:]]
     # In place: of a large image, the differences alone are as large as it is.
     return steps.abs_().median() / MAD_TO_STD if steps.numel() else steps.new_zeros(())
+
+
+def calm_scale(image: Tensor, quantile: float) -> Tensor:
+    """:func:`difference_scale` of the calmer patches of (C, H, W) in [-1, 1], at a quantile of them.
+
+    Of patches that no end of the range has clipped; of the image as a whole if there are none.
+    """
+    side = TYPICALITY.patch
+    if min(image.shape[1:]) <= side:
+        return difference_scale(image)
+    patches = diagonal_differences(image).unfold(1, side, side).unfold(2, side, side)
+    rows, columns = patches.shape[1:3]
+    step = math.ceil(math.sqrt(rows * columns / TYPICALITY.most_patches))
+    clipped = F.max_pool2d(image.abs().amax(dim=0, keepdim=True), side)[0, :rows, :columns] >= 1
+    few = patches[:, ::step, ::step].abs().permute(1, 2, 0, 3, 4).flatten(2)
+    inner = few.median(dim=2).values[~clipped[::step, ::step]]
+    return inner.quantile(quantile) / MAD_TO_STD if inner.numel() else difference_scale(image)
 
 
 def outlier_ratio(magnitude: Tensor) -> Tensor:
