@@ -171,12 +171,13 @@ class Restorer:
         )
         if not corrected.mask.any():
             return seen
-        moved, unknown = ~protected, protected
+        moved, unknown, filled = ~protected, protected, None
         if self.space.of_pixels:
             moved &= grid.crop(corrected.mask[None])[0].cpu().numpy()
             if corrected.damaged is not None:
-                unknown = protected | grid.crop(corrected.damaged[None])[0].cpu().numpy()
-        filled = None if corrected.damaged is None else moved & unknown
+                damaged = corrected.damaged.items()
+                filled = {name: moved & grid.crop(mask[None])[0].cpu().numpy() for name, mask in damaged}
+                unknown = np.logical_or.reduce([protected, *filled.values()])
         restored = _to_image(pixels.crop(self.space.decode(corrected.x, pixels)), image.shape[2])
         if not finite(torch.from_numpy(restored)):
             return Restoration(Outcome.FAILED, image, message="the prior diverged on this image")

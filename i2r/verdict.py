@@ -29,6 +29,8 @@ FORMS: Mapping[str, tuple[What, frozenset[Sign]]] = {
 """What is found where a form is undone, and the signs by which it shows."""
 
 _Places = Mapping[str, Sequence[Region]]
+Filled = Mapping[str, NDArray[np.bool_]]
+"""The pixels (H, W) that were replaced as damaged, by the statistic that found them."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,11 @@ class Verdict:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     specified: bool = False
 
-    def of_the_input(self, filled: NDArray[np.bool_] | None = None) -> tuple[Finding, ...]:
+    def of_the_input(self, filled: Filled | None = None) -> tuple[Finding, ...]:
         """Findings where the input is kept: what is certain remains, the rest is suspected.
 
         Args:
-            filled: (H, W), the pixels that a rejected correction replaced as damaged; None if there are none.
+            filled: what a rejected correction replaced as damaged; None if there is none.
         """
         remains, doubted = self._weighed(self.seen, self.seen.atypical, self.seen.suspected, filled)
         return _in_order(
@@ -64,15 +66,14 @@ class Verdict:
         )
 
     def of_the_result(
-        self, after: Screening, moved: NDArray[np.bool_], filled: NDArray[np.bool_] | None
+        self, after: Screening, moved: NDArray[np.bool_], filled: Filled | None
     ) -> tuple[Finding, ...]:
         """Findings where the result is kept. What it alone shows is none: the correction brought it.
 
         Args:
             after: the screening of the result.
             moved: (H, W), the pixels that changed.
-            filled: (H, W), those of them that were replaced as damaged; None if damage was not corrected by
-                itself.
+            filled: those of them that were replaced as damaged; None if damage was not corrected by itself.
         """
         before = self.seen
         beside = {
@@ -81,7 +82,7 @@ class Verdict:
             if name in before.atypical or name in before.suspected
         }
         beside = {name: regions for name, regions in beside.items() if regions or name not in before.atypical}
-        touched = moved if filled is None else filled
+        touched = dict.fromkeys(STATISTICS, moved) if filled is None else filled
         remains, doubted = self._weighed(after, before.atypical & after.atypical, beside, touched)
         return _in_order(
             [
@@ -96,7 +97,7 @@ class Verdict:
         screening: Screening,
         atypical: Iterable[str],
         suspected: _Places,
-        filled: NDArray[np.bool_] | None,
+        filled: Filled | None,
     ) -> tuple[_Places, _Places]:
         """What is certain and what is suspected: damage of which no pixel was sure is suspected only."""
         certain = _places(screening, atypical)
@@ -104,7 +105,7 @@ class Verdict:
             name: [*regions, *suspected.get(name, ())]
             for name, regions in certain.items()
             if STATISTICS[name].sign is Sign.DAMAGE
-            and (filled is None or not self._share(filled, self._boxes(regions)))
+            and (filled is None or name not in filled or not self._share(filled[name], self._boxes(regions)))
         }
         return {name: certain[name] for name in certain.keys() - unsure.keys()}, {**suspected, **unsure}
 
@@ -115,14 +116,14 @@ class Verdict:
             share = sum(map(area, boxes)) / (height * width) if boxes else 1.0
             yield self._finding(screening, name, action, boxes, share)
 
-    def _corrected(self, moved: NDArray[np.bool_], filled: NDArray[np.bool_] | None) -> Iterator[Finding]:
+    def _corrected(self, moved: NDArray[np.bool_], filled: Filled | None) -> Iterator[Finding]:
         # Noise looks like a lack of detail, and damage like anything: what went with them was their trace.
         masked = _DETAIL if self.seen.noisy and not self.parameters else frozenset()
-        if filled is not None and np.array_equal(moved, filled):
+        if filled and np.array_equal(moved, np.logical_or.reduce([*filled.values()])):
             masked = frozenset(Sign) - {Sign.DAMAGE}
-        damage = moved if filled is None else filled
         for name in _one_noise(self.seen.atypical, everywhere=bool(moved.all())):
             sign, boxes = STATISTICS[name].sign, self._boxes(self.seen.where.get(name, ()))
+            damage = moved if filled is None else filled.get(name, ~moved & moved)
             share = self._share(damage if sign is Sign.DAMAGE else moved, boxes)
             if sign not in masked and share:
                 yield self._finding(self.seen, name, Action.CORRECTED, boxes, share)

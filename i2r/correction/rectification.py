@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ class RectificationTuning:
     Attributes:
         path_depth: ratio of the entry level to the last level of a regeneration, whose noise is invisible.
         rounds: of the search for damage, which hides other damage beside it.
-        dark: values of a ground on which bright points are as likely stars or lamps.
+        dark: values of a ground, below which bright points are as likely stars or lamps.
         starry: share of such points among the damage, from which all of it may be.
         stuck: distance from 0 of values near an end of the range, where a lost pixel is stuck.
         least_stuck: share of pixels that are stuck, below which damage is texture.
@@ -63,7 +63,7 @@ class RectificationTuning:
 
     path_depth: float = 10.0
     rounds: int = 2
-    dark: float = -0.4
+    dark: float = 0.0
     starry: float = 0.9
     stuck: float = 0.94
     least_stuck: float = 0.5
@@ -83,13 +83,13 @@ class RectificationTuning:
 RECTIFICATION = RectificationTuning()
 
 
-def fill_damage(
+def fill_outliers(
     y: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
 ) -> Process[tuple[Tensor, Tensor]]:
     """Fill the pixels in the given regions whose residual stands out from its neighbourhood.
 
     Returns the canvas and the mask (H, W) of the filled pixels. Damage hides other damage beside it, so the
-    search is repeated on the filled canvas. What is as likely content stays: see :func:`_is_content`.
+    search is repeated on the filled canvas.
     """
     image, level, frame = grid.crop(y), calibration.damage_level, grid.framed()
     searched = mask_of(where, image)
@@ -103,7 +103,14 @@ def fill_damage(
         # Pixels found before stay in the mask: their own fill may hide them from this search.
         mask = mask | grid.pad(found[None])[0]
         x = yield from fill(y, mask)
-    x, mask = _keep_changes(y, x, mask, RECTIFICATION.least_change)
+    return _keep_changes(y, x, mask, RECTIFICATION.least_change)
+
+
+def fill_damage(
+    y: Tensor, grid: TileGrid, calibration: Calibration, where: Sequence[Region]
+) -> Process[tuple[Tensor, Tensor]]:
+    """:func:`fill_outliers`, unless they are as likely content, see :func:`_is_content`: then nothing."""
+    x, mask = yield from fill_outliers(y, grid, calibration, where)
     return (y, torch.zeros_like(mask)) if _is_content(y[:, mask], x[:, mask]) else (x, mask)
 
 
@@ -167,7 +174,8 @@ def fill_overlays(
     return _keep_changes(y, x, mask, RECTIFICATION.least_change_of_overlays)
 
 
-FILLS: Mapping[str, Callable[..., Process[tuple[Tensor, Tensor]]]] = {
+Fill = Callable[..., Process[tuple[Tensor, Tensor]]]
+FILLS: Mapping[str, Fill] = {
     function.__name__: function for function in (fill_damage, fill_streaks, fill_overlays)
 }
 """What corrects damage, by its name: maps a canvas, its grid, the calibration and the atypical regions to the
@@ -176,24 +184,32 @@ the ``least`` value at which a region is corrected."""
 
 
 def fill_all(
-    y: Tensor, grid: TileGrid, calibration: Calibration, where: Mapping[str, Sequence[Region]]
-) -> Process[tuple[Tensor, Tensor]]:
+    y: Tensor,
+    grid: TileGrid,
+    calibration: Calibration,
+    where: Mapping[str, Sequence[Region]],
+    fills: Mapping[str, Fill] = FILLS,
+) -> Process[tuple[Tensor, dict[str, Tensor]]]:
     """Fill every kind of damage in the regions ``where`` its statistic is atypical.
 
-    Returns the canvas and the mask (H, W) of the changed pixels. Specks and streaks look like overlays too:
-    once some were filled, only overlays with stronger evidence are removed.
+    Returns the canvas and the masks (H, W) of the changed pixels, by statistic. Specks and streaks look like
+    overlays too: once some were filled, only overlays with stronger evidence are removed.
     """
-    x, mask = y, torch.zeros_like(y[0], dtype=torch.bool)
+    x, masks = y, dict[str, Tensor]()
     for name in names(sign=Sign.DAMAGE):
         if name not in where:
             continue
         statistic = STATISTICS[name]
-        correct = FILLS[statistic.corrected_by]
-        if statistic.after_others is not None and mask.any():
+        correct = fills[statistic.corrected_by]
+        if statistic.after_others is not None and joined(masks, y).any():
             correct = partial(correct, least=calibration.clean[name].exceeded_by(statistic.after_others))
-        x, filled = yield from correct(x, grid, calibration, where[name])
-        mask = mask | filled
-    return x, mask
+        x, masks[name] = yield from correct(x, grid, calibration, where[name])
+    return x, masks
+
+
+def joined(masks: Mapping[str, Tensor], y: Tensor) -> Tensor:
+    """The pixels (H, W) of a canvas ``y`` (C, H, W) that lie in any mask."""
+    return reduce(torch.logical_or, masks.values(), torch.zeros_like(y[0], dtype=torch.bool))
 
 
 def fill_missing(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[tuple[Tensor, Tensor]]:
@@ -206,7 +222,7 @@ def fill_missing(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process
     """
     parts = regions(grid.height, grid.width)
     if min(grid.height, grid.width) < TYPICALITY.smallest_side:
-        return (yield from fill_damage(y, grid, calibration, parts))
+        return (yield from fill_outliers(y, grid, calibration, parts))
     image = grid.crop(y)
     noise = grid.crop((yield Query(y, calibration.damage_level))).mul_(calibration.damage_level)
     seen = measure(Seen(image, noise), Level.HIGH).with_overlays((yield Judged(image)).tolist())
@@ -217,7 +233,9 @@ def fill_missing(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process
         rate = RECTIFICATION.likeliest_rate if name == likeliest else RECTIFICATION.others_rate
         if found := seen.atypical_regions(calibration, name, rate):
             where[name] = [parts[index] for index in sorted(found)]
-    return (yield from fill_all(y, grid, calibration, where))
+    fills = {**FILLS, fill_damage.__name__: fill_outliers}
+    x, masks = yield from fill_all(y, grid, calibration, where, fills)
+    return x, joined(masks, y)
 
 
 def _keep_changes(y: Tensor, filled: Tensor, mask: Tensor, least: float) -> tuple[Tensor, Tensor]:

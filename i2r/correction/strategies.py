@@ -23,7 +23,7 @@ from i2r.correction.denoising import (
 )
 from i2r.correction.patches import rectify_patches
 from i2r.correction.reconstruction import Reconstruction, likeliest_forms, reconstruct
-from i2r.correction.rectification import fill_all, regenerate, remove_blocks, sharpen
+from i2r.correction.rectification import fill_all, joined, regenerate, remove_blocks, sharpen
 from i2r.correction.toning import luma_of
 from i2r.diffusion.inversion import Convergence, invert
 from i2r.diffusion.sampling import Process, Query, generate, levels
@@ -93,7 +93,8 @@ class Correction:
     Attributes:
         x: (C, H, W), the corrected canvas; ignored if ``mask`` is empty.
         mask: (H, W), the changed pixels.
-        damaged: (H, W), the damaged pixels, whose clean values are unknown; None if there are none.
+        damaged: (H, W), the damaged pixels, whose clean values are unknown, by what found them; None if
+            damage is not corrected by itself.
         parameters: estimated parameters of the degradation by form, as plain JSON; empty if none were
             estimated.
         inversion_psnr: PSNR in dB between the image and the one that DDIM regenerates from its inverted
@@ -103,7 +104,7 @@ class Correction:
 
     x: Tensor
     mask: Tensor
-    damaged: Tensor | None = None
+    damaged: Mapping[str, Tensor] | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inversion_psnr: float = math.nan
     message: str = ""
@@ -133,8 +134,8 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
         level = yield from noise_level(y, grid, calibration)
         return Correction((yield from regenerate(y, strength * level, steps)), everywhere)
     x, damaged = yield from fill_all(y, grid, calibration, seen.where)
-    x, mask = _share(y, x, strength), damaged
-    noisy = yield from _noisy_part(x, subject, damaged)
+    x, mask = _share(y, x, strength), joined(damaged, y)
+    noisy = yield from _noisy_part(x, subject, mask)
     if noisy is not None:
         x, removed = yield from remove_noise_in_part(x, noisy, grid, calibration, steps, strength)
         mask = mask | removed
@@ -192,7 +193,7 @@ def by_forms(subject: Subject, settings: RestoreSettings) -> Process[Correction]
     x = _share(y, found.x, settings.strength)
     mask = (x != y).any(dim=0)
     if settings.forms == (Mask.name,):
-        return Correction(x, mask, mask, found.parameters)
+        return Correction(x, mask, {Mask.name: mask}, found.parameters)
     # If any pixel changed, all count as changed: only clipping left some equal.
     return Correction(x, mask.any().expand(mask.shape), None, found.parameters)
 

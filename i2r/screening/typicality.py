@@ -101,12 +101,11 @@ def difference_scale(image: Tensor, reach: int = 1, where: Tensor | None = None)
     return steps.abs_().median() / MAD_TO_STD if steps.numel() else steps.new_zeros(())
 
 
-def calm_scale(image: Tensor, quantile: float) -> Tensor:
+def calm_scale(image: Tensor, side: int, quantile: float) -> Tensor:
     """:func:`difference_scale` of the calmer patches of (C, H, W) in [-1, 1], at a quantile of them.
 
-    Of patches that no end of the range has clipped; of the image as a whole if there are none.
+    Of patches of ``side`` pixels that no end of the range has clipped; of the whole if there are none.
     """
-    side = TYPICALITY.patch
     if min(image.shape[1:]) <= side:
         return difference_scale(image)
     patches = diagonal_differences(image).unfold(1, side, side).unfold(2, side, side)

@@ -21,6 +21,7 @@ PARTS = regions(SIDE, SIDE)
 TYPICAL = dict.fromkeys(STATISTICS, 0.5)
 ALL = np.ones((SIDE, SIDE), np.bool_)
 NONE = ~ALL
+EVERY = dict.fromkeys(STATISTICS, ALL)
 
 
 def screening(*atypical: str, suspected: tuple[str, ...] = (), parts: list[Region] = PARTS[:1]) -> Screening:
@@ -53,7 +54,7 @@ def test_what_is_certain_remains_where_the_input_is_kept_and_the_rest_is_suspect
 
 
 def test_what_went_with_the_damage_was_nothing_by_itself() -> None:
-    found = verdict("grain", "lag", "tails").of_the_result(screening(), ALL, ALL)
+    found = verdict("grain", "lag", "tails").of_the_result(screening(), ALL, EVERY)
     assert named(found) == [(What.DEAD_PIXELS, Action.CORRECTED)]
     found = verdict("grain", "lag", "tails").of_the_result(screening(), ALL, None)
     assert named(found) == [(What.NOISE, Action.CORRECTED), (What.DEAD_PIXELS, Action.CORRECTED)]
@@ -66,10 +67,10 @@ def test_damage_of_which_no_pixel_is_sure_is_suspected() -> None:
     blur, dead, marks = seen.of_the_input()
     assert (blur.action, dead.action, marks.action) == (Action.REMAINS, Action.SUSPECTED, Action.SUSPECTED)
     assert dead.boxes == [(0, 0, 200, 200)]
-    assert named(seen.of_the_input(here))[1] == (What.DEAD_PIXELS, Action.REMAINS)
+    assert named(seen.of_the_input({"tails": here}))[1] == (What.DEAD_PIXELS, Action.REMAINS)
     after = screening("tails")
-    assert named(seen.of_the_result(after, ALL, NONE))[-1] == (What.DEAD_PIXELS, Action.SUSPECTED)
-    assert named(seen.of_the_result(after, ALL, here))[-1] == (What.DEAD_PIXELS, Action.REMAINS)
+    assert named(seen.of_the_result(after, ALL, {}))[-1] == (What.DEAD_PIXELS, Action.SUSPECTED)
+    assert named(seen.of_the_result(after, ALL, {"tails": here}))[-1] == (What.DEAD_PIXELS, Action.REMAINS)
 
 
 def test_two_signs_of_noise_are_one_finding() -> None:
@@ -80,7 +81,7 @@ def test_two_signs_of_noise_are_one_finding() -> None:
 def test_noise_that_was_removed_in_a_part_was_there_alone() -> None:
     part = NONE.copy()
     part[:100, :100] = True
-    [noise] = verdict("grain", "patchy").of_the_result(screening(), part, NONE)
+    [noise] = verdict("grain", "patchy").of_the_result(screening(), part, {})
     assert (noise.what, noise.action) == (What.NOISE_IN_A_PART, Action.CORRECTED)
     assert noise.share == part.mean()
     assert noise.boxes == [(0, 0, 200, 200)]
@@ -89,20 +90,21 @@ def test_noise_that_was_removed_in_a_part_was_there_alone() -> None:
 def test_damage_is_as_large_as_what_was_filled() -> None:
     filled = NONE.copy()
     filled[:10, :10] = filled[300, 300] = True
-    streaks = verdict("streaks", "overlay").of_the_result(screening("overlay"), filled, filled)[0]
+    found = verdict("streaks", "overlay")
+    streaks = found.of_the_result(screening("overlay"), filled, {"streaks": filled})[0]
     assert (streaks.what, streaks.share) == (What.STREAKS, 100 / SIDE**2)
-    assert verdict("streaks").of_the_result(screening(), ALL, NONE) == ()
+    assert verdict("streaks").of_the_result(screening(), ALL, {}) == ()
 
 
 def test_what_still_shows_remains_and_what_only_the_result_shows_is_no_finding() -> None:
-    found = verdict("grain", "lag").of_the_result(screening("lag", "period", suspected=("tails",)), ALL, NONE)
+    found = verdict("grain", "lag").of_the_result(screening("lag", "period", suspected=("tails",)), ALL, {})
     assert named(found) == [(What.NOISE, Action.CORRECTED), (What.BLUR, Action.REMAINS)]
-    blocky = verdict("period", parameters={"jpeg": {}}).of_the_result(screening("period"), ALL, NONE)
+    blocky = verdict("period", parameters={"jpeg": {}}).of_the_result(screening("period"), ALL, {})
     assert named(blocky) == [(What.BLOCKS, Action.CORRECTED), (What.BLOCKS, Action.REMAINS)]
 
 
 def test_what_noise_hid_the_kind_of_is_not_called_corrected() -> None:
-    assert named(verdict("grain", "period").of_the_result(screening(), ALL, NONE)) == [
+    assert named(verdict("grain", "period").of_the_result(screening(), ALL, {})) == [
         (What.NOISE, Action.CORRECTED)
     ]
 
@@ -113,7 +115,7 @@ def test_what_noise_hid_the_kind_of_is_not_called_corrected() -> None:
 )
 def test_the_form_that_was_undone_tells_what_it_was(form: str, what: What) -> None:
     found = verdict("lag", "period", parameters={form: {"factor": 2}})
-    [finding] = found.of_the_result(screening(), ALL, NONE)
+    [finding] = found.of_the_result(screening(), ALL, {})
     assert (finding.what, finding.parameters) == (what, {form: {"factor": 2}})
     [remains] = found.of_the_input()
     assert (remains.what, remains.parameters) == (what, {form: {"factor": 2}})
@@ -129,14 +131,14 @@ def test_what_was_specified_is_certain() -> None:
 
 def test_the_same_is_suspected_elsewhere() -> None:
     after = Screening(TYPICAL, suspected={"streaks": PARTS[:2]})
-    corrected, suspected = verdict("streaks").of_the_result(after, ALL, ALL)
+    corrected, suspected = verdict("streaks").of_the_result(after, ALL, EVERY)
     assert (corrected.action, corrected.boxes) == (Action.CORRECTED, [(0, 0, 200, 200)])
     assert (suspected.action, suspected.boxes) == (Action.SUSPECTED, [(200, 0, 400, 200)])
 
 
 def test_latents_lie_on_a_coarser_grid() -> None:
     seen = screening("tails", parts=regions(50, 50))
-    [tails] = Verdict(seen, (397, SIDE), factor=8).of_the_input(ALL[:397])
+    [tails] = Verdict(seen, (397, SIDE), factor=8).of_the_input({"tails": ALL[:397]})
     assert tails.boxes == [(0, 0, 400, 397)]
     assert tails.share == 1
 
@@ -153,7 +155,7 @@ def test_each_thing_is_found_once_for_each_action_and_can_be_stored(
         screening(*atypical, suspected=tuple(suspected - atypical)), (SIDE, SIDE), 1, parameters, told
     )
     after = screening(*left, suspected=tuple(doubted - left))
-    for findings in (one.of_the_input(), one.of_the_result(after, ALL, ALL)):
+    for findings in (one.of_the_input(), one.of_the_result(after, ALL, EVERY)):
         assert len(set(named(findings))) == len(findings)
         assert named(findings) == sorted(
             named(findings), key=lambda pair: (list(Action).index(pair[1]), list(What).index(pair[0]))
@@ -161,4 +163,4 @@ def test_each_thing_is_found_once_for_each_action_and_can_be_stored(
         for finding in findings:
             assert json.loads(json.dumps(finding.parameters)) == finding.parameters
     if not atypical and not suspected and not (form and told):
-        assert one.of_the_input() == one.of_the_result(after, ALL, ALL) == ()
+        assert one.of_the_input() == one.of_the_result(after, ALL, EVERY) == ()

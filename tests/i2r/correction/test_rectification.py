@@ -19,6 +19,7 @@ from i2r.correction.rectification import (
     fill_missing,
     fill_overlays,
     fill_streaks,
+    joined,
     regenerate,
     remove_blocks,
     sharpen,
@@ -185,7 +186,8 @@ def test_what_specks_were_taken_for_is_filled_once(
         y[:, 50, ::7] = 1.0
     where = {"tails": EVERYWHERE, "overlay": EVERYWHERE} if filled_before else {"overlay": EVERYWHERE}
     calibration = dataclasses.replace(calibration, clean=clean)
-    _, mask = smooth_images.answer(fill_all(y, GRID, calibration, where), Overlay(faint, log_odds=0.0))
+    _, masks = smooth_images.answer(fill_all(y, GRID, calibration, where), Overlay(faint, log_odds=0.0))
+    mask = joined(masks, y)
     assert mask.any()
     assert mask[faint > 0].all() != filled_before
 

@@ -160,8 +160,9 @@ def test_what_shows_no_longer_once_damage_is_filled_is_not_corrected(prior: Prio
     where = {"tails": [(slice(0, 96), slice(0, 96))]}
     found = _by_causes(prior, y, Screening(atypical=frozenset({"tails", "grain", "lag"}), where=where))
     assert found.damaged is not None
+    assert found.damaged.keys() == {"tails"}
     assert 0 < found.mask.float().mean() < 0.1
-    assert torch.equal(found.mask, found.damaged)
+    assert torch.equal(found.mask, found.damaged["tails"])
     torch.testing.assert_close(
         found.x[:, ~found.mask],
         (torch.from_numpy(y).permute(2, 0, 1) * 2 - 1)[:, ~found.mask],
