@@ -22,7 +22,7 @@ from i2r.diffusion.tiling import TileGrid
 from i2r.screening.calibration import Calibration
 from i2r.screening.graininess import GRAIN
 from i2r.screening.regions import Region, mask_of
-from i2r.screening.typicality import calm_scale, difference_scale, log_scale, noisy_part
+from i2r.screening.typicality import calm_scale, difference_scale, evenness, log_scale, noisy_part
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class DenoisingTuning:
         calmest: quantile of the patches by their noise: all of an image has its noise, its texture has not.
         calm_share: least ratio of the noise of the calmest patches to that of an image: 0.8 and more for
             white noise of 15 to 50 of 255, 0.55 and 0.59 where foliage and crowded shelves were taken for it.
+        evenness: least :func:`i2r.screening.typicality.evenness` of noise in a part: 0.45 and more for noise
+            in the shadows, 0.38 and less where fur, type, girders and grass were taken for it.
         entry: entry level over noise level: remaining noise is more visible than missing detail.
         faint: noise level up to which noise stays (2.2 of 255): photographs have such texture of their own.
         plain: noise level from which noise is regenerated in full (7 of 255).
@@ -48,6 +50,7 @@ class DenoisingTuning:
     calm_side: int = 8
     calmest: float = 0.05
     calm_share: float = 0.65
+    evenness: float = 0.42
     entry: float = 1.05
     faint: float = 0.0175
     plain: float = 0.055
@@ -111,10 +114,12 @@ def remove_noise_in_part(
 ) -> Process[tuple[Tensor, Tensor]]:
     """Regenerate the ``noisy`` part (H, W) of an image at its noise level.
 
-    Returns the canvas and the mask (H, W) of the changed pixels.
+    Returns the canvas and the mask (H, W) of the changed pixels: none if its noise is uneven, as texture is.
     """
-    fine = DENOISING.entry * difference_scale(grid.crop(y), where=grid.crop(noisy[None])[0]).item()
-    level = _unless_faint(fine, calibration)
+    image, where = grid.crop(y), grid.crop(noisy[None])[0]
+    if evenness(image, DENOISING.calm_side, where) < DENOISING.evenness:
+        return y, torch.zeros_like(noisy)
+    level = _unless_faint(DENOISING.entry * difference_scale(image, where=where).item(), calibration)
     # Noisy parts have no sharp edge.
     share = averaged(noisy[None].float(), DENOISING.soft_edge)[0]
     near = widened(share > 0, DENOISING.context)

@@ -106,15 +106,30 @@ def calm_scale(image: Tensor, side: int, quantile: float) -> Tensor:
 
     Of patches of ``side`` pixels that no end of the range has clipped; of the whole if there are none.
     """
+    scales = _patch_scales(image, side, (image.abs() < 1).all(dim=0))
+    return scales.quantile(quantile) if len(scales) else difference_scale(image)
+
+
+def evenness(image: Tensor, side: int, where: Tensor) -> Tensor:
+    """How even the noise of (C, H, W) is where (H, W): that of its calm patches over that of its loud ones.
+
+    In [0, 1], of the tenths at both ends: noise is the same all over, texture is not. One without patches.
+    """
+    scales = _patch_scales(image, side, where)
+    calm, loud = scales.quantile(scales.new_tensor([0.1, 0.9])) if len(scales) else scales.new_ones(2)
+    return calm / loud.clamp_min(1e-9)
+
+
+def _patch_scales(image: Tensor, side: int, where: Tensor) -> Tensor:
+    """:func:`difference_scale` (N,) of patches in ``where`` (H, W): of a large image, few and spread."""
     if min(image.shape[1:]) <= side:
-        return difference_scale(image)
+        return image.new_empty(0)
     patches = diagonal_differences(image).unfold(1, side, side).unfold(2, side, side)
     rows, columns = patches.shape[1:3]
     step = math.ceil(math.sqrt(rows * columns / TYPICALITY.most_patches))
-    clipped = F.max_pool2d(image.abs().amax(dim=0, keepdim=True), side)[0, :rows, :columns] >= 1
+    inside = -F.max_pool2d(-where[None].float(), side)[0, :rows, :columns] > 0
     few = patches[:, ::step, ::step].abs().permute(1, 2, 0, 3, 4).flatten(2)
-    inner = few.median(dim=2).values[~clipped[::step, ::step]]
-    return inner.quantile(quantile) / MAD_TO_STD if inner.numel() else difference_scale(image)
+    return few.median(dim=2).values[inside[::step, ::step]] / MAD_TO_STD
 
 
 def outlier_ratio(magnitude: Tensor) -> Tensor:

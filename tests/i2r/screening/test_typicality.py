@@ -22,7 +22,9 @@ from i2r.screening.typicality import (
     TYPICALITY,
     Measurement,
     Seen,
+    calm_scale,
     difference_scale,
+    evenness,
     grid_period,
     lag_correlation,
     lag_opposition,
@@ -87,6 +89,19 @@ def test_differences_tell_the_noise_and_no_slope(scale: float, reach: int, seed:
 @pytest.mark.parametrize("reach", [1, 2])
 def test_an_image_too_small_for_a_difference_has_none(reach: int) -> None:
     assert difference_scale(_white(side=reach), reach) == 0
+
+
+def test_noise_is_even_and_texture_is_not() -> None:
+    noise, everywhere = 0.1 * _white(3, 160), torch.ones(160, 160, dtype=torch.bool)
+    textured = noise.clone()
+    textured[:, :, 40:] *= 0.1
+    assert evenness(noise, 8, everywhere) > 0.7
+    assert evenness(textured, 8, everywhere) < 0.2
+    assert evenness(textured, 8, everywhere & (torch.arange(160) < 40)) > 0.7
+    assert evenness(noise, 8, ~everywhere) == 1
+    assert calm_scale(noise, 8, 0.05).item() == pytest.approx(0.1, rel=0.2)
+    assert calm_scale(textured, 8, 0.05).item() == pytest.approx(0.01, rel=0.3)
+    assert calm_scale(noise[:, :8, :8], 8, 0.05) == difference_scale(noise[:, :8, :8])
 
 
 def test_smoother_noise_hides_from_the_finest_differences() -> None:
