@@ -174,6 +174,21 @@ def load_settings(
         raise SettingsError(_explain(error)) from error
 
 
+def recorded_settings(text: str) -> RunSettings:
+    """The settings of an earlier run, from the JSON of its record.
+
+    Raises:
+        SettingsError: another version made it, whose settings this one does not have.
+    """
+    try:
+        return RunSettings.model_validate_json(text)
+    except ValidationError as error:
+        raise SettingsError(
+            f"the run was made by another version of this program ({_explain(error)}): "
+            "restore its images again with `i2r restore`"
+        ) from error
+
+
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text())

@@ -13,7 +13,7 @@ from pipeline.errors import SettingsError
 from pipeline.records.summary import ExitStatus, OnProgress, RunSummary, read_records
 from pipeline.records.verify import Fault, open_dataset, verify_dataset
 from pipeline.runs.run import restore_dataset
-from pipeline.settings import RunSettings
+from pipeline.settings import recorded_settings
 from pipeline.stages.restoring import RestorerFactory
 
 _EVERYTHING = {"limit": None, "sample": None, "only": None, "retry_failed": False, "prune": False}
@@ -71,7 +71,7 @@ def repair_dataset(
             summary = restore_dataset(
                 source,
                 dest,
-                RunSettings.model_validate_json(text),
+                recorded_settings(text),
                 restorer_factory=restorer_factory,
                 on_progress=on_progress,
                 stop=stop,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from i2r.settings import METHOD_VERSION
 from pipeline.errors import SettingsError
-from pipeline.settings import RunSettings, changed_settings, load_settings, parse_value
+from pipeline.settings import RunSettings, changed_settings, load_settings, parse_value, recorded_settings
 
 
 def test_each_place_goes_over_the_one_before(tmp_path: Path) -> None:
@@ -120,3 +121,11 @@ def test_text_settings_are_text_however_they_are_written(text: str, value: str |
     name = "format" if value in ("WEBP", None) else "reference"
     assert getattr(load_settings(None, {f"I2R_{name.upper()}": text}), name) == value
     assert getattr(load_settings(None, {}, {name: parse_value(name, text)}), name) == value
+
+
+def test_settings_of_another_version_are_refused_with_what_to_do() -> None:
+    recorded = json.loads(RunSettings().model_dump_json())
+    assert recorded_settings(json.dumps(recorded)) == RunSettings()
+    recorded["method"]["false_discovery_rate"] = 0.05
+    with pytest.raises(SettingsError, match="another version .* restore its images again"):
+        recorded_settings(json.dumps(recorded))
