@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from i2r import Degraded, Outcome, Prior, Restorer, RestoreSettings, load_prior
-from i2r.harm import NEVER, alarms
+from i2r.findings import What
+from i2r.harm import NEVER, _alarm, alarms
 from i2r.training.degradation import FloatImage, gaussian_noise
 
 
@@ -38,3 +39,12 @@ def _with_alarms(prior: Prior, alarm: float) -> Prior:
     calibrated = load_prior("photo-64", torch.device("cpu"))
     calibrated.calibration = replace(prior.calibration, alarms=(float(alarm),))
     return calibrated
+
+
+def test_the_alarm_is_of_what_was_corrected() -> None:
+    """What was seen more surely and left alone alarms nobody, except that it makes others surer."""
+    p_values = {"tails": 1e-9, "grain": 0.01, "lag": 0.5, "period": 0.9}
+    assert _alarm(p_values, {What.DEAD_PIXELS}) == pytest.approx(4e-9)
+    assert _alarm(p_values, {What.NOISE}) == pytest.approx(0.02)
+    assert _alarm(p_values, {What.NOISE, What.DEAD_PIXELS}) == pytest.approx(4e-9)
+    assert _alarm(p_values, {What.LOW_RESOLUTION}) == pytest.approx(4e-9)  # named by its form: then by all

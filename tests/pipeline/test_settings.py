@@ -127,5 +127,5 @@ def test_settings_of_another_version_are_refused_with_what_to_do() -> None:
     recorded = json.loads(RunSettings().model_dump_json())
     assert recorded_settings(json.dumps(recorded)) == RunSettings()
     recorded["method"]["false_discovery_rate"] = 0.05
-    with pytest.raises(SettingsError, match="another version .* restore its images again"):
+    with pytest.raises(SettingsError, match=r"another version .* restore its images again"):
         recorded_settings(json.dumps(recorded))
