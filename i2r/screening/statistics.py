@@ -92,7 +92,7 @@ class Statistic:
 
 # Weights are high for streaks and overlays, which are faint among the lines and spots of a scene, and for
 # blur, which is faint among soft scenes. The others stand out by far, and noise in a part of a picture
-# farther, except in gray, where it looks like texture.
+# farther, which texture looks like, except in gray, where that is calmer.
 _image = partial(Statistic, scope=Scope.IMAGE, level=Level.LOW)
 _damage = partial(Statistic, scope=Scope.REGION, level=Level.HIGH, sign=Sign.DAMAGE)
 PATCHY = Statistic(
@@ -102,7 +102,7 @@ PATCHY = Statistic(
     Sign.NOISE,
     What.NOISE_IN_A_PART,
     label="noise in a part",
-    weight=0.08,
+    weight=0.0016,
     weight_in_gray=1.0,
     colour="#7ad000",
 )
@@ -114,7 +114,7 @@ _RECORDS = (
         sign=Sign.MISSING_DETAIL,
         what=What.BLUR,
         label="neighbours alike",
-        weight=2.16,
+        weight=2.9,
         scatter=0.16,
         witness="period",  # an enlargement shows in both
     ),
@@ -126,7 +126,7 @@ _RECORDS = (
         "streaks",
         what=What.STREAKS,
         label="bright lines",
-        weight=1.8,
+        weight=1.7,
         corrected_by="fill_streaks",
         witness="overlay",  # what makes streaks in a scene, a wire or a fence, lies not over it
         colour="#ffb000",
@@ -136,7 +136,7 @@ _RECORDS = (
         level=Level.NONE,
         what=What.MARKS,
         label="something over the scene",
-        weight=2.0,
+        weight=2.1,
         corrected_by="fill_overlays",
         beside_others=0.25,  # noise, blur and other damage look covered here and there
         after_others=4e-3,  # specks and streaks look like overlays too

@@ -11,6 +11,7 @@ import torch
 from i2r import Degraded, Outcome, Prior, Restorer, RestoreSettings, load_prior
 from i2r.findings import What
 from i2r.harm import NEVER, _alarm, alarms
+from i2r.screening.risk import correcting_rate
 from i2r.training.degradation import FloatImage, gaussian_noise
 
 
@@ -26,7 +27,7 @@ def test_what_would_be_altered_has_an_alarm_below_the_rate_that_alters_it(
     noisy = gaussian_noise(clean, np.random.default_rng(0), sigma=25 / 255).clip(0, 1).astype(np.float32)
     found = list(alarms(prior, [clean, noisy]))
     assert found[0] == NEVER
-    assert found[1] < prior.calibration.alarms[0]
+    assert found[1] < correcting_rate(prior.calibration.alarms, RestoreSettings().max_harm)
     [kept], [altered] = (
         Restorer(_with_alarms(prior, alarm), RestoreSettings(max_harm=0.5)).restore([Degraded(noisy)])
         for alarm in (found[1], np.nextafter(found[1], 1.0) * 1.001)

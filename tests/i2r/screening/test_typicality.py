@@ -243,12 +243,12 @@ def _typical(calibration: Calibration, count: int = 1, chance: float | None = No
 
 @pytest.mark.parametrize("gray", [False, True])
 def test_weights_look_harder_for_some_and_hold_the_rate(calibration: Calibration, gray: bool) -> None:
-    measured = replace(_typical(calibration, chance=0.01), gray=gray)
+    measured = replace(_typical(calibration, chance=0.001), gray=gray)
     weighted = measured.p_values(calibration)
-    assert weighted["streaks"] < 0.01 < weighted["grain"]
+    assert weighted["streaks"] < 0.001 < weighted["grain"]
     assert (weighted["patchy"] > 0.1) != gray
-    confirmed = dict.fromkeys(("streaks", "lag"), 2 * combined([0.01, 0.01]))
-    found = (confirmed.get(name, 0.01) / p for name, p in weighted.items())
+    confirmed = dict.fromkeys(("streaks", "lag"), 2 * combined([0.001, 0.001]))
+    found = (confirmed.get(name, 0.001) / p for name, p in weighted.items())
     assert statistics.fmean(found) == pytest.approx(1)
 
 
