@@ -205,7 +205,7 @@ def growth(prior: str, kind: str, height: int, width: int) -> dict[str, Any]:
     """Restore one canvas in haste: by how many bytes this process grew over what it held before."""
     torch.set_num_threads(1)
     with patch.object(i2r.restorer, "OverlayFinder", HastyFinder):
-        hasty = restorer(prior, min_consistency=0, forms=SPECIFIED.get(kind, AUTO))
+        hasty = restorer(prior, min_consistency=0, max_harm=0.5, forms=SPECIFIED.get(kind, AUTO))
     hasty.evaluator = Hasty(hasty.prior, lambda height, width: 1)
     self_test(hasty.prior)
     idle = resident()

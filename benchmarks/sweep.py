@@ -1,6 +1,6 @@
 """How a tuned number was chosen: the method's results over several values of it.
 
-    python -m benchmarks.sweep correction.rectification.RECTIFICATION.entry 1.0 1.05 1.1 --rows "noise 25/255"
+    python -m benchmarks.sweep correction.denoising.DENOISING.entry 1.0 1.05 1.1 --rows "noise 25/255"
 
 restores a few photographs of the set that chooses (``benchmarks/photographs``) with each value in turn, and
 writes a table to ``benchmarks/sweeps``: the PSNR of every row, and how many clean images changed. Keep

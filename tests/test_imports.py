@@ -12,8 +12,10 @@ import pytest
 
 EXPORTS = {
     "i2r": [
+        "Action",
         "Calibration",
         "Degraded",
+        "Finding",
         "FormError",
         "I2RError",
         "JpegTables",
@@ -29,6 +31,7 @@ EXPORTS = {
         "SettingsError",
         "Trace",
         "Unsaid",
+        "What",
         "built_in_priors",
         "convert_checkpoint",
         "find_prior",
@@ -50,6 +53,7 @@ EXPORTS = {
         "PriorIdentity",
         "PriorRestorerFactory",
         "Progress",
+        "RedoError",
         "RestoreActor",
         "RestorerFactory",
         "RunError",

@@ -30,7 +30,7 @@ class DenoisingTuning:
     """How noise is removed. Noise levels are in units of the range [-1, 1].
 
     Attributes:
-        calm_side: side of the patches of which the calmest bound the noise, in pixels.
+        calm_values: of the patches of which the calmest bound the noise: 8 pixels a side, in gray 13.
         calmest: quantile of the patches by their noise: all of an image has its noise, its texture has not.
         calm_share: least ratio of the noise of the calmest patches to that of an image: 0.8 and more for
             white noise of 15 to 50 of 255, 0.55 and 0.59 where foliage and crowded shelves were taken for it.
@@ -47,7 +47,7 @@ class DenoisingTuning:
         smoother: ratio of wider to finest differences that white noise in photographs stays below.
     """
 
-    calm_side: int = 8
+    calm_values: int = 192
     calmest: float = 0.05
     calm_share: float = 0.65
     evenness: float = 0.42
@@ -117,7 +117,7 @@ def remove_noise_in_part(
     Returns the canvas and the mask (H, W) of the changed pixels: none if its noise is uneven, as texture is.
     """
     image, where = grid.crop(y), grid.crop(noisy[None])[0]
-    if evenness(image, DENOISING.calm_side, where) < DENOISING.evenness:
+    if evenness(image, _calm_side(y), where) < DENOISING.evenness:
         return y, torch.zeros_like(noisy)
     level = _unless_faint(DENOISING.entry * difference_scale(image, where=where).item(), calibration)
     # Noisy parts have no sharp edge.
@@ -127,6 +127,11 @@ def remove_noise_in_part(
     if x is y:
         return y, torch.zeros_like(noisy)
     return torch.lerp(y, x, share), share > 0
+
+
+def _calm_side(y: Tensor) -> int:
+    """The side of patches of (C, H, W) that hold ``calm_values``, in pixels."""
+    return math.isqrt(DENOISING.calm_values // len(y))
 
 
 def entry_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[float]:
@@ -140,7 +145,7 @@ def entry_level(y: Tensor, grid: TileGrid, calibration: Calibration) -> Process[
     """
     known = list(calibration.entry_scale)
     fine, wide = (DENOISING.entry * difference_scale(grid.crop(y), reach).item() for reach in (1, 2))
-    if calm_scale(grid.crop(y), DENOISING.calm_side, DENOISING.calmest) < DENOISING.calm_share * fine:
+    if calm_scale(grid.crop(y), _calm_side(y), DENOISING.calmest) < DENOISING.calm_share * fine:
         return 0.0
     level = min(max(fine, known[0]), known[-1])
     higher = next((other for other in known if other > level), known[-1])

@@ -136,7 +136,8 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
     x, damaged = yield from fill_all(y, grid, calibration, seen.where)
     x, mask = _share(y, x, strength), joined(damaged, y)
     noisy = yield from _noisy_part(x, subject, mask)
-    if noisy is not None:
+    all_over = noisy is not None and grid.crop(noisy[None]).float().mean().item() >= STRATEGY.whole
+    if noisy is not None and not all_over:
         x, removed = yield from remove_noise_in_part(x, noisy, grid, calibration, steps, strength)
         mask = mask | removed
     # Noise masks the other statistics. Low resolution by a factor of two looks like a block grid, and strong
@@ -144,7 +145,7 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
     filled = x
     parameters: Mapping[str, Any] = {}
     signs = yield from _signs_left(x, subject, mask)
-    if Sign.NOISE in signs and noisy is None:
+    if all_over or (Sign.NOISE in signs and noisy is None):
         x = yield from _remove_noise(x, subject, settings)
     elif signs & {Sign.GRID, Sign.MISSING_DETAIL}:
         compressed = Sign.GRID in signs
@@ -203,7 +204,7 @@ STRATEGIES: Mapping[str, Strategy] = {"causes": by_causes, "patches": by_patches
 
 
 def _noisy_part(x: Tensor, subject: Subject, damaged: Tensor) -> Process[Tensor | None]:
-    """Return the mask (H, W) of a noisy part; None if there is none or it covers the whole image.
+    """Return the mask (H, W) of a noisy part; None if there is none.
 
     Damage may have been detected as noise, so the noise is tested again after damage was filled.
     """
@@ -213,7 +214,7 @@ def _noisy_part(x: Tensor, subject: Subject, damaged: Tensor) -> Process[Tensor 
         return None
     if damaged.any():
         part = yield from find_noisy_part(x, grid, subject.calibration, seen.where[PATCHY.name])
-    return grid.pad(part[None])[0] if 0 < part.float().mean().item() < STRATEGY.whole else None
+    return grid.pad(part[None])[0] if part.any() else None
 
 
 def _signs_left(x: Tensor, subject: Subject, mask: Tensor) -> Process[frozenset[Sign]]:

@@ -28,12 +28,13 @@ def simes(p_values: Sequence[float]) -> float:
 def with_witness(name: str, p_values: Mapping[str, float]) -> float:
     """The p-value of a statistic that is seen alone, or with its witness if that was measured.
 
-    A witness confirms at most as surely as what it confirms: alone it proves something else.
+    A witness confirms at most as surely as what it confirms: alone it proves something else. The smaller of
+    the two counts, and not twice it (Bonferroni): the risk is held by :mod:`i2r.screening.risk`.
     """
     own, witness = p_values[name], STATISTICS[name].witness
     if witness not in p_values:
         return own
-    return min(1.0, 2 * min(own, combined([own, max(own, p_values[witness])])))
+    return min(own, combined([own, max(own, p_values[witness])]))
 
 
 def combined(p_values: Sequence[float]) -> float:

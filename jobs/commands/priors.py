@@ -121,7 +121,7 @@ def calibrate(prior: str, data: Path, crops: int, side: int | None, keep: bool) 
     folder.check()
 
     from i2r import load_prior, self_test
-    from i2r.harm import alarms
+    from i2r.alarms import alarms
     from i2r.screening.risk import least_risk
     from i2r.training.calibrate import calibrate as measure
     from i2r.training.calibrate import draw_crops, fitting_side

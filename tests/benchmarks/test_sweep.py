@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import sweep
 from benchmarks.scenes import photographs
-from i2r.correction.rectification import RECTIFICATION
+from i2r.correction.denoising import DENOISING
 from i2r.screening.graininess import GRAIN, starts
 from i2r.training.degradation import FloatImage
 
@@ -22,11 +22,11 @@ def images() -> dict[str, FloatImage]:
 def test_a_field_is_swept(
     images: dict[str, FloatImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = RECTIFICATION.entry
+    before = DENOISING.entry
     monkeypatch.setattr(sweep, "photographs", lambda: images)
-    field = "correction.rectification.RECTIFICATION.entry"
+    field = "correction.denoising.DENOISING.entry"
     sweep.main([field, "0.1", "1.05", "--rows", "noise 25/255", "clean", f"--out={tmp_path}"])
-    assert before == RECTIFICATION.entry
+    assert before == DENOISING.entry
     page = (tmp_path / f"{field}.md").read_text()
     little, usual = (float(line.split(" | ")[1].removesuffix(" dB")) for line in page.splitlines()[6:8])
     assert usual > little + 2

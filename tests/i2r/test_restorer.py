@@ -209,11 +209,11 @@ def test_what_took_the_detail_is_undone_though_nobody_tells_it(
 ) -> None:
     clean = _photograph(CROPS[0])
     y = np.rint(degrade(clean, np.random.default_rng(0)) * 255).astype(np.float32) / 255
-    restoration = _restore(Restorer(prior), y)
+    restoration = _restore(Restorer(prior, RestoreSettings(max_harm=0.25)), y)
     assert restoration.outcome is Outcome.RESTORED
     assert list(restoration.parameters) == [form]
     assert psnr(restoration.image, clean) > psnr(y, clean) + gain
-    half = _restore(Restorer(prior, RestoreSettings(strength=0.5)), y)
+    half = _restore(Restorer(prior, RestoreSettings(strength=0.5, max_harm=0.25)), y)
     assert np.abs(half.image - (restoration.image + y) / 2).mean() < 1e-3  # but for what was clipped
 
 
@@ -222,7 +222,7 @@ def test_a_soft_scene_is_not_sharpened(prior: Prior) -> None:
     soft = _photograph("ladybird")
     assert _restore(Restorer(prior), soft).outcome is Outcome.UNCHANGED
     restoration = _restore(Restorer(prior), gaussian_blur(soft, sigma=0.5))
-    assert ("blur", "remains") in _found(restoration)
+    assert {("blur", "remains"), ("blur", "suspected")} & set(_found(restoration))
     assert restoration.outcome is Outcome.UNCHANGED
 
 

@@ -51,7 +51,7 @@ def _noisy(clean: FloatImage) -> FloatImage:
 
 
 def _restore(prior: Prior, image: FloatImage, **settings: object) -> Restoration:
-    chosen = RestoreSettings.model_validate({"tile": 96, "overlap": 16} | settings)
+    chosen = RestoreSettings.model_validate({"tile": 96, "overlap": 16, "max_harm": 0.25} | settings)
     [restoration] = Restorer(prior, chosen).restore([Degraded(image)])
     return restoration
 

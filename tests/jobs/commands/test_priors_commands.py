@@ -82,7 +82,7 @@ def test_a_prior_is_calibrated_in_its_folder(folder: Path, tmp_path: Path) -> No
     measured = Calibration.load(folder)
     assert measured != before
     assert len(measured.alarms) == 2
-    again = run("calibrate", folder, "--data", tmp_path / "photos" / "..", "--keep")
+    again = run("calibrate", folder, "--data", tmp_path / "photos", "--keep")
     assert "2 pictures; the smallest max_harm that it can promise is 0.33" in again.output
     assert Calibration.load(folder) == measured
     assert "crops are too few" in refused(run(*command, "--crops", "5"))

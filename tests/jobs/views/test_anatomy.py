@@ -134,7 +134,7 @@ def test_an_image_is_restored_as_a_run_would_and_its_mask_is_kept(
 ) -> None:
     noise = np.random.default_rng(0).normal(128, 40, (48, 40, 3)).clip(0, 255).astype(np.uint8)
     file, mask = tmp_path / f"a.{suffix}", Image.new("L", (40, 48))
-    Image.fromarray(noise).save(file)
+    Image.fromarray(noise).save(file, quality=20)
     mask.paste(255, (0, 0, 20, 48))
     mask.save(tmp_path / "mask.png")
     settings = RunSettings.model_validate({"prior": str(own_prior), "method": {"tile": 48, "overlap": 8}})

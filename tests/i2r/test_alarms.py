@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from i2r import Degraded, Outcome, Prior, Restorer, RestoreSettings, load_prior
+from i2r.alarms import NEVER, _alarm, alarms
 from i2r.findings import What
-from i2r.harm import NEVER, _alarm, alarms
 from i2r.screening.risk import correcting_rate
 from i2r.training.degradation import FloatImage, gaussian_noise
 
