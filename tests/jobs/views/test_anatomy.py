@@ -134,10 +134,11 @@ def test_an_image_is_restored_as_a_run_would_and_its_mask_is_kept(
 ) -> None:
     noise = np.random.default_rng(0).normal(128, 40, (48, 40, 3)).clip(0, 255).astype(np.uint8)
     file, mask = tmp_path / f"a.{suffix}", Image.new("L", (40, 48))
-    Image.fromarray(noise).save(file, quality=20)
+    Image.fromarray(noise).save(file)
     mask.paste(255, (0, 0, 20, 48))
     mask.save(tmp_path / "mask.png")
-    settings = RunSettings.model_validate({"prior": str(own_prior), "method": {"tile": 48, "overlap": 8}})
+    method = {"tile": 48, "overlap": 8, "forms": ["noise"]}
+    settings = RunSettings.model_validate({"prior": str(own_prior), "method": method})
     seen = dissect(str(file), settings, str(tmp_path / "mask.png"))
     assert seen.name == file.name
     assert seen.trace.result is not None
