@@ -46,7 +46,7 @@ _COLUMNS = ("before", "after", "what changed")
 _MOVED = np.array([1.0, 0.1, 0.5], np.float32)
 _PAPER, _INK, _ALARM = "#ffffff", "#1a1a1a", "#c4001a"
 _TEXT, _LINE, _WRAP = 15, 22, 50
-_COLOURS = {What.MISSING_PIXELS: STATISTICS["tails"].colour} | {
+_COLOURS = {What.MISSING_PIXELS: STATISTICS["tails"].colour, What.NOISE: STATISTICS["patchy"].colour} | {
     statistic.what: statistic.colour for statistic in STATISTICS.values() if statistic.colour
 }
 
