@@ -123,7 +123,7 @@ class Verdict:
             masked = frozenset(Sign) - {Sign.DAMAGE}
         for name in _one_noise(self.seen.atypical, everywhere=bool(moved.all())):
             sign, boxes = STATISTICS[name].sign, self._boxes(self.seen.where.get(name, ()))
-            damage = moved if filled is None else filled.get(name, ~moved & moved)
+            damage = moved if filled is None else filled.get(name, np.zeros_like(moved))
             share = self._share(damage if sign is Sign.DAMAGE else moved, boxes)
             if sign not in masked and share:
                 yield self._finding(self.seen, name, Action.CORRECTED, boxes, share)

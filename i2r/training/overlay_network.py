@@ -1,6 +1,6 @@
 """Train the network that detects overlays, on a folder of clean photographs.
 
-    python -m i2r.training.overlay_network --data PHOTOS --clean OTHERS --out overlays --minutes 60
+    python -m i2r.training.overlay_network --data PHOTOS --out overlays --minutes 60
 
 Its training data is drawn anew at each step: content that resembles overlays
 (:mod:`i2r.training.hard_negatives`) and overlays (:mod:`i2r.training.overlay_drawing`). Interrupted runs
