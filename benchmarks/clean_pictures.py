@@ -41,12 +41,14 @@ class CleanPicture:
         name: unique within its kind.
         path: of its file; None for a drawn page.
         seed: of a drawn page.
+        in_gray: whether it is looked at without its colours.
     """
 
     kind: str
     name: str
     path: Path | None = None
     seed: int = 0
+    in_gray: bool = False
 
     @property
     def drawn(self) -> bool:
@@ -64,18 +66,22 @@ class CleanPicture:
             with Image.open(self.path) as file:
                 image = file.convert("L" if file.mode == "L" else "RGB")
         levels = np.atleast_3d(np.asarray(image, np.float32))
+        if self.in_gray:
+            levels = np.rint(levels.mean(axis=-1, keepdims=True))
         return levels / np.float32(255)
 
 
-def clean_pictures(folder: Path | None, role: str, drawn: int) -> list[CleanPicture]:
+def clean_pictures(
+    folder: Path | None, role: str, drawn: int, *, in_gray: bool = False
+) -> list[CleanPicture]:
     """Pictures of a role: so many drawn pages of each kind, then those of a folder, the small ones first."""
     found = []
     if folder is not None:
         paths = sorted((folder / role).glob("*/*.png"), key=lambda path: (path.stat().st_size, path))
-        found = [CleanPicture(path.parent.name, path.stem, path) for path in paths]
+        found = [CleanPicture(path.parent.name, path.stem, path, in_gray=in_gray) for path in paths]
     odd = int(role == MEASURE)
     pages = [
-        CleanPicture(f"drawn {kind}", str(seed), seed=seed)
+        CleanPicture(f"drawn {kind}", str(seed), seed=seed, in_gray=in_gray)
         for kind in KINDS
         for seed in range(odd, 2 * drawn, 2)
     ]

@@ -1,6 +1,7 @@
 """What the method does to clean pictures, blind: all that it changes is harm.
 
     python -m benchmarks.harm --pictures PICTURES                  the set that is only measured
+    python -m benchmarks.harm --pictures PICTURES --in-gray        the same without colours: harm-gray.*
     python -m benchmarks.harm --pictures PICTURES --role choose    the set that chooses
 
 PICTURES is the folder that `python -m benchmarks.clean_pictures` builds; drawn pages are added to it. Writes
@@ -121,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=Path, help="folder of clean pictures; drawn pages alone without")
     parser.add_argument("--role", choices=[CHOOSE, MEASURE], default=MEASURE)
+    parser.add_argument("--in-gray", action="store_true", help="look at all pictures without their colours")
     parser.add_argument("--kinds", nargs="*", metavar="KIND", help="only these")
     parser.add_argument("--drawn", type=int, default=15, help="drawn pages of each kind")
     parser.add_argument("--prior", default="photo-64")
@@ -128,13 +130,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="beside this script by default")
     parser.add_argument("--anew", action="store_true", help="measure what is measured already again")
     options = parser.parse_args(arguments)
-    stem = "harm" if options.role == MEASURE else f"harm-{options.role}"
+    parts = ["harm"] + ["gray"] * options.in_gray + [options.role] * (options.role != MEASURE)
+    stem = "-".join(parts)
     out: Path = options.out or HERE / f"{stem}.json"
 
     settings = RestoreSettings.model_validate(dict(pair.split("=", 1) for pair in options.set))
     restorer = Restorer(load_prior(options.prior), settings)
     depends = digest(prior=restorer.prior.sha256, settings=settings.model_dump(mode="json"))
-    pictures = clean_pictures(options.pictures, options.role, options.drawn)
+    pictures = clean_pictures(options.pictures, options.role, options.drawn, in_gray=options.in_gray)
     if options.kinds:
         pictures = [picture for picture in pictures if picture.kind in options.kinds]
     cells = Cells(out.with_suffix(".jsonl"), {COLUMN: depends})
@@ -143,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fill(cells, restorer, pictures)
 
     measured = {picture: cells.get((picture.kind, picture.name, COLUMN)) or {} for picture in pictures}
-    record = summarise(restorer, options.role, measured)
+    record = summarise(restorer, options.role, measured) | {"in_gray": options.in_gray}
     out.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
     out.with_suffix(".md").write_text(page := harm_page.page(record))
     print(page)

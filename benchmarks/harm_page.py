@@ -32,7 +32,7 @@ def page(record: Mapping[str, Any]) -> str:
     parts = [
         "# Harm to clean pictures",
         "`python -m benchmarks.harm`: clean pictures through the blind setting, the set that is there to "
-        f"**{record['role']}**. {measured_by}",
+        f"**{record['role']}**{', in gray' if record['in_gray'] else ''}. {measured_by}",
         f"Altered: below {ALTERED:.0f} dB to the picture. Badly: below {BADLY:.0f}. A window: one of "
         f"64x64 px below {RUINED_WINDOW:.0f} dB. Intervals: 95 %, Clopper and Pearson. Film with "
         "deliberate grain is counted apart: by default grain is removed.",

@@ -80,7 +80,8 @@ class Restorer:
                 f"the prior {prior.name} computes in {precision_name(prior.precision)}: "
                 f"load it with precision={self.settings.precision!r}"
             )
-        self.rate = correcting_rate(self.calibration.alarms, self.settings.max_harm)
+        for calibration in filter(None, (self.calibration, self.calibration.gray)):
+            self._rate(calibration)
         self.space = prior.space
         self.evaluator = FixedShapeEvaluator(prior, self._batch)
         self._finder = OverlayFinder.load(prior.device, prior.precision)
@@ -245,7 +246,8 @@ class Restorer:
         strategy = by_forms if self.settings.specified else STRATEGIES[self.settings.strategy]
         try:
             found = yield from strategy(
-                Subject(y, grid, calibration, before, self.rate, known, self.space.of_pixels), self.settings
+                Subject(y, grid, calibration, before, self._rate(calibration), known, self.space.of_pixels),
+                self.settings,
             )
         except FormError as error:
             return replace(untouched, message=str(error)), before, before
@@ -273,7 +275,7 @@ class Restorer:
         trace: Trace | None,
         corrected: frozenset[int] | None = None,
     ) -> Process[Screening]:
-        return (yield from screen(y, grid, calibration, self.rate, trace, drawn, corrected))
+        return (yield from screen(y, grid, calibration, self._rate(calibration), trace, drawn, corrected))
 
     def _look(
         self, y: Tensor, grid: TileGrid, drawn: frozenset[int], trace: Trace | None
@@ -306,6 +308,10 @@ class Restorer:
     def _grid(self, image: NDArray[np.float32]) -> TileGrid:
         height, width, _ = image.shape
         return TileGrid.fitting(height, width, self.settings.tile, self.settings.overlap, self.prior.stride)
+
+    def _rate(self, calibration: Calibration) -> float:
+        """The rate of false discoveries at which pictures of a calibration are corrected."""
+        return correcting_rate(calibration.alarms, self.settings.max_harm)
 
     def _calibration_of(self, canvas: Tensor) -> Calibration:
         gray = self.calibration.gray

@@ -82,7 +82,7 @@ class Verdict:
             if name in before.atypical or name in before.suspected
         }
         beside = {name: regions for name, regions in beside.items() if regions or name not in before.atypical}
-        touched = dict.fromkeys(STATISTICS, moved) if filled is None else filled
+        touched = dict.fromkeys(STATISTICS, moved) if filled is None else {PATCHY.name: moved, **filled}
         remains, doubted = self._weighed(after, before.atypical & after.atypical, beside, touched)
         return _in_order(
             [
@@ -99,19 +99,24 @@ class Verdict:
         suspected: _Places,
         filled: Filled | None,
     ) -> tuple[_Places, _Places]:
-        """What is certain and what is suspected: damage of which no pixel was sure is suspected only."""
-        certain = _places(screening, atypical)
+        """What is certain and what is suspected: what lies in a part of which no pixel was sure, too."""
+        certain = _places(screening, _one_noise(atypical, everywhere=True))
         unsure = {
             name: [*regions, *suspected.get(name, ())]
             for name, regions in certain.items()
-            if STATISTICS[name].sign is Sign.DAMAGE
+            if STATISTICS[name].scope is Scope.REGION
             and (filled is None or name not in filled or not self._share(filled[name], self._boxes(regions)))
         }
-        return {name: certain[name] for name in certain.keys() - unsure.keys()}, {**suspected, **unsure}
+        doubted = {**suspected, **unsure}
+        told = _one_noise({*certain, *doubted}, everywhere=True)
+        return (
+            {name: certain[name] for name in certain.keys() - unsure.keys()},
+            {name: doubted[name] for name in doubted if name in told},
+        )
 
     def _found(self, screening: Screening, places: _Places, action: Action) -> Iterator[Finding]:
-        for name in _one_noise(places, everywhere=True):
-            boxes = self._boxes(places[name])
+        for name, regions in places.items():
+            boxes = self._boxes(regions)
             height, width = self.size
             share = sum(map(area, boxes)) / (height * width) if boxes else 1.0
             yield self._finding(screening, name, action, boxes, share)

@@ -4,6 +4,8 @@ Text, line art, charts, maps, user interfaces and pixel art hold no noise of a p
 be atypical. Beside nearly every hard step of theirs lies a flat whose pixels are exactly equal, and there is
 hardly anything else. Beside the steps of a photograph flats are rare, even of a noisy, compressed or covered
 one; a soft one may have no hard steps but those of its frame, and is neither flat nor hard elsewhere.
+
+What has two tones alone, such as a fax or a halftone, is a drawing whatever it shows.
 """
 
 from __future__ import annotations
@@ -50,7 +52,14 @@ def is_drawn(image: Tensor) -> tuple[bool, frozenset[int]]:
     pixels, steps, beside, soft = torch.cat([counts.sum(dim=1, keepdim=True), counts], dim=1)
     drawn = (steps > 0) & (beside >= DRAWINGS.share * steps) & (soft <= DRAWINGS.soft * pixels)
     whole, *parts = drawn.tolist()
-    return whole, frozenset(index for index, part in enumerate(parts) if part)
+    return whole or _two_toned(image), frozenset(index for index, part in enumerate(parts) if part)
+
+
+def _two_toned(image: Tensor) -> bool:
+    """Whether no channel of (C, H, W) has a value between its two ends, and some has both."""
+    low, high = torch.aminmax(image.flatten(1), dim=1)
+    ends = low[:, None, None], high[:, None, None]
+    return bool(((image == ends[0]) | (image == ends[1])).all() & (low < high).any())
 
 
 def _hard_steps(image: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ class Statistic:
 
 # Weights are high for streaks and overlays, which are faint among the lines and spots of a scene, and for
 # blur, which is faint among soft scenes. The others stand out by far, and noise in a part of a picture
-# farther, which texture looks like, except in gray, where that is calmer.
+# farther, which texture looks like.
 _image = partial(Statistic, scope=Scope.IMAGE, level=Level.LOW)
 _damage = partial(Statistic, scope=Scope.REGION, level=Level.HIGH, sign=Sign.DAMAGE)
 PATCHY = Statistic(
@@ -103,7 +103,7 @@ PATCHY = Statistic(
     What.NOISE_IN_A_PART,
     label="noise in a part",
     weight=0.0016,
-    weight_in_gray=1.0,
+    weight_in_gray=0.05,
     colour="#7ad000",
 )
 _RECORDS = (

@@ -65,7 +65,7 @@ RECIPE = Recipe()
 def calibrate(prior: Prior, crops: Tensor, *, seed: int = 0) -> Calibration:
     """Measure the noise that a prior predicts in clean crops, with and without added noise of known level.
 
-    Measures no alarms: see :func:`i2r.alarms.alarms`.
+    Measures no alarms: see :func:`i2r.alarms.with_alarms`.
 
     Args:
         prior: any prior.

@@ -113,15 +113,13 @@ def calibrate(prior: str, data: Path, crops: int, side: int | None, keep: bool) 
     Blind restoration recognises degradations by their noise, and holds `method.max_harm` on pictures like
     these.
     """
-    from dataclasses import replace
-
     from i2r import PriorFolder, find_prior
 
     folder = PriorFolder(find_prior(prior))
     folder.check()
 
     from i2r import load_prior, self_test
-    from i2r.alarms import alarms
+    from i2r.alarms import with_alarms
     from i2r.screening.risk import least_risk
     from i2r.training.calibrate import calibrate as measure
     from i2r.training.calibrate import draw_crops, fitting_side
@@ -131,9 +129,10 @@ def calibrate(prior: str, data: Path, crops: int, side: int | None, keep: bool) 
     self_test(loaded)
     if not keep:
         loaded.calibration = measure(loaded, draw_crops(data, crops, side or fitting_side(loaded)))
-    found = sorted(alarms(loaded, pictures(data)))
-    replace(loaded.calibration, alarms=tuple(found)).save(folder.path)
+    calibration = with_alarms(loaded, pictures(data))
+    calibration.save(folder.path)
+    count = len(calibration.alarms)
     click.echo(
-        f"{folder.path} is calibrated on {len(found)} pictures; "
-        f"the smallest max_harm that it can promise is {least_risk(len(found)):.2g}"
+        f"{folder.path} is calibrated on {count} pictures; "
+        f"the smallest max_harm that it can promise is {least_risk(count):.2g}"
     )

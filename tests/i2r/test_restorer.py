@@ -572,21 +572,6 @@ def test_all_of_a_result_is_held_against_its_input(prior: Prior) -> None:
     np.testing.assert_array_equal(rejected.image, noisy)
 
 
-def test_lamps_on_a_dark_ground_stay(prior: Prior) -> None:
-    """Taken for dust, they lie as dust does, but they are all that the picture shows."""
-    rng, lamps = np.random.default_rng(0), np.full((128, 128, 3), 0.1, np.float32)
-    rows, columns = np.mgrid[0:128, 0:128]
-    lit = np.zeros((128, 128), np.bool_)
-    for row, column, radius in zip(*rng.integers(10, 118, (2, 20)), np.linspace(1.5, 7, 20), strict=True):
-        lit |= np.hypot(rows - row, columns - column) <= radius
-    lamps[lit] = 0.95
-    grainy = gaussian_noise(lamps, rng, sigma=4 / 255)
-    restoration = _restore(Restorer(prior), grainy)
-    assert np.abs(restoration.image - grainy)[lit].max() < 0.2
-    if restoration.outcome is Outcome.REJECTED:
-        assert "times the structure that is left" in restoration.message
-
-
 def test_how_much_doubt_is_too_much_is_a_setting(prior: Prior) -> None:
     clean = _photograph(CROPS[0])[:128, :128]
     wet = rain(clean, np.random.default_rng(1), fraction=0.05)

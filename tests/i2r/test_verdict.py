@@ -75,7 +75,9 @@ def test_damage_of_which_no_pixel_is_sure_is_suspected() -> None:
 
 def test_two_signs_of_noise_are_one_finding() -> None:
     [noise] = verdict("grain", "antilag", "patchy").of_the_input()
-    assert (noise.what, noise.boxes) == (What.NOISE, [])
+    assert (noise.what, noise.boxes, noise.action) == (What.NOISE, [], Action.REMAINS)
+    assert named(verdict("grain", suspected=("patchy",)).of_the_input()) == [(What.NOISE, Action.REMAINS)]
+    assert named(verdict("patchy").of_the_input()) == [(What.NOISE_IN_A_PART, Action.SUSPECTED)]
 
 
 def test_noise_that_was_removed_in_a_part_was_there_alone() -> None:

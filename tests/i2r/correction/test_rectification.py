@@ -16,6 +16,7 @@ from i2r.correction.denoising import find_noisy_part, luma_share, remove_noise, 
 from i2r.correction.rectification import (
     fill_all,
     fill_damage,
+    fill_lines,
     fill_missing,
     fill_overlays,
     fill_streaks,
@@ -141,12 +142,32 @@ def test_streaks_are_filled_and_the_rest_is_left_alone(
         streaks[rows, start + rows // 8] = True
     streaks = streaks.T if transposed else streaks
     y = torch.where(streaks, 1.0, waves)
-    x, mask = smooth_images.answer(fill_streaks(y, GRID, calibration, EVERYWHERE))
+    x, mask = smooth_images.answer(fill_lines(y, GRID, calibration, EVERYWHERE))
     assert torch.equal(x[:, ~mask], y[:, ~mask])
     visible = streaks & ((y - waves).square().mean(dim=0).sqrt() > 0.4)
     assert mask[visible].float().mean() > 0.9
     assert mask.float().mean() < 0.12
     assert _psnr(x, waves) > _psnr(y, waves) + 8
+
+
+def test_lines_are_streaks_where_they_lie_over_the_scene(
+    smooth_images: GaussianImages, waves: Tensor, calibration: Calibration
+) -> None:
+    """Seen by the network of overlays, too, in the left half alone; the right one has lines of its own."""
+    halves = [*LEFT_HALF, (slice(0, 64), slice(32, 64))]
+    y = waves.clone()
+    y[:, :, 5::9] = 1.0
+    over = torch.full((64, 64), -9.0)
+    over[:48, 5:32:9] = 0.0
+    lines = smooth_images.answer(fill_lines(y, GRID, calibration, halves))[1]
+    x, mask = smooth_images.answer(fill_streaks(y, GRID, calibration, halves), Overlay(over))
+    assert lines[:, :32].any()
+    assert lines[:, 32:].any()
+    assert torch.equal(mask[:, :32], lines[:, :32])
+    assert not mask[:, 32:].any()
+    assert torch.equal(x[:, ~mask], y[:, ~mask])
+    assert not torch.equal(x, y)
+    assert not smooth_images.answer(fill_streaks(y, GRID, calibration, halves))[1].any()
 
 
 @pytest.mark.parametrize("veiled", [False, True])
@@ -432,7 +453,7 @@ class Counting(FixedShapeEvaluator):
         return super().eps(tiles, sigmas)
 
 
-@pytest.mark.parametrize("fill", [fill_damage, fill_streaks])
+@pytest.mark.parametrize("fill", [fill_damage, fill_lines])
 def test_damage_is_corrected_in_the_tiles_that_it_touches(
     fill: Callable[..., Process[tuple[Tensor, Tensor]]], calibration: Calibration
 ) -> None:

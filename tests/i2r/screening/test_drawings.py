@@ -88,6 +88,16 @@ def test_clipped_shadows_with_dead_pixels_are_no_drawing(samples: Path) -> None:
         assert is_drawn(_tensor(dark))[0] is False, path.name
 
 
+def test_two_tones_are_a_drawing_whatever_they_show(samples: Path) -> None:
+    with Image.open(sorted((samples / "clean").iterdir())[0]) as file:
+        dithered = np.asarray(file.convert("1"), np.float32)[..., None]
+    assert is_drawn(_tensor(dithered))[0]
+    assert is_drawn(_tensor(0.2 + 0.5 * np.repeat(dithered, 3, axis=-1)))[0]
+    dithered = dithered.copy()
+    dithered[7, 7] = 0.5
+    assert not is_drawn(_tensor(dithered))[0]
+
+
 def test_parts_are_told_apart(samples: Path) -> None:
     photograph = np.asarray(Image.open(next((samples / "clean").iterdir())).convert("RGB"), np.float32)
     both = np.concatenate([photograph[:160, :192] / np.float32(255), _page("black", "white", 12)], axis=1)
