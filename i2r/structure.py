@@ -45,7 +45,7 @@ class StructureTuning:
     least_contrast: float = 0.02
     least_variety: float = 0.15
     most: float = 1000.0
-    removed: float = 0.4
+    removed: float = 0.8
     selectivity: float = 0.8
     added: float = 1.6
 

@@ -70,7 +70,7 @@ class RectificationTuning:
     starry: float = 0.9
     stuck: float = 0.94
     least_stuck: float = 0.5
-    least_change: float = 0.25
+    least_change: float = 0.2
     least_change_of_streaks: float = 0.1
     least_change_of_overlays: float = 0.05
     least_covered: float = 0.3
