@@ -242,7 +242,7 @@ def test_dead_pixels_are_filled(restorer: Restorer) -> None:
 
 
 def test_rain_is_filled(prior: Prior) -> None:
-    clean = _photograph("castle")
+    clean = _photograph("cat")
     rainy = rain(clean, np.random.default_rng(0))
     restoration = _restore(Restorer(prior), rainy)
     streaks = next(finding for finding in restoration.findings if finding.what == "streaks")
