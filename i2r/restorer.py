@@ -81,7 +81,7 @@ class Restorer:
                 f"load it with precision={self.settings.precision!r}"
             )
         for calibration in filter(None, (self.calibration, self.calibration.gray)):
-            self._rate(calibration)
+            self._rate(calibration)  # refuses a risk that too few pictures promise, before the first image
         self.space = prior.space
         self.evaluator = FixedShapeEvaluator(prior, self._batch)
         self._finder = OverlayFinder.load(prior.device, prior.precision)
