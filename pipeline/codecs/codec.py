@@ -70,7 +70,7 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
             picture = replace(picture, pixels=colours, losses=(*picture.losses, Loss.SEPARATION))
         picture = _upright(picture)
         return replace(picture, losses=tuple(dict.fromkeys(map(str, picture.losses))))
-    except CodecError:
+    except (CodecError, ImportError):  # a library that cannot be loaded is no fault of the image
         raise
     except MemoryError as error:
         raise _out_of_memory(name) from error

@@ -1,4 +1,4 @@
-"""HEIF, if its plugin is installed (`pip install pillow-heif`); it is imported with the first HEIF file."""
+"""HEIF, if its plugin is installed (`pip install pillow-heif`); it is imported when it is needed."""
 
 from __future__ import annotations
 

@@ -4,29 +4,24 @@
         picture = decoder.decode(data, max_pixels=100_000_000)
 
 Hostile bytes may take over the child, so nothing that it sends is trusted: a reply is a short JSON header,
-checked field by field, and raw buffers of the sizes in it. The child gets none of its parent's credentials
-from the environment, cannot write files, and ends when its parent does.
-
-    request   = length of the file, max_pixels: two unsigned 64-bit numbers; the file
-    reply     = length of the header: an unsigned 32-bit number; the header; pixels; alpha; metadata
+checked field by field, and raw buffers of the sizes in it. The child has no environment but a few settings of
+libraries, is confined (`pipeline.codecs.confinement`), and ends when its parent does.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
+import functools
 import json
+import logging
 import os
-import resource
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -34,8 +29,9 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from i2r.jpeg_tables import JpegTables
+from pipeline.codecs.child import LENGTH, RAW_FIELDS, REQUEST
 from pipeline.codecs.codec import Metadata, Picture
-from pipeline.codecs.memory import address_space
+from pipeline.codecs.confinement import Layer, hide
 from pipeline.errors import CodecError, ErrorCode, RunError
 
 DECODE = "pipeline.codecs.codec:decode"
@@ -45,23 +41,25 @@ START_SECONDS = 60
 GRACE_SECONDS = 5
 """Seconds after the parent's deadline at which the child ends itself, since its parent may have died."""
 
-_REQUEST = struct.Struct(">QQ")
-_LENGTH = struct.Struct(">I")
-_READY = b"+"
 _MAX_HEADER = 1 << 20
 _MAX_METADATA = 256 << 20
-_RAW_FIELDS = ("exif", "xmp", "iptc", "icc", "comment")
 _DEPTHS = {8: np.uint8, 16: np.uint16}
 
-_BOOT = "import sys; sys.path[:] = sys.argv[4:]; from pipeline.codecs.sandbox import serve; serve()"
+_BOOT = "import sys; sys.path[:] = sys.argv[4:]; from pipeline.codecs.child import serve; serve()"
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class Decoder:
     """Decodes in a child process, which starts at once and is restarted after each death.
 
     Threads may share a decoder; they take turns. It cannot be pickled: make one where it is used.
+
+    Attributes:
+        warning: what a hostile image could do where the kernel does not confine the child; None before one is
+            decoded.
 
     Args:
         memory_bytes: most memory for decoding one image, besides the child's own (enforced on Linux).
@@ -77,6 +75,7 @@ class Decoder:
         self._decode = decode
         self._turn = threading.Lock()
         self._closed = False
+        self.warning: str | None = None
         self._process: subprocess.Popen[bytes]
         self._start()
 
@@ -159,13 +158,18 @@ class Decoder:
         if self._ready:
             return
         self._socket.settimeout(START_SECONDS)
+        said = b""
         with contextlib.suppress(OSError):
-            self._ready = self._socket.recv(1) == _READY
+            said = self._socket.recv(1)
+        self._ready = len(said) == 1
         if not self._ready:
             self._end()
             status = self._process.returncode
             self._start()
             raise RunError(f"the decoding process does not start ({_cause(status)}): its log says why")
+        self.warning = _warning(Layer(said[0]))
+        if self.warning:
+            _log_once(self.warning)
 
     def _restart(self, *, patience: float = 0) -> int | None:
         """End the child and start another.
@@ -182,9 +186,9 @@ class Decoder:
 
     def _ask(self, data: bytes, max_pixels: int) -> Picture:
         stream = _Stream(self._socket, time.monotonic() + self._seconds)
-        stream.send(_REQUEST.pack(len(data), max_pixels))
+        stream.send(REQUEST.pack(len(data), max_pixels))
         stream.send(data)
-        length = _LENGTH.unpack(stream.receive(_LENGTH.size))[0]
+        length = LENGTH.unpack(stream.receive(LENGTH.size))[0]
         if length > _MAX_HEADER:
             raise ValueError("the header is too long")
         return _parse(json.loads(stream.receive(length)), stream, max_pixels)
@@ -237,7 +241,7 @@ def _parse(header: dict[str, Any], stream: _Stream, max_pixels: int) -> Picture:
     sizes = [_checked(size, int) for size in header["sizes"]]
     if min(sizes, default=0) < 0 or sum(sizes) > _MAX_METADATA:
         raise ValueError("impossible sizes of metadata")
-    names = [name for name in header["raw"] if name in _RAW_FIELDS]
+    names = [name for name in header["raw"] if name in RAW_FIELDS]
     values = [stream.receive(size) for size in sizes]
     raw, rest = dict(zip(names, values, strict=False)), values[len(names) :]
     chunks = tuple(zip(rest[::2], rest[1::2], strict=True))
@@ -276,12 +280,29 @@ def _flat(array: np.ndarray) -> memoryview:
 
 
 def _environment() -> dict[str, str]:
-    """The child's environment: paths of libraries, the locale, and limits to one thread."""
-    kept = ("LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT")
+    """The child's environment: where libraries are, and limits to one thread."""
     single = dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MALLOC_ARENA_MAX"), "1"
     )
-    return {name: os.environ[name] for name in kept if name in os.environ} | single
+    return {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ} | single
+
+
+def _warning(layers: Layer) -> str | None:
+    """What the missing layers leave open, after closing what this process can; None if nothing is."""
+    if Layer.SECCOMP in layers:
+        return None
+    if not layers:
+        hide()
+    left = "start processes and reach the network" if layers else "do what this user can"
+    return (
+        f"decoding is not confined, since this kernel offers no seccomp filter: an image that takes over its "
+        f"decoder could {left}; restore what others sent you on Linux with seccomp, on x86_64 or aarch64"
+    )
+
+
+@functools.cache
+def _log_once(warning: str) -> None:
+    logger.warning(warning)
 
 
 def _end(process: subprocess.Popen[bytes], connection: socket.socket) -> None:
@@ -295,91 +316,3 @@ def _cause(status: int | None) -> str:
         return f"exit status {status}"
     name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
     return f"{name}, perhaps the machine ran out of memory" if name == "SIGKILL" else name
-
-
-# The child's side
-
-
-def serve() -> None:
-    """Answer requests on standard input until it is closed: the main loop of the child."""
-    memory_bytes, seconds, (module, function) = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3].split(":")
-    decode: Callable[..., Picture] = getattr(importlib.import_module(module), function)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the parent's to handle
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
-        resource.setrlimit(limit, (0, 0))
-    _load_decoders()
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)  # libraries print warnings about images; the parent reports their errors
-    connection = socket.socket(fileno=0)
-    connection.sendall(_READY)
-    requests = connection.makefile("rb")
-    while len(head := requests.read(_REQUEST.size)) == _REQUEST.size:
-        size, max_pixels = _REQUEST.unpack(head)
-        signal.setitimer(signal.ITIMER_REAL, seconds)  # kills a decoder that hangs after its parent has died
-        _limit_memory(memory_bytes)
-        try:
-            buffers = _answer(decode(requests.read(size), max_pixels=max_pixels))
-        except CodecError as error:
-            buffers = _refusal(error.code, error.message)
-        except MemoryError:
-            buffers = _refusal(ErrorCode.OUT_OF_MEMORY, "decoding takes more memory than allowed")
-        except Exception as error:  # it fails this image only; the next one may be fine
-            buffers = _refusal(ErrorCode.INTERNAL, f"{type(error).__name__}: {error}")
-        for buffer in buffers:
-            connection.sendall(buffer)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _answer(picture: Picture) -> list[bytes | memoryview]:
-    metadata = picture.metadata
-    raw = {name: value for name in _RAW_FIELDS if (value := getattr(metadata, name)) is not None}
-    chunks = metadata.chunks or ()
-    values = [*raw.values(), *(part for chunk in chunks for part in chunk)]
-    header = {
-        "height": picture.height,
-        "width": picture.width,
-        "channels": picture.pixels.shape[2],
-        "depth": 8 * picture.pixels.itemsize,
-        "alpha": picture.alpha is not None,
-        "format": picture.format,
-        "mode": picture.mode,
-        "losses": picture.losses,
-        "quality": picture.quality,
-        "lossless": picture.lossless,
-        "bare": picture.bare,
-        "tables": picture.tables and [picture.tables.luma, picture.tables.chroma, picture.tables.sampling],
-        "dpi": metadata.dpi and [float(value) for value in metadata.dpi],
-        "raw": list(raw),
-        "sizes": [len(value) for value in values],
-    }
-    text = json.dumps(header).encode()
-    planes = [plane for plane in (picture.pixels, picture.alpha) if plane is not None]
-    return [
-        _LENGTH.pack(len(text)) + text,
-        *(_flat(np.ascontiguousarray(plane)) for plane in planes),
-        *values,
-    ]
-
-
-def _refusal(code: ErrorCode, message: str) -> list[bytes | memoryview]:
-    text = json.dumps({"code": code, "message": message}).encode()
-    return [_LENGTH.pack(len(text)) + text]
-
-
-def _load_decoders() -> None:
-    """Import decoders, so that their memory does not count as the first image's; lift Pillow's limits."""
-    import imagecodecs
-    from PIL import AvifImagePlugin, Image
-
-    for name in ("png_decode", "tiff_decode", "jpeg2k_decode"):
-        getattr(imagecodecs, name)
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread reserves a stack
-    Image.MAX_IMAGE_PIXELS = None  # `max_pixels` is the limit, and is checked before
-
-
-def _limit_memory(spare: int) -> None:
-    """Limit this process to `spare` bytes of address space beyond its present use; on Linux only."""
-    if used := address_space():
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (used + spare, hard))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import socket
 import time
 
 from pipeline.codecs import codec
@@ -29,6 +28,6 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
         while True:
             hoard.append(bytearray(16 << 20))
     if data.startswith(LIE):
-        socket.socket(fileno=os.dup(0)).sendall(data.removeprefix(LIE))
+        os.write(0, data.removeprefix(LIE))
         time.sleep(3600)
     return codec.decode(data, max_pixels=max_pixels)

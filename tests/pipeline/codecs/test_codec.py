@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import sys
 from dataclasses import fields, replace
 from typing import NamedTuple
 
@@ -288,6 +289,13 @@ def test_no_damage_raises_anything_else(kind: Kind, data: st.DataObject) -> None
     except CodecError:
         return
     again(picture)
+
+
+def test_a_library_that_is_missing_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved("PNG", gradient().convert("L").convert("I;16"))
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with pytest.raises(ImportError):
+        decode(data, max_pixels=1_000_000)
 
 
 @pytest.mark.parametrize("name", BROKEN)
