@@ -5,6 +5,7 @@ An input gets no row if the process that handled its batch died.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ from pipeline.stages.restoring import PriorIdentity, RestorerFactory
 from pipeline.stages.session import Machines
 from pipeline.stages.telemetry import RowTelemetry, RunTelemetry
 from pipeline.storage.store import Store
+
+logger = logging.getLogger(__name__)
 
 DEATHS_TO_WORRY = 64
 """Fewest inputs without a row after the first attempt that can stop the run, see `max_lost_share`."""
@@ -115,6 +118,7 @@ class Attempts:
         self._writer, self._notes, self._machines = writer, notes, machines
         self._failures = FailureLog(assignment.run_id)
         self._telemetry = RunTelemetry(assignment.run_id)
+        self._warnings: set[str] = set()
 
     def make(self, listing: Listing, pending: Pending) -> str | None:
         """Restore the pending inputs, then those that got no row, each alone.
@@ -168,14 +172,20 @@ class Attempts:
     def _take(self, table: pa.Table) -> None:
         """Take the rows of a batch. Raises RunError if its stage cannot go on."""
         fatal = table["fatal"].drop_null()
-        rows = table.filter(pc.is_null(table["fatal"])).drop_columns(["fatal", "intent", "repeated"])
+        rows = table.filter(pc.is_null(table["fatal"])).select(manifest.SCHEMA.names)
         self._course.add_repeated(table["repeated"])
+        self._log_once(table["warning"].drop_null().to_pylist())
         if not len(fatal):
             self._notes.add(table["intent"].drop_null().to_pylist())
         if rows.num_rows:
             self._keep(rows)
         if len(fatal):
             raise RunError(fatal[0].as_py())
+
+    def _log_once(self, warnings: list[str]) -> None:
+        for warning in set(warnings) - self._warnings:
+            logger.warning(warning)
+        self._warnings |= set(warnings)
 
     def _keep(self, rows: pa.Table) -> None:
         self._writer.add(rows)

@@ -46,12 +46,19 @@ BLOCK_BYTES = 32 << 20
 """Approximate bytes of a block of images passed from stage to stage: a block ends once it reaches them."""
 
 ROWS = pa.schema(
-    [*manifest.SCHEMA, ("fatal", pa.string()), ("intent", pa.string()), ("repeated", pa.int64())]
+    [
+        *manifest.SCHEMA,
+        ("fatal", pa.string()),
+        ("intent", pa.string()),
+        ("repeated", pa.int64()),
+        ("warning", pa.string()),
+    ]
 )
-"""Output of the last stage: rows of the manifest with three columns more.
+"""Output of the last stage: rows of the manifest with four columns more.
 
 `intent` is the note to withdraw once the row is recorded. `fatal` says why the run must stop; such a row is
 not recorded. `repeated`, in the first row of a batch, counts the requests that were repeated for the batch.
+`warning`, there too, is for the run's log.
 """
 
 Batch = dict[str, np.ndarray]
@@ -127,7 +134,7 @@ class FetchAndDecode:
             yield self._handed_on(block)
 
     def _handed_on(self, block: list[Item]) -> pa.Table:
-        block[0].repeated = repetitions.take()
+        block[0].repeated, block[0].warning = repetitions.take(), self._decoder.warning
         return as_table(block)
 
     def _fetch(self, listed: dict[str, Any]) -> Item:
@@ -245,6 +252,7 @@ class EncodeAndStore:
         rows = [row | {"intent": intent} for share in ended for row in share.result()]
         if rows:
             rows[0]["repeated"] = repetitions.take() + sum(item.repeated for item in items)
+            rows[0]["warning"] = next((item.warning for item in items if item.warning), None)
         return pa.Table.from_pylist(rows, schema=ROWS)
 
     def _announce(self, items: Sequence[Item]) -> str | None:

@@ -42,6 +42,7 @@ class Item:
         fatal: why the whole run must stop, or None.
         timings: seconds per stage.
         repeated: requests to the storage that were repeated for it, or for others in its batch.
+        warning: of its decoder, or None.
     """
 
     row: dict[str, Any]
@@ -55,6 +56,7 @@ class Item:
     fatal: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
     repeated: int = 0
+    warning: str | None = None
 
     @property
     def nbytes(self) -> int:

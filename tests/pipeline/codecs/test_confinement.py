@@ -113,6 +113,31 @@ def test_a_kernel_with_neither_is_said_once(secret: Path) -> None:
     assert logged == [warning]
 
 
+def test_a_run_says_it_once_too(source: Path, tmp_path: Path) -> None:
+    """What decoders of other processes find out comes to the log of the run."""
+    script = (
+        "import logging, sys\n"
+        "from old_kernel import refuse\n"
+        "from standin import StandIn\n"
+        "from pipeline import RunSettings, restore_dataset\n"
+        "logging.basicConfig(level=logging.WARNING, format='%(message)s')\n"
+        "refuse([int(number) for number in sys.argv[3:]])\n"
+        "settings = RunSettings(batch=1, workers=1)\n"
+        "summary = restore_dataset(sys.argv[1], sys.argv[2], settings, restorer_factory=StandIn())\n"
+        "print(summary.counts['restored'])\n"
+    )
+    calls = [str(number) for number in (SECCOMP, LANDLOCK)]
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(source), str(tmp_path / "dest"), *calls],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["6"]
+    assert done.stderr.count("decoding is not confined") == 1
+
+
 @pytest.mark.parametrize("format", sorted(set(SUPPORTED_EXTENSIONS.values())))
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("bits", [8, 16])
