@@ -10,7 +10,7 @@ import hashlib
 import math
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -61,6 +61,9 @@ not recorded. `repeated`, in the first row of a batch, counts the requests that 
 `warning`, there too, is for the run's log.
 """
 
+FETCHED_BYTES = 256 << 20
+"""Most bytes of files that one stage holds before they are decoded, unless a single file is larger."""
+
 Batch = dict[str, np.ndarray]
 T = TypeVar("T")
 Result = TypeVar("Result")
@@ -99,6 +102,21 @@ def shared(things: Sequence[T]) -> Iterator[Sequence[T]]:
         yield things[start : start + size]
 
 
+def within(rows: Iterable[dict[str, Any]], limit: int) -> Iterator[list[dict[str, Any]]]:
+    """Split rows of the listing in order into groups of as many as have at most `limit` bytes, or of one."""
+    group: list[dict[str, Any]] = []
+    room = limit
+    for row in rows:
+        size = max(int(row["source_size"]), 0)  # -1 where the listing does not know it
+        if group and size > room:
+            yield group
+            group, room = [], limit
+        group.append(row)
+        room -= size
+    if group:
+        yield group
+
+
 def for_each(action: Callable[[T], Result]) -> Callable[[Sequence[T]], list[Result]]:
     """Make a function that applies the action to each element of a share, one after the other."""
     return lambda share: [action(thing) for thing in share]
@@ -120,18 +138,22 @@ class FetchAndDecode:
         Yields:
             Its items in order, in tables of little more than `BLOCK_BYTES`: a batch of scans is gigabytes.
         """
-        rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+        rows = (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))
         block: list[Item] = []
         room = BLOCK_BYTES
-        for share in self._threads.map(for_each(self._fetch), shared(rows)):
-            for item in share:
-                block.append(self._decode(item))
-                room -= item.nbytes
-                if room <= 0:
-                    yield self._handed_on(block)
-                    block, room = [], BLOCK_BYTES
+        for item in self._fetched(rows):
+            block.append(self._decode(item))
+            room -= item.nbytes
+            if room <= 0:
+                yield self._handed_on(block)
+                block, room = [], BLOCK_BYTES
         if block:
             yield self._handed_on(block)
+
+    def _fetched(self, rows: Iterable[dict[str, Any]]) -> Iterator[Item]:
+        for group in within(rows, FETCHED_BYTES):
+            for share in self._threads.map(for_each(self._fetch), shared(group)):
+                yield from share
 
     def _handed_on(self, block: list[Item]) -> pa.Table:
         block[0].repeated, block[0].warning = repetitions.take(), self._decoder.warning

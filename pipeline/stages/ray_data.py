@@ -138,38 +138,35 @@ def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines)
     pending = ray.data.from_items([{"part": part} for part in work.parts]).map_batches(
         ReadPending(job.dest).__call__, batch_size=1, num_cpus=0, compute=one_at_a_time
     )
-    return (
-        ray_internals.regroup(pending, work.group)
-        .map_batches(
-            FetchAndDecode,
-            fn_constructor_args=(job,),
-            batch_size=None,
-            batch_format="numpy",
-            compute=ray.data.ActorPoolStrategy(**serving, **waiting),
-            num_cpus=0,
-            **_RETRIES,
-        )
-        .map_batches(
-            RestoreItems,
-            fn_constructor_args=(factory,),
-            batch_size=work.group if machines.gpus else None,  # Ray requires one with a GPU
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(
-                min_size=models, max_size=most, **({"max_tasks_in_flight_per_actor": 2} | waiting)
-            ),
-            num_cpus=machines.cpus,
-            num_gpus=machines.gpus,
-            **_RETRIES,
-        )
-        .map_batches(
-            EncodeAndStore,
-            fn_constructor_args=(job,),
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(**serving, **waiting),
-            num_cpus=0,
-            **_RETRIES,
-        )
+    decoded = ray_internals.regroup(pending, work.group).map_batches(
+        FetchAndDecode,
+        fn_constructor_args=(job,),
+        batch_size=None,
+        batch_format="numpy",
+        compute=ray.data.ActorPoolStrategy(**serving, **waiting),
+        num_cpus=0,
+        **_RETRIES,
+    )
+    restored = ray_internals.map_blocks(
+        decoded,
+        RestoreItems,
+        fn_constructor_args=(factory,),
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(
+            min_size=models, max_size=most, **({"max_tasks_in_flight_per_actor": 2} | waiting)
+        ),
+        num_cpus=machines.cpus,
+        num_gpus=machines.gpus,
+        **_RETRIES,
+    )
+    return restored.map_batches(
+        EncodeAndStore,
+        fn_constructor_args=(job,),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(**serving, **waiting),
+        num_cpus=0,
+        **_RETRIES,
     )
 
 

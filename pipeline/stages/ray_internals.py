@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import RunError
 
@@ -60,6 +60,16 @@ def is_alive(actor: str) -> bool:
         except ray.exceptions.RaySystemError:
             return False
         return any(actor in known["ActorClassName"] for known in alive.values())
+
+
+def map_blocks(dataset: Dataset, stage: type, **options: Any) -> Dataset:
+    """Apply a stage to each block of a dataset as it is, also with a GPU.
+
+    `Dataset.map_batches` wants a number of rows where a GPU is asked for, and puts blocks together until they
+    have it, however many bytes that is.
+    """
+    with _known("map blocks on a GPU"):
+        return dataset.map_batches_internal(stage, batch_size=None, **options)
 
 
 def regroup(dataset: Dataset, rows: int) -> Dataset:

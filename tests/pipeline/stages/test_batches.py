@@ -14,7 +14,7 @@ from pipeline.records.listing import to_batch
 from pipeline.settings import RunSettings
 from pipeline.sources.walk import open_source
 from pipeline.stages import batches
-from pipeline.stages.batches import EncodeAndStore, FetchAndDecode, Job, seed_of
+from pipeline.stages.batches import EncodeAndStore, FetchAndDecode, Job, seed_of, within
 from pipeline.stages.item import Item, as_table, items_of
 from pipeline.storage.store import open_store
 
@@ -51,6 +51,15 @@ def test_large_images_do_not_wait_for_each_other(
     assert [table.num_rows for table in tables] == sizes
     keys = [item.row["source_key"] for table in tables for item in items_of(table)]
     assert keys == listed["source_key"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "groups"),
+    [([], []), ([9], [[9]]), ([1, 2, 3, 4], [[1, 2], [3], [4]]), ([-1, 4, -1, 0, 1], [[-1, 4, -1, 0], [1]])],
+)
+def test_files_are_fetched_by_their_bytes(sizes: list[int], groups: list[list[int]]) -> None:
+    found = within(({"source_size": size} for size in sizes), 4)
+    assert [[row["source_size"] for row in group] for group in found] == groups
 
 
 def test_a_seed_comes_from_the_bytes_alone() -> None:

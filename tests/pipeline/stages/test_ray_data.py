@@ -1,10 +1,17 @@
-"""How many processes a pass is given; what goes through them is tested with whole runs."""
+"""How many processes a pass is given, and how much at once; the rest is tested with whole runs."""
 
 from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from pipeline.settings import RunSettings
 from pipeline.stages.ray_data import BATCH_ON_CPU, BATCH_ON_GPU, Pass, images_per_batch
@@ -58,3 +65,38 @@ def test_a_large_pass_gets_all_that_there_is(machines: Machines) -> None:
 def test_few_models_on_cpus_hand_on_every_image_when_it_is_ready(machines: Machines, images: int) -> None:
     assert images_per_batch(RunSettings(), 10**6, machines) == images
     assert images_per_batch(RunSettings(batch=5), 10**6, machines) == 5
+
+
+BEHIND_A_GPU = """
+import json
+import sys
+
+import ray
+from standin import StandIn
+
+from pipeline import RunSettings, restore_dataset
+from pipeline.records.verify import newest_rows
+from pipeline.storage.store import open_store
+
+source, dest = sys.argv[1:]
+ray.init("local", num_cpus=3, num_gpus=1, include_dashboard=False, log_to_driver=False)
+restore_dataset(source, dest, RunSettings(batch=32, workers=1), restorer_factory=StandIn())
+rows = [row for batch in newest_rows(open_store(dest), ["timings"]) for row in batch.to_pylist()]
+print(json.dumps([row["timings"]["restore"] for row in rows]))
+"""
+
+
+def test_a_gpu_is_handed_images_by_their_bytes(tmp_path: Path) -> None:
+    """Each of these fills a block. By their number two would come together, and share their seconds."""
+    (tmp_path / "source").mkdir()
+    for number in range(8):
+        Image.new("RGB", (3400, 3400), (number, 90, 120)).save(tmp_path / "source" / f"{number}.png")
+    done = subprocess.run(
+        [sys.executable, "-c", BEHIND_A_GPU, str(tmp_path / "source"), str(tmp_path / "dest")],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "RAY_raylet_start_wait_time_s": "120"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    seconds = json.loads(done.stdout.splitlines()[-1])
+    assert len(set(seconds)) == len(seconds) == 8

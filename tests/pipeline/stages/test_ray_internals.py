@@ -8,11 +8,14 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.errors import RunError
-from pipeline.stages.ray_internals import address_of_local_ray, is_alive, regroup
+from pipeline.stages.ray_internals import address_of_local_ray, is_alive, map_blocks, regroup
 
 
 class Changed:
     """A data set of a Ray whose plans look otherwise."""
+
+    def map_batches_internal(self, stage: type) -> Changed:
+        return self
 
     def repartition(self, **_: int) -> Changed:
         return self
@@ -25,6 +28,7 @@ class Changed:
     [
         ("ray._private.services.canonicalize_bootstrap_address", address_of_local_ray, "find the Ray"),
         ("ray._private.state.actors", lambda: is_alive("RestoreItems"), "look at its actors"),
+        (None, lambda: map_blocks(Changed(), Changed), "map blocks"),  # type: ignore[arg-type]
         (None, lambda: regroup(Changed(), 4), "plan a repartition"),  # type: ignore[arg-type]
     ],
 )
