@@ -3,7 +3,9 @@
     PipelineError            base of everything this package raises on purpose
     ├── RunError             belongs to the run and stops it (bucket denied, no space left, prior broken)
     │   ├── SettingsError   the settings or arguments are wrong; nothing was written
-    │   ├── RedoError       too many finished images would be restored again; no image or row was written
+    │   ├── RefusedError    a share that the settings bound would be passed; no image or row was written
+    │   │   ├── RedoError   too many finished images would be restored again
+    │   │   └── PruneError  too many restored images would be removed
     │   └── LeaseHeldError  another run writes to this destination
     │       └── LeaseLostError  another run took the destination over during this one
     └── ItemError            belongs to one image and becomes one `failed` row
@@ -57,8 +59,28 @@ class SettingsError(RunError):
     """The settings or arguments of a run are wrong: nothing was started, and nothing written."""
 
 
-class RedoError(RunError):
-    """More finished images would be restored again than `max_redo` allows: no image or row was written."""
+class RefusedError(RunError):
+    """A share that the settings bound would be passed: no image or row was written.
+
+    Attributes:
+        setting: name of the share.
+        question: asks a person whether to pass it.
+    """
+
+    setting: str
+    question: str
+
+
+class RedoError(RefusedError):
+    """More finished images would be restored again than `max_redo` allows."""
+
+    setting, question = "max_redo", "Restore them again?"
+
+
+class PruneError(RefusedError):
+    """More restored images would be removed than `max_pruned` allows."""
+
+    setting, question = "max_pruned", "Remove them?"
 
 
 class LeaseHeldError(RunError):

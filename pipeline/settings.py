@@ -81,6 +81,11 @@ class RunSettings(BaseModel):
     )
 
     prune: bool = Field(False, description="remove restored images whose source was deleted")
+    max_pruned: Share = Field(
+        0.05,
+        description="share of the restored images, 5% or 0.05, that `prune` removes; above it, as where half "
+        "of the source is not mounted, a run asks on a terminal and refuses elsewhere",
+    )
 
     reference: str | None = Field(None, description="better versions, paired by key, to measure against")
 

@@ -41,11 +41,11 @@ class CommandGroup(click.Group):
 def exit_status_of(error: Exception) -> ExitStatus:
     """The exit status of a command after an expected error."""
     from i2r.errors import I2RError
-    from pipeline.errors import LeaseHeldError, RedoError, SettingsError
+    from pipeline.errors import LeaseHeldError, RefusedError, SettingsError
     from pipeline.records.summary import ExitStatus
 
     if isinstance(error, (SettingsError, I2RError)):
         return ExitStatus.BAD_SETTINGS
-    if isinstance(error, RedoError):
-        return ExitStatus.REDO_REFUSED
+    if isinstance(error, RefusedError):
+        return ExitStatus.REFUSED
     return ExitStatus.LEASE_HELD if isinstance(error, LeaseHeldError) else ExitStatus.BROKEN

@@ -40,11 +40,12 @@ def restore(
 
     What an earlier run has done is not done again: the same command resumes, and picks up new images. If
     other settings, weights or another version of the method make more finished images pending again than
-    --max-redo, it asks on a terminal, and refuses anywhere else.
+    --max-redo, or if --prune would remove more than --max-pruned, it asks on a terminal, and refuses anywhere
+    else.
 
     Exit status: 0 all is restored, unchanged or rejected; 1 the run could not finish; 2 wrong settings or
     arguments; 3 some images failed; 4 another run writes to DEST; 5 stopped early on purpose; 6 it would
-    restore more finished images again than --max-redo.
+    restore more finished images again than --max-redo, or remove more than --max-pruned.
     """
     configure_logs(log_format)
 
@@ -53,27 +54,26 @@ def restore(
     from jobs.views.tables import print_summary
     from jobs.webhook import Webhook, error_record, summary_record
     from pipeline import ExitStatus, restore_dataset
-    from pipeline.errors import PipelineError, RedoError
+    from pipeline.errors import PipelineError, RefusedError
 
     def run(given: RunSettings) -> RunSummary:
         shown = nullcontext(ProgressLog()) if log_format == "json" else show_progress()
-        with stop_on_signals() as stop, shown as on_progress:
-            return restore_dataset(
-                source, dest, given, on_progress=on_progress, stop=stop, dry_run=dry_run, address=address
-            )
-
-    webhook = Webhook(webhook_env, os.environ) if webhook_env else None
-    try:
-        given = settings()
         try:
-            summary = run(given)
-        except RedoError as error:
+            with stop_on_signals() as stop, shown as on_progress:
+                return restore_dataset(
+                    source, dest, given, on_progress=on_progress, stop=stop, dry_run=dry_run, address=address
+                )
+        except RefusedError as error:
             if log_format == "json" or not sys.stdin.isatty():
                 raise
             click.echo(f"i2r: {error}", err=True)
-            if not click.confirm("Restore them again?", err=True):
-                return ExitStatus.REDO_REFUSED
-            summary = run(given.model_copy(update={"max_redo": 1.0}))
+            if not click.confirm(error.question, err=True):
+                raise click.exceptions.Exit(ExitStatus.REFUSED) from None
+            return run(given.model_copy(update={error.setting: 1.0}))
+
+    webhook = Webhook(webhook_env, os.environ) if webhook_env else None
+    try:
+        summary = run(settings())
     except PipelineError as error:
         if webhook:
             webhook.post(error_record(dest, error, exit_status_of(error)))

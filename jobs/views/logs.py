@@ -91,6 +91,7 @@ def log_summary(summary: RunSummary) -> None:
         "repeated_requests": summary.repeated_requests,
         "stopped": summary.stopped,
         "outdated": asdict(summary.outdated),
+        "orphaned": asdict(summary.orphaned),
         "dry_run": summary.dry_run,
         "exit_status": int(summary.exit_status),
     }

@@ -26,7 +26,7 @@ def print_summary(summary: RunSummary) -> None:
     counts = summary.counts
     if summary.dry_run:
         print(f"would handle {counts['left']} images; {counts['carried']} are done already")
-        for line in summary.outdated.lines():
+        for line in (*summary.outdated.lines(), *summary.orphaned.lines()):
             print(line)
         for uri in summary.prunable:
             print(f"would prune: {uri}")

@@ -19,7 +19,8 @@ from pipeline.records.cleaning import is_ours
 from pipeline.records.database import create_table, manifest_database, query
 from pipeline.records.listing import SCHEMA as LISTED
 from pipeline.records.listing import Listing, is_input
-from pipeline.records.manifest import ManifestFile, Status, manifest_files
+from pipeline.records.manifest import Status, manifest_files
+from pipeline.records.orphaned import Orphaned
 from pipeline.settings import RunSettings
 from pipeline.sources.containers import LISTS
 from pipeline.sources.walk import Source
@@ -59,22 +60,25 @@ class Pruning:
     listing: Listing
     settings: RunSettings
 
-    def orphans(self) -> Iterator[dict[str, Any]]:
-        """Yield newest rows of deleted sources whose object is ours or no longer exists, in bounded memory.
+    def orphaned(self, finished: int) -> Orphaned:
+        """Count the restored images whose source is gone, without a look at their objects.
 
-        The rows have the columns of `_COLUMNS`.
+        Args:
+            finished: number of inputs of the listing that are finished.
 
         Raises:
             RunError: the listing is empty, as with a disk that is not mounted.
         """
-        files = manifest_files(self.store)
-        if not self.listing.count and files:
-            raise RunError(
-                f"{self.source.extent.uri()} lists no image, so --prune would remove every restored one: "
-                "check SOURCE, or delete DEST by hand"
-            )
+        images = sum(1 for _ in self._unlisted())
+        return Orphaned(images, finished + images, self.settings.max_pruned)
+
+    def orphans(self) -> Iterator[dict[str, Any]]:
+        """Yield newest rows of deleted sources whose object is ours or no longer exists, in bounded memory.
+
+        The rows have the columns of `_COLUMNS`. Raises RunError as `orphaned`.
+        """
         with ThreadPoolExecutor(READS) as threads:
-            rows = filter(self._is_within, self._unlisted(files))
+            rows = self._unlisted()
             while some := list(islice(rows, 4 * READS)):
                 for row, gone in zip(some, threads.map(self._is_orphan, some), strict=True):
                     if gone:
@@ -84,14 +88,20 @@ class Pruning:
         """Delete the object of an orphan."""
         self.store.delete(str(row["output_uri"]).removeprefix(f"{self.store.uri()}/"))
 
-    def _unlisted(self, files: list[ManifestFile]) -> Iterator[dict[str, Any]]:
-        """Yield newest rows with an object whose source is not in the run's listing."""
+    def _unlisted(self) -> Iterator[dict[str, Any]]:
+        """Yield newest rows with an object whose source this run would have listed, and did not."""
+        files = manifest_files(self.store)
+        if not self.listing.count and files:
+            raise RunError(
+                f"{self.source.extent.uri()} lists no image, so --prune would remove every restored one: "
+                "check SOURCE, or delete DEST by hand"
+            )
         with manifest_database(self.store, files, _COLUMNS) as database:
             create_table(
                 database, "listed", LISTED, self.listing.batches(), "md5_number(source_uri) AS source"
             )
             for batch in query(database, _UNLISTED):
-                yield from batch.to_pylist()
+                yield from filter(self._is_within, batch.to_pylist())
 
     def _is_within(self, row: Mapping[str, Any]) -> bool:
         """Whether the run would have listed a row's source."""

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.errors import ErrorCode, ItemError
 from pipeline.records.findings import Counts
 from pipeline.records.manifest import Status
+from pipeline.records.orphaned import Orphaned
 from pipeline.records.outdated import Outdated
 from pipeline.storage.store import PRIVATE, Store
 
@@ -46,7 +47,7 @@ class ExitStatus(IntEnum):
     SOME_FAILED = 3
     LEASE_HELD = 4
     STOPPED = 5
-    REDO_REFUSED = 6
+    REFUSED = 6
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ class RunSummary:
             the storage's client repeats by itself.
         stopped: why it ended early on purpose, or None.
         outdated: the finished inputs that were pending again, and why.
+        orphaned: the restored images whose source is gone, if it was to prune them.
         dry_run: whether nothing was done; `left` counts all inputs that are not done, also those that this
             run would defer.
     """
@@ -147,6 +149,7 @@ class RunSummary:
     stopped: str | None = None
     dry_run: bool = False
     outdated: Outdated = field(default_factory=Outdated)
+    orphaned: Orphaned = field(default_factory=Orphaned)
     settings_sha256: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.codecs.codec import SUPPORTED_EXTENSIONS
-from pipeline.errors import LeaseHeldError, PipelineError, RedoError, SettingsError
+from pipeline.errors import LeaseHeldError, PipelineError, RefusedError, SettingsError
 from pipeline.records import manifest
 from pipeline.records.findings import by_action
 from pipeline.records.intents import Notes, withdraw_settled
 from pipeline.records.lease import SUBMISSION_VARIABLE, Lease
 from pipeline.records.listing import Listing
 from pipeline.records.manifest import ManifestWriter, Status
+from pipeline.records.orphaned import Orphaned
 from pipeline.records.outdated import Outdated
 from pipeline.records.pending import Tally
 from pipeline.records.pruning import Pruning, check_prunable, tombstone
@@ -76,7 +77,8 @@ def restore_dataset(
     Raises:
         SettingsError: the source, the destination, the prior or a setting is wrong; nothing was written.
         LeaseHeldError: another run writes to the destination.
-        RedoError: it would restore more finished images again than `max_redo` allows; none was.
+        RefusedError: it would restore more finished images again than `max_redo` allows, or remove more
+            restored ones than `max_pruned`; nothing was done.
         RunError: the run could not finish; finished inputs are recorded, and the next run continues from
             there.
     """
@@ -195,7 +197,8 @@ class Run:
             orphans = self._pruning(listing).orphans() if self._settings.prune else iter(())
             prunable = [row["output_uri"] for row in islice(orphans, PRUNABLE_NAMED)]
             pruned = len(prunable) + sum(1 for _ in orphans)
-            summary = self._summary(listing, tally, self._outdated(tally), pruned=pruned)
+            outdated, orphaned = self._outdated(tally), self._orphaned(listing, tally)
+            summary = self._summary(listing, tally, outdated, orphaned, pruned=pruned)
             return replace(summary, dry_run=True, prunable=prunable)
 
     def execute(self) -> RunSummary:
@@ -203,7 +206,7 @@ class Run:
         with _first_write(self._dest, Lease(self._dest, self._id, self._settings.lease_seconds)) as lease:
             self._dest.delete_folder(f"{PRIVATE}/tmp")  # partial files of processes that were killed
             listing, pruned = Listing(self._dest, f"{run_folder(self._id)}/listing"), 0
-            tally, outdated = Tally(), Outdated()
+            tally, outdated, orphaned = Tally(), Outdated(), Orphaned()
             self._course.report("listing")
             listing.fill(self._source, self._settings, self._masks, self._course.must_stop)
             notes = Notes(self._dest)
@@ -211,7 +214,8 @@ class Run:
             if not (reason := self._course.must_stop()):
                 pending = self._selection.store(listing, lease.epoch, attempt=1)
                 tally, outdated = pending.tally, self._outdated(pending.tally)
-                self._announce(outdated)
+                orphaned = self._orphaned(listing, tally)
+                self._announce(outdated, orphaned)
                 if pending.parts:
                     reason = self._restore(listing, pending, lease, writer, notes)
             if self._settings.prune and reason is None:
@@ -220,7 +224,7 @@ class Run:
             self._course.report("recording", tally.pending)
             manifest.compact(self._dest, self._id)
             self._selection.forget()
-            summary = self._summary(listing, tally, outdated, pruned=pruned, stopped=reason)
+            summary = self._summary(listing, tally, outdated, orphaned, pruned=pruned, stopped=reason)
             if reason is None:
                 withdraw_settled(self._dest)
             lease.check()
@@ -230,14 +234,19 @@ class Run:
     def _outdated(self, tally: Tally) -> Outdated:
         return self._selection.outdated(tally, self._decisive)
 
-    def _announce(self, outdated: Outdated) -> None:
-        """Log what is restored again. Raises RedoError, and leaves nothing of this run, if it is too much."""
+    def _orphaned(self, listing: Listing, tally: Tally) -> Orphaned:
+        return self._pruning(listing).orphaned(tally.finished) if self._settings.prune else Orphaned()
+
+    def _announce(self, outdated: Outdated, orphaned: Orphaned) -> None:
+        """Log what is restored again or removed. If it is too much, leave nothing of this run, and raise
+        RefusedError."""
         try:
             outdated.refuse()
-        except RedoError:
+            orphaned.refuse()
+        except RefusedError:
             self._dest.delete_folder(run_folder(self._id))
             raise
-        for line in outdated.lines():
+        for line in (*outdated.lines(), *orphaned.lines()):
             logger.warning(line, extra={"run_id": self._id})
 
     def _restore(
@@ -285,6 +294,7 @@ class Run:
         listing: Listing,
         tally: Tally,
         outdated: Outdated,
+        orphaned: Orphaned,
         *,
         pruned: int,
         stopped: str | None = None,
@@ -307,6 +317,7 @@ class Run:
             seconds=round(course.seconds, 3),
             stopped=stopped,
             outdated=outdated,
+            orphaned=orphaned,
             settings_sha256=self._assignment.digest,
             details={
                 "source": self.checked.source,

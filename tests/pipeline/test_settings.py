@@ -74,6 +74,7 @@ SAME = {
     "max_hours": 1.0,
     "sample": 0.5,
     "max_redo": 1.0,
+    "max_pruned": 1.0,
 }
 OTHER = {"format": "PNG", "threads": 2, "method": {"steps": 9}}
 

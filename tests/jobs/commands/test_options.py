@@ -42,6 +42,7 @@ def read(*arguments: str) -> RunSettings:
         ("--sample", "0.5", "sample", 0.5),
         ("--sample", "5%", "sample", 0.05),
         ("--prune", None, "prune", True),
+        ("--max-pruned", "20%", "max_pruned", 0.2),
         ("--reference", "s3://better", "reference", "s3://better"),
         ("--reference", "2024", "reference", "2024"),
         ("--protect", "masks", "protect", "masks"),

@@ -34,7 +34,7 @@ def test_a_schedule_ends_with_a_status_of_its_own(archive: list[str]) -> None:
     before = contents(archive[1])
     result = CliRunner().invoke(main, ["restore", *archive, "--log-format", "json"])
     configure_logs()
-    assert result.exit_code == ExitStatus.REDO_REFUSED == 6
+    assert result.exit_code == ExitStatus.REFUSED == 6
     last = json.loads(result.stderr.splitlines()[-1])
     assert last["level"] == "error"
     assert "2 of 2 finished images are to be restored again" in last["message"]
@@ -50,6 +50,20 @@ def test_a_dry_run_says_what_a_run_would_do(archive: list[str], max_redo: str, r
     assert "weights or calibration of the prior older weight -> " in result.stdout
     assert "(4 megapixels, about 0:02:00 of one model)" in result.stdout
     assert ("this is above --max-redo 5%" in result.stdout) == refused
+
+
+def test_a_run_that_would_prune_too_much_ends_with_the_same_status(archive: list[str]) -> None:
+    (Path(archive[0]) / "0.png").unlink()
+    before = contents(archive[1])
+    wanted = ["restore", *archive, "--prune", "--max-redo", "100%"]
+    told = CliRunner().invoke(main, [*wanted, "--dry-run"])
+    assert "would prune: " in told.stdout
+    assert "this is above --max-pruned 5%" in told.stdout
+    result = CliRunner().invoke(main, wanted)
+    configure_logs()
+    assert result.exit_code == ExitStatus.REFUSED
+    assert "1 of 2 restored images are to be removed: their source is gone" in result.stderr
+    assert contents(archive[1]) == before
 
 
 def test_a_plan_of_a_destination_says_it_too_and_measures_nothing_if_nothing_is_pending(
@@ -78,5 +92,5 @@ def test_on_a_terminal_it_asks(archive: list[str]) -> None:
         os.close(ours)
         os.close(theirs)
     assert "Restore them again? [y/N]" in done.stdout + done.stderr
-    assert done.returncode == ExitStatus.REDO_REFUSED
+    assert done.returncode == ExitStatus.REFUSED
     assert contents(archive[1]) == before
