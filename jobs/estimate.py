@@ -192,7 +192,7 @@ def _whole(source: str, settings: RunSettings) -> tuple[int, int]:
     """Number of images in a source, and their bytes."""
     with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
         listing = Listing(open_store(folder), "listing")
-        listing.fill(open_source(source), settings)
+        listing.fill(open_source(source, private=settings.private_addresses), settings)
         size = sum(pc.sum(batch["source_size"]).as_py() for batch in listing.batches())
         return listing.count, max(int(size), 0)
 

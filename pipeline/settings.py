@@ -87,6 +87,11 @@ class RunSettings(BaseModel):
         "of the source is not mounted, a run asks on a terminal and refuses elsewhere",
     )
 
+    private_addresses: bool = Field(
+        False,
+        description="let sources, and the lists in them, reach this machine and private networks by HTTP",
+    )
+
     reference: str | None = Field(None, description="better versions, paired by key, to measure against")
 
     protect: str | None = Field(

@@ -99,11 +99,12 @@ def dissect(address: str, settings: RunSettings, mask: str | None = None) -> Ana
 
 
 def _read(address: str, decoder: Decoder, settings: RunSettings) -> Picture:
-    source = open_source(address)
+    source = open_source(address, private=settings.private_addresses)
     if source.pattern is None or not source.single:
         raise SettingsError(f"{address} is not one image: name one of those in it")
     try:
-        return decoder.decode(source.store.read(source.pattern), max_pixels=settings.max_pixels)
+        data = source.store.read(source.pattern, settings.decode_memory_mib << 20)
+        return decoder.decode(data, max_pixels=settings.max_pixels)
     except ItemError as error:
         raise SettingsError(f"{source.extent.uri()} cannot be inspected: {error}") from error
 

@@ -148,9 +148,10 @@ class Run:
         redo: frozenset[str] | None = None,
     ) -> None:
         self._settings, self._address = settings, address
-        self._source: Source = open_source(source)
+        private = settings.private_addresses
+        self._source: Source = open_source(source, private=private)
         self._dest = open_store(dest)
-        self._masks = open_masks(settings.protect) if settings.protect else None
+        self._masks = open_masks(settings.protect, private=private) if settings.protect else None
         self._started_at = datetime.now(UTC)
         self._id = f"{self._started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
         self._course = Course(self._id, on_progress, stop, settings.max_hours)
@@ -169,7 +170,7 @@ class Run:
             prior=prior,
             factory=factory,
             extension=extension_of(settings.format) if settings.format else None,
-            reference=open_source(settings.reference).store if settings.reference else None,
+            reference=open_source(settings.reference, private=private).store if settings.reference else None,
             masks=self._masks.store if self._masks else None,
         )
         self._selection = Selection(

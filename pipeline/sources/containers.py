@@ -17,16 +17,17 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import RunError, SettingsError
-from pipeline.sources.columns import address_column, csv_column, csv_values, image_column
+from pipeline.sources.columns import address_column, image_column
+from pipeline.sources.lists import address_store, addressed_lines, without_detours
 from pipeline.storage.redaction import public_uri
 from pipeline.storage.retries import item_error
-from pipeline.storage.store import Store, open_store
+from pipeline.storage.store import Store
 
 HEADS = 32
 """Objects of a list whose size and version are requested at once."""
@@ -205,33 +206,7 @@ def _column(table: pq.ParquetFile, name: str) -> Iterator[str | None]:
 def _text_list(store: Store, container: Found) -> Iterator[Found]:
     """Yield the inputs of a list: one address a line, or in a column of a CSV file; skips lines with `#`."""
     with store.fs.open(container.path, "rb") as file:
-        column = None
-        if is_csv(container.key):
-            column, start = csv_column(file)
-            file.seek(start)
-        yield from _addresses(store, container, _lines(file, column))
-
-
-def is_csv(key: str) -> bool:
-    """Whether a list is a CSV file."""
-    return key.lower().endswith(".csv")
-
-
-def _lines(file: IO[bytes], column: int | None) -> Iterator[tuple[int, str]]:
-    """Yield offset and address of every line that has an address."""
-    offset = file.tell()
-    for line in file:
-        if address := address_in(line.decode(), column):
-            yield offset, address
-        offset += len(line)
-
-
-def address_in(line: str, column: int | None) -> str | None:
-    if column is not None:
-        values = csv_values(line)
-        return values[column] if len(values) > column else None
-    text = line.removeprefix("\ufeff").strip()
-    return None if text.startswith("#") else text
+        yield from _addresses(store, container, addressed_lines(file, container.key))
 
 
 def _addresses(store: Store, container: Found, lines: Iterator[tuple[int, str]]) -> Iterator[Found]:
@@ -242,7 +217,7 @@ def _addresses(store: Store, container: Found, lines: Iterator[tuple[int, str]])
 
 
 def _ask(store: Store, container: Found, offset: int, address: str) -> Found:
-    address = _without_detours(address)
+    address = without_detours(address)
     uri = public_uri(address)
     kind = Kind.ADDRESS if uri == address else Kind.SIGNED
     size, version = -1, ""
@@ -257,19 +232,3 @@ def _ask(store: Store, container: Found, offset: int, address: str) -> Found:
         pass
     key = uri.partition("://")[2].strip("/") if "://" in address else address.strip("/")
     return Found(key, uri, size, version, uri, kind, container.key, offset)
-
-
-def _without_detours(address: str) -> str:
-    """A path without the `./` of `find .` and empty parts; `..` stays, since links may change it."""
-    if "://" in address:
-        return address
-    parts = [part for part in address.split("/") if part not in ("", ".")]
-    return "/" * address.startswith("/") + "/".join(parts)
-
-
-def address_store(store: Store, container: str, address: str) -> Store:
-    """The store whose root is an address in a list; a relative address is relative to the list's folder."""
-    if "://" in address:
-        return open_store(address)
-    folder = f"{store.root}/{container}".rpartition("/")[0]
-    return Store(store.fs, address if address.startswith("/") else f"{folder}/{address}")

@@ -23,14 +23,13 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import ErrorCode, ItemError, SettingsError
 from pipeline.sources.columns import address_column, csv_column, image_column
-from pipeline.sources.containers import UNREADABLE, Kind, address_in, address_store, container_kind, is_csv
+from pipeline.sources.containers import UNREADABLE, Kind, container_kind
+from pipeline.sources.lists import MAX_LINE, address_in, address_store, is_csv
 from pipeline.storage.retries import item_error
-from pipeline.storage.store import Store, open_store
+from pipeline.storage.store import Store
 
 OPEN_CONTAINERS = 4
 """Most containers that a fetcher keeps open."""
-MAX_LINE = 16384
-"""Most bytes of a line with a signed address in a list."""
 UNPACKED = 1 << 20
 """Bytes of a compressed tar that are unpacked at a time."""
 
@@ -55,7 +54,7 @@ class Fetcher:
             raise ItemError(ErrorCode.TOO_LARGE, f"{size} bytes exceed the limit of {self._limit}")
         match kind:
             case Kind.OBJECT:
-                return self._source.read(row["source_key"])
+                return self._source.read(row["source_key"], self._limit)
             case Kind.TAR:
                 return self._source.read_path(self._source.path(row["container"]), offset, offset + size)
             case Kind.BROKEN:
@@ -65,7 +64,8 @@ class Fetcher:
                 raise ItemError(ErrorCode.UNREADABLE, f"{row['source_uri']} {what}")
         try:
             if kind is Kind.ADDRESS:
-                return open_store(row["source_uri"]).read("")
+                place = address_store(self._source, row["container"], row["source_uri"])
+                return place.read("", self._limit)
             if kind is Kind.SIGNED:
                 return self._read_signed(row["container"], offset)
             with self._lock:
@@ -102,7 +102,7 @@ class Fetcher:
             if is_csv(container):
                 column, _ = csv_column(io.BytesIO(self._source.read_path(path, 0, MAX_LINE)))
             address = address_in(line, column) or ""
-        return address_store(self._source, container, address).read("")
+        return address_store(self._source, container, address).read("", self._limit)
 
 
 class _Opened(Protocol):
@@ -171,7 +171,8 @@ class _OpenZip:
 class _OpenTable:
     """An open Parquet table; keeps the row group that was read last."""
 
-    def __init__(self, source: Store, container: str, _limit: int) -> None:
+    def __init__(self, source: Store, container: str, limit: int) -> None:
+        self._limit = limit
         self._table = pq.ParquetFile(source.fs.open(source.path(container), "rb"))
         schema = self._table.schema_arrow
         self._column = address_column(schema) or image_column(schema)
@@ -190,6 +191,8 @@ class _OpenTable:
         value = value.get("bytes") if isinstance(value, dict) else value
         if value is None:
             raise ItemError(ErrorCode.NOT_FOUND, f"row {row} of the table has no image in it")
+        if len(value) > self._limit:
+            raise ItemError(ErrorCode.TOO_LARGE, f"row {row} of the table has more than {self._limit} bytes")
         return value.encode() if isinstance(value, str) else bytes(value)
 
     def close(self) -> None:

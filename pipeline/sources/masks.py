@@ -21,9 +21,9 @@ from pipeline.sources.walk import Source, open_source
 _MARK = "+mask:"
 
 
-def open_masks(address: str) -> Source:
-    """Open the source of masks. Raises SettingsError if there is no folder or prefix at the address."""
-    source = open_source(address)
+def open_masks(address: str, *, private: bool = False) -> Source:
+    """Open the source of masks, as `open_source` does. Raises SettingsError if it is no folder or prefix."""
+    source = open_source(address, private=private)
     if source.pattern is not None:
         raise SettingsError(
             f"protect {source.extent.uri()} is no folder or prefix: give one with a mask for each key"

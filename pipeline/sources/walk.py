@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import os
 import re
@@ -18,6 +17,7 @@ from fsspec.core import has_magic
 from pipeline.errors import PipelineError, RunError, SettingsError, bounded_text
 from pipeline.sources.containers import HEADS, Found, Kind, container_kind, members
 from pipeline.sources.pages import ListPage, page_lister
+from pipeline.storage.reach import PrivateAddressError, refusal_in
 from pipeline.storage.redaction import without_secrets
 from pipeline.storage.retries import retried, translated
 from pipeline.storage.store import Store, local_version, open_store, size_of, version_of
@@ -101,13 +101,17 @@ class Source:
             raise RunError(f"{self.store.uri()} cannot be listed: {reason}") from error
 
 
-def open_source(address: str) -> Source:
+def open_source(address: str, *, private: bool = False) -> Source:
     """Open a SOURCE address, and find out whether it is a prefix, a glob or a single object.
+
+    Args:
+        address: of the source.
+        private: whether HTTP to it and what its lists name may reach this machine and private networks.
 
     Raises:
         SettingsError: nothing is at the address, or it cannot be read.
     """
-    store = open_store(address)
+    store = open_store(address, private=private)
     if has_magic(store.root) and (store.is_web or not store.fs.exists(store.root)):
         parts = store.root.split("/")
         first = next(i for i, part in enumerate(parts) if has_magic(part))
@@ -134,6 +138,8 @@ def _require(store: Store, address: str) -> str:
                 what = "does not exist: check the address"
             case PermissionError():
                 what = "may not be read: check the credentials and rights"
+            case PrivateAddressError() as refusal:
+                what = f"is refused, {refusal}"
             case _:
                 what = f"cannot be read: {bounded_text(without_secrets(str(error))) or type(error).__name__}"
         raise SettingsError(f"SOURCE {store.uri()} {what}") from error
@@ -142,9 +148,12 @@ def _require(store: Store, address: str) -> str:
 def _kind_of_page(store: Store) -> str:
     """`directory` for an HTML page, `file` for anything else."""
     for path in (store.path(), f"{store.root}/{store.query}"):
-        with contextlib.suppress(FileNotFoundError):
+        try:
             page = str(store.fs.info(path).get("mimetype", "")).startswith("text/html")
             return "directory" if page else "file"
+        except FileNotFoundError as error:
+            if (refusal := refusal_in(error)) is not None:
+                raise refusal from error
     raise FileNotFoundError
 
 

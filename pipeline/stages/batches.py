@@ -129,8 +129,9 @@ class FetchAndDecode:
         keep_freed_memory()
         self._job = job
         self._threads = ThreadPoolExecutor(FETCHES)
-        self._fetcher = Fetcher(job.source, job.settings.decode_memory_mib << 20)
-        self._decoder = Decoder(job.settings.decode_memory_mib << 20, job.settings.decode_seconds)
+        self._limit = job.settings.decode_memory_mib << 20
+        self._fetcher = Fetcher(job.source, self._limit)
+        self._decoder = Decoder(self._limit, job.settings.decode_seconds)
 
     def __call__(self, batch: Batch) -> Iterator[pa.Table]:
         """Fetch and decode a batch of rows with the listing's columns, `owned` and `collides`.
@@ -197,7 +198,8 @@ class FetchAndDecode:
     def _decode_mask(self, store: Store, key: str, picture: Picture) -> np.ndarray:
         """The pixels that an image's mask protects. Raises ItemError: without its mask an image must fail."""
         try:
-            mask = self._decoder.decode(store.read(key), max_pixels=self._job.settings.max_pixels)
+            data = store.read(key, self._limit)
+            mask = self._decoder.decode(data, max_pixels=self._job.settings.max_pixels)
         except CodecError as error:
             raise ItemError(error.code, f"the mask {store.uri(key)}: {error.message}") from error
         return protected_pixels(mask, picture.pixels.shape, store.uri(key))
@@ -205,7 +207,7 @@ class FetchAndDecode:
     def _decode_reference(self, store: Store, item: Item) -> np.ndarray | None:
         """The better version of an image; None if there is none, or none of the same shape."""
         try:
-            data = store.read(item.row["source_key"])
+            data = store.read(item.row["source_key"], self._limit)
             pixels = self._decoder.decode(data, max_pixels=self._job.settings.max_pixels).pixels
         except ItemError:
             return None

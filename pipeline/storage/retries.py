@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from pipeline.errors import MAX_MESSAGE, ErrorCode, ItemError, RunError, bounded_text
+from pipeline.storage.reach import PrivateAddressError, refusal_in
 from pipeline.storage.redaction import without_secrets
 
 Result = TypeVar("Result")
@@ -36,13 +37,17 @@ _FINAL = (
     FileExistsError,
     IsADirectoryError,
     NotADirectoryError,
+    EOFError,
+    ItemError,
+    PrivateAddressError,
     RunError,
 )
-_FINAL_STATUS: Mapping[int, type[OSError]] = {
+_FINAL_STATUS: Mapping[int, type[Exception]] = {
     401: PermissionError,
     403: PermissionError,
     404: FileNotFoundError,
     410: FileNotFoundError,
+    416: EOFError,  # the range begins after the end
 }
 
 
@@ -54,6 +59,8 @@ def item_error(error: BaseException, uri: str) -> ItemError:
         return ItemError(ErrorCode.NOT_FOUND, f"{uri} is not there")
     if isinstance(error, PermissionError):
         return ItemError(ErrorCode.FORBIDDEN, f"{uri} may not be read or written with these credentials")
+    if (refusal := refusal_in(error)) is not None:
+        return ItemError(ErrorCode.UNSUPPORTED, f"{uri} is refused, {refusal}")
     reason = bounded_text(without_secrets(str(error)), MAX_MESSAGE // 2) or type(error).__name__
     notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
     return ItemError(ErrorCode.STORAGE, f"{uri}: {reason}{notes}")
@@ -64,6 +71,8 @@ def translated(error: Exception) -> Exception:
 
     Of the clients, only S3's converts such errors itself.
     """
+    if (refusal := refusal_in(error)) is not None:
+        return refusal
     names = ("status", "status_code", "code")  # of aiohttp, of Azure's client and of Google's
     status = next((value for name in names if isinstance(value := getattr(error, name, None), int)), 0)
     for answer in (status, *_s3_answer(error)):

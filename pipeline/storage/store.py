@@ -23,9 +23,11 @@ import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from pipeline.errors import ItemError, RunError, SettingsError
+from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError
+from pipeline.storage.reach import public_client
 from pipeline.storage.redaction import public_uri, without_secrets
 from pipeline.storage.retries import item_error, retried, takes_no_more
+from pipeline.storage.web import read_web
 
 PRIVATE = "_i2r"
 """Folder of a destination that holds everything this package writes except restored images."""
@@ -64,8 +66,13 @@ def local_version(found: os.stat_result) -> tuple[int, str]:
     return found.st_size, f"{found.st_size}-{found.st_mtime_ns}"
 
 
-def open_store(address: str, **options: Any) -> Store:
+def open_store(address: str, *, private: bool = True, **options: Any) -> Store:
     """Open the store at an address: a local path or `protocol://…`.
+
+    Args:
+        address: of the store.
+        private: whether HTTP may reach this machine and private networks.
+        options: of fsspec's file system.
 
     Raises:
         SettingsError: the protocol is unknown, or its client is not installed.
@@ -74,13 +81,15 @@ def open_store(address: str, **options: Any) -> Store:
     if address.lower().startswith(("http://", "https://")):
         base, mark, text = address.partition("?")
         query = mark + text
+        if not private:
+            options["get_client"] = public_client
     if base.startswith(("s3://", "s3a://")):
         options = _ONE_TRY | fsspec.config.conf.get("s3", {}) | options
     try:
         fs, path = url_to_fs(base, **options)
     except (ValueError, ImportError) as error:
         raise SettingsError(f"cannot open {without_secrets(address)}: {error}") from error
-    return Store(fs, path.rstrip("/") or "/", query)
+    return Store(fs, path.rstrip("/") or "/", query, private)
 
 
 @dataclass(frozen=True)
@@ -92,11 +101,13 @@ class Store:
         root: path of the address in the file system's own form, without a slash at its end.
         query: of a web address, with its `?`: may be a signature, so it is sent with requests and never
             recorded.
+        private: whether HTTP to it and what its lists name may reach this machine and private networks.
     """
 
     fs: AbstractFileSystem
     root: str
     query: str = ""
+    private: bool = True
 
     @property
     def is_local(self) -> bool:
@@ -120,27 +131,42 @@ class Store:
         """The public address of a path of this file system."""
         return public_uri(str(self.fs.unstrip_protocol(path)))
 
-    def read(self, key: str) -> bytes:
-        """The bytes of an object. Raises ItemError."""
-        return self.read_path(self.path(key))
+    def read(self, key: str, most: int | None = None) -> bytes:
+        """The bytes of an object, `most` at most. Raises ItemError."""
+        path = self.path(key)
+        if most is None:
+            return self.read_path(path)
+        # One byte more tells a larger object, whatever length the store says it has, or if it says none.
+        if len(data := self.read_path(path, 0, most + 1)) > most:
+            raise ItemError(ErrorCode.TOO_LARGE, f"{self.uri(key)} has more bytes than the limit of {most}")
+        return data
 
-    def read_path(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
-        """The bytes of the object at a path of this file system, or a part of them. Raises ItemError."""
+    def read_path(self, path: str, start: int = 0, end: int | None = None) -> bytes:
+        """The bytes of the object at a path of this file system, or from `start` to before `end`.
 
-        if end is not None and start == end:
+        Raises ItemError.
+        """
+        if start == end:
             return b""
-
-        def fetch() -> bytes:
-            if self.is_local:
-                with open(path, "rb") as file:
-                    file.seek(start or 0)
-                    return file.read(-1 if end is None else end - (start or 0))
-            return bytes(self.fs.cat_file(path, start=start, end=end))
-
         try:
-            return retried(fetch)
+            return retried(lambda: self._fetch(path, start, end))
+        except EOFError:
+            return b""
         except Exception as error:
             raise item_error(error, self.uri_of(path)) from error
+
+    def _fetch(self, path: str, start: int, end: int | None) -> bytes:
+        if self.is_local:
+            with open(path, "rb") as file:
+                file.seek(start)
+                # Python takes the memory for as many bytes as it is asked for, though the file has fewer.
+                room = -1 if end is None else max(0, min(end, os.fstat(file.fileno()).st_size + 1) - start)
+                return file.read(room)
+        if end is None:
+            return bytes(self.fs.cat_file(path))
+        if self.is_web:
+            return read_web(self.fs, path, start, end)
+        return bytes(self.fs.cat_file(path, start=start, end=end))
 
     def fetch(self, key: str, file: Path) -> None:
         """Download an object of any size to a file on this machine. Raises ItemError."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from endless import Endless
 from small_images import write_image
 
 HERE = Path(__file__).parent
@@ -27,6 +28,13 @@ def source(tmp_path: Path) -> Path:
     for number in range(6):
         write_image(tmp_path / "source" / f"album-{number % 2}" / f"{number}.png", seed=number)
     return tmp_path / "source"
+
+
+@pytest.fixture
+def endless() -> Iterator[Endless]:
+    """A web server that sends one object without end."""
+    with Endless() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

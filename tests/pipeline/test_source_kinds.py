@@ -17,10 +17,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from endless import Endless
 from test_run import images, restore, rows
 
 from pipeline import restore_dataset
 from pipeline.records.verify import verify_dataset
+from pipeline.settings import RunSettings
+from pipeline.storage.store import open_store
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 
@@ -101,7 +104,10 @@ def test_images_that_a_list_names(
             csv.writer(file).writerows([["label", "url"], *(["x, y", address] for address in addresses)])
     else:
         pq.write_table(pa.table({"url": addresses}), path)
-    for seen in (restore_dataset(str(path), str(dest), dry_run=True), summary := restore(path, dest)):
+    reach = RunSettings(private_addresses=True)
+    preview = restore_dataset(str(path), str(dest), reach, dry_run=True)
+    summary = restore(path, dest, private_addresses=True)
+    for seen in (preview, summary):
         assert seen.counts["repeated"] == 1
     told = [record.getMessage() for record in caplog.records if "differ in more than" in record.getMessage()]
     assert [message.split()[0] for message in told] == ["1", "1"]
@@ -120,14 +126,44 @@ def test_images_that_a_list_names(
 
 def test_a_folder_of_a_web_server(source: Path, tmp_path: Path, web: str) -> None:
     (source / "album-1/5.png").unlink()
-    summary = restore(f"{web}/", tmp_path / "dest")
+    summary = restore(f"{web}/", tmp_path / "dest", private_addresses=True)
     assert summary.counts["restored"] == 5
     assert images(tmp_path / "dest") == {f"album-{n % 2}/{n}.png" for n in range(5)}
-    assert restore(f"{web}/", tmp_path / "dest").counts["carried"] == 5
+    assert restore(f"{web}/", tmp_path / "dest", private_addresses=True).counts["carried"] == 5
 
 
 def test_one_signed_address(tmp_path: Path, web: str) -> None:
     dest = tmp_path / "dest"
-    assert restore(f"{web}/album-1/5.png?sig=secret", dest).counts["restored"] == 1
+    signed = f"{web}/album-1/5.png?sig=secret"
+    assert restore(signed, dest, private_addresses=True).counts["restored"] == 1
     assert images(dest) == {"5.png"}
     assert not any(b"secret" in path.read_bytes() for path in (dest / "_i2r").rglob("*") if path.is_file())
+
+
+def test_a_list_reaches_neither_this_machine_nor_its_files(
+    source: Path, tmp_path: Path, web: str, bucket: str
+) -> None:
+    """In a bucket: what it names there is restored, a file of the machine and its own network are refused."""
+    store, secret, dest = open_store(bucket), source / "album-0/0.png", tmp_path / "dest"
+    store.write("in/a.png", secret.read_bytes())
+    store.write("list.txt", f"in/a.png\n{web}/album-1/1.png\nfile://{secret}\n".encode())
+    assert restore(f"{bucket}/list.txt", dest).counts["restored"] == 1
+    told = rows(dest)
+    assert told.pop("in/a.png")["status"] == "restored"
+    assert {row["error_code"] for row in told.values()} == {"unsupported"}
+    assert "private_addresses=true" in told[f"{web.removeprefix('http://')}/album-1/1.png"]["error_message"]
+    at_file = told[str(secret).strip("/")]["error_message"]
+    assert at_file.startswith(f"cannot open file://{secret}: the list {bucket}/list.txt may name only")
+    assert (
+        restore(f"{bucket}/list.txt", dest, private_addresses=True, retry_failed=True).counts["restored"] == 1
+    )
+
+
+def test_what_a_server_sends_without_end_is_read_no_further_than_the_limit(
+    tmp_path: Path, endless: Endless
+) -> None:
+    (tmp_path / "list.txt").write_text(f"{endless.address}/a.png\n")
+    restore(tmp_path / "list.txt", tmp_path / "dest", private_addresses=True, decode_memory_mib=8)
+    row = rows(tmp_path / "dest")[f"{endless.address.removeprefix('http://')}/a.png"]
+    assert row["error_code"] == "too_large"
+    assert f"more bytes than the limit of {8 << 20}" in row["error_message"]

@@ -33,13 +33,13 @@ IMAGES = {name: data for name, data in FILES.items() if not name.endswith("json"
 def listed(address: str) -> dict[str, dict[str, Any]]:
     """Rows of the listing by key."""
     listing = Listing(open_store(f"memory://{id(address)}"), "listing")
-    listing.fill(open_source(address), RunSettings())
+    listing.fill(open_source(address, private=True), RunSettings())
     return {row["source_key"]: row for batch in listing.batches() for row in batch.to_pylist()}
 
 
 def fetched(address: str) -> dict[str, bytes]:
     """The bytes of every input by key."""
-    fetcher = Fetcher(open_source(address).store, 1 << 20)
+    fetcher = Fetcher(open_source(address, private=True).store, 1 << 20)
     return {key: fetcher.fetch(row) for key, row in listed(address).items()}
 
 
