@@ -42,7 +42,7 @@ class Lease:
 
     Raises:
         LeaseHeldError: on entry, if another run holds it.
-        RunError: on entry, if the destination takes no writes.
+        RunError: on entry, if the destination takes no writes, or replaces what is only to be created.
     """
 
     def __init__(self, store: Store, run_id: str, seconds: float) -> None:
@@ -60,6 +60,7 @@ class Lease:
                 f"{self._store.uri()} is being written by {describe(holder)}: "
                 "wait for it, stop it, or choose another DEST"
             )
+        self._probe()
         self.epoch = last + 1
         content = self._content()
         # If the first request succeeded but its answer did not arrive, the retry finds this run's own object.
@@ -88,6 +89,20 @@ class Lease:
             raise LeaseLostError(
                 f"another run took over {self._store.uri()}, as this one gave no sign of life: this one stops"
             )
+
+    def _probe(self) -> None:
+        """Create one object twice. Raises RunError if the store lets both do it, as it would let two runs."""
+        probe = f"{FOLDER}/probe-{secrets.token_hex(8)}"
+        try:
+            self._store.create(probe, b"first")
+            if self._store.create(probe, b"second") or self._store.read(probe) != b"first":
+                raise RunError(
+                    f"{self._store.uri()} replaces objects that are to be created only if absent, so two "
+                    "runs could write there at once: update the store to a version that heeds If-None-Match, "
+                    "or choose another DEST"
+                )
+        finally:
+            self._store.delete(probe)
 
     def _may_take(self, epoch: int, holder: Mapping[str, Any]) -> bool:
         if holder.get("released") or is_dead(holder):

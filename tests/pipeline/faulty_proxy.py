@@ -13,6 +13,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 _HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
+_CONDITIONS = {"if-none-match", "if-match"}
 _BODY = (
     b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>Try again later.</Message>'
     b"<RequestId>1</RequestId></Error>"
@@ -30,6 +31,7 @@ class Fault(StrEnum):
     HALF = "half a body"
     DROPPED = "dropped"
     LOST = "done, and the answer lost"
+    UNCONDITIONAL = "done, whatever its conditions"
 
 
 Plan = Callable[[str, str], Fault]
@@ -114,7 +116,8 @@ class FaultyProxy:
         upstream = http.client.HTTPConnection(self._upstream, timeout=60)
         upstream.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
         for name, value in request.headers.items():
-            if name.lower() not in (*_HOP_BY_HOP, "expect"):
+            ignored = _CONDITIONS if fault is Fault.UNCONDITIONAL else set()
+            if name.lower() not in _HOP_BY_HOP | ignored | {"expect"}:
                 upstream.putheader(name, value)
         upstream.putheader("Content-Length", str(len(body)))
         upstream.endheaders(body)

@@ -20,7 +20,7 @@ from standin import BROKEN as DIVIDES_BY_ZERO
 from standin import DEADLY
 from test_run import images, restore, rows
 
-from pipeline.errors import ErrorCode, ItemError, RunError
+from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError
 from pipeline.records.lease import Lease
 from pipeline.records.summary import read_records
 from pipeline.records.verify import verify_dataset
@@ -66,14 +66,23 @@ def test_a_request_that_failed_is_repeated(
     assert store.names("") == ["a.bin"] if fault is Fault.HALF else ["a.bin", "b.bin"]
 
 
-def test_a_lease_whose_answer_was_lost_is_held(proxy: FaultyProxy, bucket: str) -> None:
-    store = open_store(f"{bucket}/dest")
-    proxy.plan = first(1, Fault.LOST, "PUT")
+@pytest.mark.parametrize("name", ["probe-", "0000000001"])
+def test_a_lease_whose_answer_was_lost_is_held(proxy: FaultyProxy, bucket: str, name: str) -> None:
+    store, left = open_store(f"{bucket}/dest"), [Fault.LOST]
+    proxy.plan = lambda method, path: left.pop() if method == "PUT" and name in path and left else Fault.NONE
     with Lease(store, "first", 60) as lease:
         assert (lease.epoch, proxy.seen[Fault.LOST]) == (1, 1)
     proxy.plan = first(1, Fault.UNAVAILABLE, "POST")
     store.delete_folder("_i2r")
     assert (store.names("_i2r"), proxy.seen[Fault.UNAVAILABLE]) == ([], 1)
+
+
+def test_a_store_that_ignores_conditions_is_refused(source: Path, proxy: FaultyProxy, bucket: str) -> None:
+    proxy.plan = lambda method, path: Fault.UNCONDITIONAL if method == "PUT" else Fault.NONE
+    dest = open_store(f"{bucket}/dest")
+    with pytest.raises(SettingsError, match=f"DEST {dest.uri()} cannot be written: .* heeds If-None-Match"):
+        restore(source, dest.uri())
+    assert dest.names("_i2r/lease") == []
 
 
 def test_a_slow_answer_is_waited_for(proxy: FaultyProxy, bucket: str) -> None:
