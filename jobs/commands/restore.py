@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from contextlib import nullcontext
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from jobs.commands.options import ReadSettings
     from pipeline import RunSettings, RunSummary
 
+logger = logging.getLogger(__name__)
+
 
 @click.command(cls=SettingsCommand)
 @click.argument("source")
@@ -27,6 +30,11 @@ if TYPE_CHECKING:
     "--log-format", type=click.Choice(["text", "json"]), default="text", help="json: objects, one a line."
 )
 @click.option("--webhook-env", metavar="NAME", help="Post the summary to the address in this variable.")
+@click.option(
+    "--retried",
+    is_flag=True,
+    help="For whatever retries a failed command: exit with 0 where another attempt would change nothing.",
+)
 def restore(
     source: str,
     dest: str,
@@ -35,6 +43,7 @@ def restore(
     dry_run: bool,
     log_format: str,
     webhook_env: str | None,
+    retried: bool,
 ) -> int:
     """Restore the images at SOURCE (a folder, a prefix, a glob or one object) into DEST.
 
@@ -45,7 +54,8 @@ def restore(
 
     Exit status: 0 all is restored, unchanged or rejected; 1 the run could not finish; 2 wrong settings or
     arguments; 3 some images failed; 4 another run writes to DEST; 5 stopped early on purpose; 6 it would
-    restore more finished images again than --max-redo, or remove more than --max-pruned.
+    restore more finished images again than --max-redo, or remove more than --max-pruned. With --retried, 0
+    stands for 3, 4, and 5 after --max-hours, too.
     """
     configure_logs(log_format)
 
@@ -54,7 +64,7 @@ def restore(
     from jobs.views.tables import print_summary
     from jobs.webhook import Webhook, error_record, summary_record
     from pipeline import ExitStatus, restore_dataset
-    from pipeline.errors import PipelineError, RefusedError
+    from pipeline.errors import LeaseHeldError, PipelineError, RefusedError
 
     def run(given: RunSettings) -> RunSummary:
         shown = nullcontext(ProgressLog()) if log_format == "json" else show_progress()
@@ -77,6 +87,9 @@ def restore(
     except PipelineError as error:
         if webhook:
             webhook.post(error_record(dest, error, exit_status_of(error)))
+        if retried and isinstance(error, LeaseHeldError):
+            logger.warning("%s", error)
+            return ExitStatus.DONE
         raise
     if log_format == "json":
         log_summary(summary)
@@ -84,4 +97,4 @@ def restore(
         print_summary(summary)
     if webhook:
         webhook.post(summary_record(summary))
-    return summary.exit_status
+    return summary.status_for_retries if retried else summary.exit_status

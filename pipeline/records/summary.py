@@ -130,6 +130,7 @@ class RunSummary:
         repeated_requests: requests to the storage that any process of the run repeated, without those that
             the storage's client repeats by itself.
         stopped: why it ended early on purpose, or None.
+        interrupted: whether it ended early because it was asked to, as by a signal.
         outdated: the finished inputs that were pending again, and why.
         orphaned: the restored images whose source is gone, if it was to prune them.
         dry_run: whether nothing was done; `left` counts all inputs that are not done, also those that this
@@ -147,6 +148,7 @@ class RunSummary:
     prunable: Sequence[str] = ()
     repeated_requests: int = 0
     stopped: str | None = None
+    interrupted: bool = False
     dry_run: bool = False
     outdated: Outdated = field(default_factory=Outdated)
     orphaned: Orphaned = field(default_factory=Orphaned)
@@ -165,9 +167,15 @@ class RunSummary:
             return ExitStatus.STOPPED
         return ExitStatus.SOME_FAILED if self.failed and not self.dry_run else ExitStatus.DONE
 
+    @property
+    def status_for_retries(self) -> ExitStatus:
+        """Exit status for whatever retries a failed command: 0, unless the run was interrupted."""
+        return ExitStatus.STOPPED if self.interrupted else ExitStatus.DONE
+
     def store(self, store: Store) -> None:
         """Write the run record."""
-        store.write(record_key(self.run_id), json.dumps(asdict(self), indent=1, sort_keys=True).encode())
+        record = {**asdict(self), "exit_status": int(self.exit_status)}
+        store.write(record_key(self.run_id), json.dumps(record, indent=1, sort_keys=True).encode())
 
 
 def versions() -> dict[str, str]:

@@ -107,9 +107,14 @@ class Course:
             )
         )
 
+    @property
+    def was_asked_to_stop(self) -> bool:
+        """Whether it was, as by a signal."""
+        return self._stop.is_set()
+
     def must_stop(self) -> str | None:
         """Why the run ends early, or None."""
-        if self._stop.is_set():
+        if self.was_asked_to_stop:
             return "it was asked to stop"
         if self._max_hours is not None and self.seconds > self._max_hours * 3600:
             return f"its {self._max_hours:g} hours are over"

@@ -317,6 +317,7 @@ class Run:
             repeated_requests=course.repeated_requests,
             seconds=round(course.seconds, 3),
             stopped=stopped,
+            interrupted=stopped is not None and course.was_asked_to_stop,
             outdated=outdated,
             orphaned=orphaned,
             settings_sha256=self._assignment.digest,

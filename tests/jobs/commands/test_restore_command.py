@@ -15,8 +15,10 @@ from pictures import png
 
 from jobs.cli import main
 from jobs.views.logs import configure_logs
+from pipeline.records.lease import Lease
 from pipeline.records.summary import ExitStatus
 from pipeline.settings import RunSettings
+from pipeline.storage.store import open_store
 
 
 @pytest.fixture
@@ -74,6 +76,24 @@ def test_a_plan_of_a_destination_says_it_too_and_measures_nothing_if_nothing_is_
     assert (result.exit_code, result.stderr) == (0, "")
     assert "would handle 0 images" in result.stdout
     assert "measured" not in result.stdout
+
+
+@pytest.mark.parametrize("retried", [True, False])
+def test_what_another_attempt_would_not_change_is_done_for_whatever_retries(
+    archive: list[str], retried: bool
+) -> None:
+    wanted = ["restore", *archive, *(["--retried"] if retried else [])]
+    result = CliRunner().invoke(main, [*wanted, "--set", "max_hours=1e-9"])
+    assert "stopped early: its 1e-09 hours are over" in result.stdout
+    assert result.exit_code == (ExitStatus.DONE if retried else ExitStatus.STOPPED)
+    with Lease(open_store(archive[1]), "other", 60.0):
+        result = CliRunner().invoke(main, wanted)
+    assert "is being written by run other" in result.stderr
+    assert result.exit_code == (ExitStatus.DONE if retried else ExitStatus.LEASE_HELD)
+    refused = CliRunner().invoke(main, wanted)
+    wrong = CliRunner().invoke(main, [*wanted, "--set", "batchs=1"])
+    configure_logs()
+    assert (refused.exit_code, wrong.exit_code) == (ExitStatus.REFUSED, ExitStatus.BAD_SETTINGS)
 
 
 def test_on_a_terminal_it_asks(archive: list[str]) -> None:
