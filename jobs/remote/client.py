@@ -74,13 +74,15 @@ class Cluster:
         address: `http://HEAD:8265`; the protocol is http by default.
 
     Raises:
-        SettingsError: no Jobs API answers at the address, or its Ray or Python does not fit this code.
+        SettingsError: no Jobs API answers at the address, it wants a token, or its Ray or Python does not fit
+            this code.
     """
 
     def __init__(self, address: str) -> None:
         self._url = address.rstrip("/") if "://" in address else f"http://{address.rstrip('/')}"
         self.address = public_uri(self._url)
         self._require_listener()
+        from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
 
         for name in _LOGGERS:
@@ -90,6 +92,11 @@ class Cluster:
         try:
             self._client = JobSubmissionClient(self._url)
             self._require_versions()
+        except AuthenticationError as error:
+            raise SettingsError(
+                f"{self.address} wants the token of its cluster: export it as RAY_AUTH_TOKEN, beside "
+                "RAY_AUTH_MODE=token; on Kubernetes it is auth_token in the secret of the cluster's name"
+            ) from error
         except (OSError, RuntimeError, KeyError) as error:
             raise SettingsError(
                 f"{self.address} is not the Jobs API of a Ray ({_reason(error).rstrip('.')}): "

@@ -239,6 +239,24 @@ def test_what_is_no_cluster_is_reported_with_the_fix(monkeypatch: pytest.MonkeyP
     assert "\n" not in str(caught.value)
 
 
+class _Guarded(_OldCluster):
+    """Answers as a Ray does that wants a token."""
+
+    def do_GET(self) -> None:
+        given = self.headers["Authorization"]
+        self.send_response(403 if given else 401)
+        self.end_headers()
+        self.wfile.write(b"Forbidden" if given else b"Unauthorized: Missing authentication token")
+
+
+def test_a_cluster_that_wants_a_token_is_reported_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
+    with serving(_Guarded) as address, pytest.raises(SettingsError) as caught:
+        Cluster(address)
+    assert f"{address} wants the token of its cluster: export it as RAY_AUTH_TOKEN" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 class _Dying(_OldCluster):
     """Answers who it is, and then nobody listens any more."""
 
