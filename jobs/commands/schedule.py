@@ -43,7 +43,10 @@ KINDS = ("raycronjob", "cronjob", "crontab", "systemd", "airflow")
     "--max-nodes", type=click.IntRange(min=1), default=8, show_default=True, help="Most nodes in Kubernetes."
 )
 @click.option(
-    "--service-account", default="invert2restore", show_default=True, help="Service account in Kubernetes."
+    "--service-account",
+    default="invert2restore",
+    show_default=True,
+    help="Service account of the head in Kubernetes; that of the workers ends in -worker, too.",
 )
 def schedule(
     source: str,

@@ -50,9 +50,8 @@ with DAG(
         bash_command={command},
         append_env=True,  # the webhook's address and the cloud's credentials are the worker's own
         env={{"I2R_JOB": "{{{{ dag.dag_id }}}}/{{{{ run_id }}}}"}},  # a retry takes over from its predecessor
-        retries=2,
+        retries=2,  # --retried ends with 0 where they would change nothing
         retry_delay=timedelta(minutes=5),
-        skip_on_exit_code=[4, 5],  # another run is at work; it stopped early on purpose
         execution_timeout={limit},
     )
 '''

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
@@ -16,6 +17,8 @@ MINUTES, HOURS, DAYS, MONTHS, WEEKDAYS = (
     frozenset(numbers) for numbers in (range(60), range(24), range(1, 32), range(1, 13), range(7))
 )
 _NAMES = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
+_TIMES = 100
+"""Times at which a line is due that show how far apart they are."""
 _MEND = "write minute hour day month weekday, for example '0 2 * * *' for two o'clock every night"
 
 
@@ -91,6 +94,13 @@ class CronLine:
         names = ",".join(_NAMES[number] for number in sorted(self.weekdays))
         by_weekday = f"{names} *-{months}-* {time}"
         return [by_weekday] if self.days == DAYS else [by_day, by_weekday]
+
+    @property
+    def seconds_between(self) -> int:
+        """Fewest seconds between two times that it is due, of those of the next years."""
+        due = CronSim(self.expression, datetime(2024, 1, 1))
+        times = list(islice(due, _TIMES))
+        return min(round((after - before).total_seconds()) for before, after in pairwise(times))
 
     def next_after(self, moment: datetime, zone: tzinfo | None) -> datetime:
         """The next time it is due, in a time zone; None for this machine's."""

@@ -18,12 +18,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from jobs.schedules.isolation import DASHBOARD, LABEL, METRICS, network_policy, worker_account
 from jobs.schedules.yaml_text import Object, to_yaml
 from pipeline.errors import SettingsError
 
 Device = Literal["cpu", "gpu"]
 
-LONGEST_RAY_JOB, LONGEST_RAY_CRON_JOB = 47, 36
+LONGEST_LABEL, LONGEST_RAY_JOB, LONGEST_RAY_CRON_JOB = 63, 47, 36
 ADDED_BY_CREATE = 6
 """Characters that `kubectl create` appends to a `generateName`, with its hyphen."""
 DISTRIBUTION = "invert2restore"
@@ -52,7 +53,8 @@ class Nodes:
         device: that the models compute on.
         image: container image with this program and Ray.
         least, most: workers at once.
-        service_account: account with the rights to read the source and write the destination.
+        service_account: account of the head, with the rights to read the source and write the destination;
+            KubeRay lets it scale the cluster. `worker_account` has the same rights, and none in Kubernetes.
         secret: name of the secret with the webhook's address and token, or None.
         webhook: name of the variable with the webhook's address, or None.
     """
@@ -64,6 +66,11 @@ class Nodes:
     secret: str | None = None
     webhook: str | None = None
     least: int = 1
+
+    @property
+    def pulled(self) -> str:
+        """The image that the cluster pulls; by default this version's, of no registry."""
+        return self.image or f"{DISTRIBUTION}:{version(DISTRIBUTION)}-{self.device}"
 
 
 def check_name(name: str, kind: str, longest: int, option: str = "--name") -> str:
@@ -90,6 +97,7 @@ def cluster_spec(nodes: Nodes) -> Object:
     """The specification of a Ray cluster that scales with its work."""
     return {
         "rayVersion": version("ray"),
+        "authOptions": {"mode": "token"},  # KubeRay makes the token, a secret of the cluster's name
         "enableInTreeAutoscaling": True,
         "autoscalerOptions": {
             "version": "v2",
@@ -107,7 +115,7 @@ def cluster_spec(nodes: Nodes) -> Object:
                     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
                     "karpenter.sh/do-not-disrupt": "true",
                 },
-                ports={"gcs": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080},
+                ports={"gcs": 6379, "dashboard": DASHBOARD, "client": 10001, "metrics": METRICS},
                 affinity={"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _on_demand()}},
             ),
         },
@@ -124,13 +132,12 @@ def ray_job_spec(nodes: Nodes, arguments: Sequence[str], hours: float | None = N
         hours: after which the run stops by itself, or None.
     """
     # The attempts of one job share I2R_JOB, so that the second takes the lease from its dead predecessor at
-    # once: the name of their cluster without its last part, which is random. Exit statuses 4 (another run
-    # holds the lease) and 5 (stopped on purpose) are no failures: another attempt would start a cluster for
-    # nothing, or exceed the run's hours.
-    job = 'I2R_JOB="$POD_NAMESPACE/${RAY_CLUSTER_NAME%-*}"'
+    # once: the name of their cluster without its last part, which is random. `exec` hands the program the
+    # signal to stop.
+    job = 'exec env I2R_JOB="$POD_NAMESPACE/${RAY_CLUSTER_NAME%-*}"'
     spec: Object = {
         "submissionMode": "HTTPMode",  # in other modes a shell expands the globs of the entrypoint
-        "entrypoint": f"{job} {shlex.join(['i2r', *arguments])} || case $? in 4|5) ;; *) false ;; esac",
+        "entrypoint": f"{job} {shlex.join(['i2r', *arguments])}",
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": 300,
         "backoffLimit": 1,
@@ -257,7 +264,9 @@ def _workers(nodes: Nodes) -> Object:
             nodes,
             "ray-worker",
             wanted,
-            ports={"metrics": 8080},
+            ports={"metrics": METRICS},
+            serviceAccountName=worker_account(nodes.service_account),
+            automountServiceAccountToken=False,
             tolerations=tolerations,
             affinity={"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}},
         ),
@@ -271,12 +280,12 @@ def _template(
     *,
     ports: Mapping[str, int],
     annotations: Mapping[str, str] | None = None,
-    **scheduling: Any,
+    **more: Any,
 ) -> Object:
     """A pod with one container that runs Ray."""
     container = {
         "name": name,
-        "image": nodes.image or f"{DISTRIBUTION}:{version(DISTRIBUTION)}-{nodes.device}",
+        "image": nodes.pulled,
         "env": _environment(nodes),
         "ports": [{"name": port, "containerPort": number} for port, number in ports.items()],
         "resources": _resources(wanted),
@@ -288,11 +297,11 @@ def _template(
         "lifecycle": {"preStop": {"exec": {"command": ["ray", "stop"]}}},
     }
     metadata: Object = {
-        "labels": {"app.kubernetes.io/name": DISTRIBUTION},
+        "labels": {LABEL: DISTRIBUTION},
         "annotations": {
             **(annotations or {}),
             "prometheus.io/scrape": "true",
-            "prometheus.io/port": "8080",
+            "prometheus.io/port": str(METRICS),
             "prometheus.io/path": "/metrics",
         },
     }
@@ -306,7 +315,7 @@ def _template(
             "fsGroup": 1000,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        **scheduling,
+        **more,
         "containers": [container],
     }
     return {"metadata": metadata, "spec": pod}
@@ -315,7 +324,6 @@ def _template(
 def _environment(nodes: Nodes) -> list[Object]:
     variables: list[Object] = [
         {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
-        {"name": "RAY_AUTH_MODE", "value": "disabled"},
         {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"},
         # Time for a stopped job to record what it has finished.
         {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": "120"},
@@ -362,9 +370,16 @@ def _expression(label: str, operator: str, value: str) -> Object:
     return {"key": label, "operator": operator, "values": [value]}
 
 
+_WRITTEN = "# Written by `python -m jobs.schedules.kubernetes`.\n"
+
+
 def write_manifests(folder: Path) -> None:
-    """Write permanent clusters and jobs that run once, for CPUs and GPUs, each with its kustomization."""
-    restore = ["restore", "s3://SOURCE", "s3://DEST", "--address", "auto", "--log-format", "json"]
+    """Write permanent clusters and jobs that run once, for CPUs and GPUs, and the policy of their network."""
+    addresses = ["s3://SOURCE", "s3://DEST"]
+    restore = ["restore", *addresses, "--log-format", "json", "--address", "auto", "--retried"]
+    (folder / "base").mkdir(parents=True, exist_ok=True)
+    policy = to_yaml(network_policy(DISTRIBUTION, {"name": DISTRIBUTION}))
+    (folder / "base" / "networkpolicy.yaml").write_text(f"{_WRITTEN}{policy}")
     devices: tuple[Device, ...] = ("cpu", "gpu")
     for device in devices:
         nodes = Nodes(device)
@@ -375,9 +390,7 @@ def write_manifests(folder: Path) -> None:
         ):
             place = folder / f"{kind}-{device}"
             place.mkdir(parents=True, exist_ok=True)
-            (place / f"{kind}.yaml").write_text(
-                f"# Written by `python -m jobs.schedules.kubernetes`.\n{to_yaml(item)}"
-            )
+            (place / f"{kind}.yaml").write_text(f"{_WRITTEN}{to_yaml(item)}")
             (place / "kustomization.yaml").write_text(f"resources:\n- {kind}.yaml\n")
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs.schedules.cron import CronLine, check_timezone
+from jobs.schedules.isolation import worker_account
 from jobs.schedules.kubernetes import (
     ADDED_BY_CREATE,
+    LONGEST_LABEL,
     LONGEST_RAY_CRON_JOB,
     LONGEST_RAY_JOB,
     Nodes,
@@ -127,7 +129,7 @@ class Schedule:
             dest=dest,
             settings=settings.model_copy(update=changes),
             webhook=check_variable(webhook) if webhook else None,
-            namespace=check_name(namespace, "namespace", 63, "--namespace"),
+            namespace=check_name(namespace, "namespace", LONGEST_LABEL, "--namespace"),
             nodes=nodes,
         )
 
@@ -139,6 +141,8 @@ class Schedule:
             arguments += ["--address", "auto"]
         if self.webhook:
             arguments += ["--webhook-env", self.webhook]
+        if self.kind is not Kind.CRONTAB:  # cron retries nothing
+            arguments.append("--retried")
         for name, value in changed_settings(self.settings).items():
             arguments += ["--set", f"{name}={json.dumps(value)}"]
         return arguments
@@ -169,7 +173,8 @@ def _address(argument: str, address: str, kind: Kind) -> str:
 
 def _checked_nodes(nodes: Nodes, gpus: int | None) -> Nodes:
     """Check nodes, and require one for each GPU that a run requires. Raises SettingsError."""
-    check_name(nodes.service_account, "service account", 63, "--service-account")
+    longest = LONGEST_LABEL - len(worker_account(""))
+    check_name(nodes.service_account, "service account", longest, "--service-account")
     if nodes.image:
         check_image(nodes.image)
     if gpus is None:

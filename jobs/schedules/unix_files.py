@@ -47,9 +47,12 @@ def systemd_files(schedule: Schedule) -> dict[str, str]:
     )
     command = " ".join(_systemd_quoted(part) for part in [*program(), *schedule.arguments])
     service = (
-        f"{note}[Unit]\nDescription={about}\n\n"
+        f"{note}[Unit]\nDescription={about}\n"
+        "# Three attempts at most, and the next time that it is due three again.\n"
+        f"StartLimitIntervalSec={schedule.cron.seconds_between // 2}\nStartLimitBurst=3\n\n"
         f"[Service]\nType=oneshot\n{secrets}ExecStart={command}\n"
-        "SuccessExitStatus=4 5\n"
+        "# --retried ends with 0 where another attempt would change nothing; 2 and 6 need a person.\n"
+        "Restart=on-failure\nRestartSec=300\nRestartPreventExitStatus=2 6\n"
         "# The program alone gets the signal to stop, and has the time to record what it has finished.\n"
         "KillMode=mixed\nTimeoutStopSec=300\n"
         f"TimeoutStartSec={schedule.seconds or 'infinity'}\n"

@@ -56,6 +56,14 @@ def test_lines_as_schedulers_read_them(line: str, expression: str, events: list[
     assert cron.calendar_events("UTC") == [f"{event} UTC" for event in events]
 
 
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [("*/15 * * * *", 900), ("0 2 * * *", 86400), ("0 2,4 * * *", 7200), ("0 0 29 2 *", 4 * 365.25 * 86400)],
+)
+def test_how_far_apart_a_line_is_due(line: str, seconds: float) -> None:
+    assert CronLine.parse(line).seconds_between == seconds
+
+
 @given(st.text(alphabet="0123456789*/-,LW#AMONJ ", max_size=24))
 def test_any_text_is_a_line_or_an_error_of_ours(text: str) -> None:
     try:

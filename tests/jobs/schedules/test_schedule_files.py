@@ -8,7 +8,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -24,10 +26,11 @@ SOURCE = "s3://in/it's 100%/$new/*.png"
 OPTIONS = ["--include", "*.png", "--set", 'exclude=["a b"]', "--max-hours", "6", "--webhook-env", "HOOK"]
 ARGUMENTS = [
     *["restore", SOURCE, "s3://out/nightly", "--log-format", "json"],
-    *["--webhook-env", "HOOK", "--set", 'include=["*.png"]', "--set", 'exclude=["a b"]'],
+    *["--webhook-env", "HOOK", "--retried", "--set", 'include=["*.png"]', "--set", 'exclude=["a b"]'],
     *["--set", "retry_failed=true", "--set", "max_hours=6.0"],
 ]
 IN_CLUSTER = [*ARGUMENTS[:5], "--address", "auto", *ARGUMENTS[5:]]
+IN_CRONTAB = [argument for argument in ARGUMENTS if argument != "--retried"]
 
 
 def run(*arguments: object) -> Result:
@@ -41,23 +44,26 @@ def written(kind: str, *options: object, source: str = SOURCE, dest: str = "s3:/
     return result.stdout
 
 
-def test_raycronjob() -> None:
-    (item,) = check_objects(
+def test_raycronjob(tmp_path: Path) -> None:
+    item, policy = check_objects(
         written("raycronjob", *OPTIONS, "--device", "gpu", "--max-nodes", 3, "--image", "a/b:1")
     )
+    check_policy(policy, item, "default")
     assert (item["kind"], item["metadata"]["name"]) == ("RayCronJob", "i2r-nightly")
     assert item["spec"]["schedule"] == "30 2 * * *"
     assert item["spec"]["timeZone"] == "Europe/Berlin"
-    check_job(item["spec"]["jobTemplate"], "--set", "gpus=1")
+    check_job(tmp_path, item["spec"]["jobTemplate"], "--set", "gpus=1")
     (workers,) = cluster_spec(item)["workerGroupSpecs"]
     assert workers["maxReplicas"] == 3
     for pod in pods(item):
         assert pod["spec"]["containers"][0]["image"] == "a/b:1"
-    assert "featureGates: [{name: RayCronJob, enabled: true}]" in written("raycronjob")
+    text = written("raycronjob")
+    assert "featureGates: [{name: RayCronJob, enabled: true}]" in text
+    assert text.startswith("# KubeRay 1.7 or newer")  # its timeZone is not in 1.6
 
 
-def test_cronjob_may_create_rayjobs_and_nothing_else() -> None:
-    account, role, binding, config, cron = check_objects(
+def test_cronjob_may_create_rayjobs_and_nothing_else(tmp_path: Path) -> None:
+    account, role, binding, config, cron, policy = check_objects(
         written("cronjob", *OPTIONS, "--namespace", "archive")
     )
     assert role["rules"] == [{"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["create"]}]
@@ -72,22 +78,57 @@ def test_cronjob_may_create_rayjobs_and_nothing_else() -> None:
     job = yaml.safe_load(config["data"]["rayjob.yaml"])
     check_object(job)
     assert job["metadata"]["generateName"] == "i2r-nightly-"
-    check_job(job["spec"])
+    check_job(tmp_path, job["spec"])
+    check_policy(policy, job, "archive")
 
 
-def check_job(spec: dict[str, object], *more: str) -> None:
+@pytest.mark.parametrize(
+    ("device", "options", "image"),
+    [
+        ("cpu", [], f"invert2restore:{version('invert2restore')}-cpu"),
+        ("cuda", ["--device", "gpu", "--image", "example.org/i2r:1"], "example.org/i2r:1"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["raycronjob", "cronjob"])
+def test_a_manifest_says_what_must_be_there_before_it_runs(
+    kind: str, device: str, options: list[str], image: str
+) -> None:
+    text = written(kind, "--service-account", "archivist", "--namespace", "archive", *options)
+    for line in (
+        f"docker build --file cluster/Containerfile.{device} --tag {image} .",
+        f"docker push {image}",
+        "kubectl create serviceaccount archivist --namespace archive",
+        "kubectl create serviceaccount archivist-worker --namespace archive",
+    ):
+        assert f"#   {line}\n" in text
+    assert ("has no registry" in text) == (not options)
+
+
+def check_policy(policy: dict[str, Any], item: dict[str, Any], namespace: str) -> None:
+    """Check that a policy is that of the pods of an object."""
+    assert (policy["kind"], policy["metadata"]["namespace"]) == ("NetworkPolicy", namespace)
+    for pod in pods(item):
+        assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+
+
+def check_job(folder: Path, spec: dict[str, object], *more: str) -> None:
     """Check that a job starts the run that was asked for, whatever a shell makes of its line."""
-    entrypoint = str(spec["entrypoint"])
-    shown = 'i2r() { printf "%s\\n" "$I2R_JOB" "$@"; return "$STATUS"; }; '
-    for status, expected in ((0, 0), (1, 1), (3, 1), (4, 0), (5, 0), (137, 1)):
-        done = subprocess.run(
-            ["sh", "-c", shown + entrypoint],
-            capture_output=True,
+    program = folder / "i2r"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$$" "$I2R_JOB" "$@"\nexit "$STATUS"\n')
+    program.chmod(0o755)
+    place = {"POD_NAMESPACE": "archive", "RAY_CLUSTER_NAME": "night-29-abcde"}
+    for status in (0, 1, 5):
+        process = subprocess.Popen(
+            ["sh", "-c", str(spec["entrypoint"])],
+            stdout=subprocess.PIPE,
             text=True,
-            env={"POD_NAMESPACE": "archive", "RAY_CLUSTER_NAME": "night-29-abcde", "STATUS": str(status)},
+            env={**place, "STATUS": str(status), "PATH": f"{folder}:/usr/bin:/bin"},
         )
-        assert done.returncode == expected
-        assert done.stdout.splitlines() == ["archive/night-29", *IN_CLUSTER[:-2], *more, *IN_CLUSTER[-2:]]
+        output, _ = process.communicate()
+        assert process.returncode == status
+        pid, *shown = output.splitlines()
+        assert int(pid) == process.pid  # a signal to the job is one to the program
+        assert shown == ["archive/night-29", *IN_CLUSTER[:-2], *more, *IN_CLUSTER[-2:]]
     assert spec["activeDeadlineSeconds"] == 6 * 3600 + 1800
     assert spec["submissionMode"] == "HTTPMode"
 
@@ -107,7 +148,7 @@ def test_a_crontab_line_starts_the_run(tmp_path: Path) -> None:
         ["sh", "-c", shown + command], check=True, env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     )
     log = (tmp_path / "i2r-nightly.log").read_text().splitlines()
-    assert log == ["https://example.org/secret", *ARGUMENTS]
+    assert log == ["https://example.org/secret", *IN_CRONTAB]
 
 
 def test_systemd_units_are_what_systemd_takes(tmp_path: Path) -> None:
@@ -122,7 +163,8 @@ def test_systemd_units_are_what_systemd_takes(tmp_path: Path) -> None:
     plain = command.replace("%%", "%").replace("$$", "$")
     assert shlex.split(plain) == [str(Path(sys.executable).with_name("i2r")), *ARGUMENTS]
     assert "TimeoutStartSec=22500" in service.read_text()
-    assert "SuccessExitStatus=4 5\n" in service.read_text()
+    assert "Restart=on-failure\nRestartSec=300\nRestartPreventExitStatus=2 6\n" in service.read_text()
+    assert f"StartLimitIntervalSec={43200}\nStartLimitBurst=3\n" in service.read_text()
     if shutil.which("systemd-analyze"):
         done = subprocess.run(
             ["systemd-analyze", "verify", "--user", service, timer],
@@ -142,6 +184,7 @@ def test_an_airflow_dag_is_python_that_starts_the_run() -> None:
     assert ast.unparse(calls["CronTriggerTimetable"]) == (
         "CronTriggerTimetable('30 2 * * *', timezone='Europe/Berlin')"
     )
+    assert ast.literal_eval(keywords["retries"]) == 2
     assert ast.literal_eval(keywords["env"]) == {"I2R_JOB": "{{ dag.dag_id }}/{{ run_id }}"}
 
 
@@ -211,6 +254,7 @@ def test_what_every_night_would_refuse_is_refused_at_once(
         (["--gpus", "3", "--device", "gpu", "--max-nodes", "2"], "raise --max-nodes"),
         (["--namespace", "A"], "--namespace 'A'"),
         (["--service-account", "a b"], "--service-account 'a b'"),
+        (["--service-account", "a" * 57], "at most 56"),
         (["--image", "a b"], "--image 'a b'"),
     ],
 )
@@ -229,7 +273,7 @@ def test_a_device_of_kubernetes_is_refused_elsewhere(kind: str) -> None:
 
 
 def test_as_many_nodes_are_there_at_the_start_as_a_run_insists_on() -> None:
-    (item,) = check_objects(written("raycronjob", "--device", "gpu", "--gpus", 3))
+    item, _ = check_objects(written("raycronjob", "--device", "gpu", "--gpus", 3))
     (workers,) = cluster_spec(item)["workerGroupSpecs"]
     assert (workers["minReplicas"], workers["replicas"], workers["maxReplicas"]) == (3, 3, 8)
     assert "--set gpus=3" in item["spec"]["jobTemplate"]["entrypoint"]
