@@ -17,6 +17,7 @@ from pipeline.storage.store import Store, open_store
 
 MAX_LINE = 16384
 """Most bytes of a line."""
+_CHUNK = 1 << 16
 _WEB = {"http", "https"}
 _BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"}
 
@@ -49,11 +50,15 @@ def addressed_lines(file: IO[bytes], key: str) -> Iterator[tuple[int, str]]:
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield lines, of which none fills the memory."""
-    while line := file.readline(MAX_LINE + 1):
-        if len(line) > MAX_LINE:
+    """Yield lines, of which none fills the memory: fsspec's own are as long as a file without a line end."""
+    rest = b""
+    while chunk := file.read(_CHUNK):
+        *whole, rest = (rest + chunk).split(b"\n")
+        if max(map(len, [*whole, rest])) > MAX_LINE:
             raise csv.Error(f"a line has more than {MAX_LINE} bytes")
-        yield line
+        yield from (line + b"\n" for line in whole)
+    if rest:
+        yield rest
 
 
 def address_in(line: str, column: int | None) -> str | None:

@@ -21,6 +21,7 @@ from pipeline.storage.reach import PrivateAddressError, refusal_in
 from pipeline.storage.redaction import without_secrets
 from pipeline.storage.retries import retried, translated
 from pipeline.storage.store import Store, local_version, open_store, size_of, version_of
+from pipeline.storage.web import links_of
 
 PAGE = 1000
 """Most keys that one request to an object store lists."""
@@ -299,7 +300,7 @@ def _list_folder(store: Store, place: _Place) -> _Page:
 def _list_web(store: Store, place: _Place) -> _Page:
     """List the links of a web page that lead below it, then request sizes and versions, some at a time."""
     if place.more is None:
-        links = {str(link) for link in retried(partial(store.fs.ls, f"{place.path}/", detail=False))}
+        links = retried(partial(links_of, store.fs, f"{place.path}/"))
         below = [link for link in links if link.startswith(f"{place.path}/") and not _QUERY.search(link)]
         keys = [link.removeprefix(f"{store.root}/") for link in below if not link.endswith("/")]
         folders = [_Place(link.rstrip("/")) for link in below if link.endswith("/")]

@@ -42,12 +42,13 @@ _FINAL = (
     PrivateAddressError,
     RunError,
 )
-_FINAL_STATUS: Mapping[int, type[Exception]] = {
+_BEYOND_THE_END = 416
+"""HTTP status where the bytes that were asked for begin after the last one."""
+_FINAL_STATUS: Mapping[int, type[OSError]] = {
     401: PermissionError,
     403: PermissionError,
     404: FileNotFoundError,
     410: FileNotFoundError,
-    416: EOFError,  # the range begins after the end
 }
 
 
@@ -78,6 +79,8 @@ def translated(error: Exception) -> Exception:
     for answer in (status, *_s3_answer(error)):
         if answer in _FULL:
             return OSError(_FULL[answer], str(error))
+        if answer == _BEYOND_THE_END:
+            return EOFError(str(error))
     if isinstance(error, OSError) and str(error).startswith("Forbidden:"):  # Google's client gives no status
         status = 403
     return _FINAL_STATUS[status](str(error)) if status in _FINAL_STATUS else error

@@ -1,14 +1,21 @@
-"""Reads objects of web servers as they stream: a server need not say how long they are."""
+"""Reads objects and pages of web servers as they stream: a server need not say how long they are."""
 
 from __future__ import annotations
 
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 from fsspec.asyn import sync
+
+from pipeline.errors import RunError
+from pipeline.storage.redaction import public_uri
 
 if TYPE_CHECKING:
     from fsspec.implementations.http import HTTPFileSystem
 
+MOST_OF_A_PAGE = 64 << 20
+"""Most bytes of a page with links."""
 _CHUNK = 1 << 18
 
 
@@ -38,3 +45,29 @@ def read_web(fs: HTTPFileSystem, url: str, start: int, end: int) -> bytes:
             return bytes(data[: end - start])
 
     return bytes(sync(fs.loop, read))
+
+
+def links_of(fs: HTTPFileSystem, url: str) -> set[str]:
+    """The addresses that a page links to. Raises as `read_web`, and RunError if it is too long for a page."""
+    page = read_web(fs, url, 0, MOST_OF_A_PAGE + 1)
+    if len(page) > MOST_OF_A_PAGE:
+        raise RunError(
+            f"{public_uri(url)} has more than {MOST_OF_A_PAGE} bytes, so it is no page that lists images: "
+            "check SOURCE"
+        )
+    links = _Links()
+    links.feed(page.decode(errors="replace"))
+    return {urljoin(f"{url.rstrip('/')}/", link) for link in links.found}
+
+
+class _Links(HTMLParser):
+    """Finds the links of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take the link of a tag."""
+        if tag == "a" and (link := dict(attrs).get("href")):
+            self.found.append(link)

@@ -23,6 +23,11 @@ def check_objects(store: Store) -> None:
     assert not store.create("a/ü #%20.bin", b"fourth")
     assert (store.read("a/b.bin"), store.read("a/ü #%20.bin")) == (b"second", b"third")
     assert store.read_path(store.path("a/b.bin"), 1, 4) == b"eco"
+    store.write("empty.bin", b"")
+    assert (store.read("empty.bin", 6), store.read("a/b.bin", 6)) == (b"", b"second")
+    with pytest.raises(ItemError, match="more bytes than the limit of 5"):
+        store.read("a/b.bin", 5)
+    store.delete("empty.bin")
     assert (store.exists("a/b.bin"), store.exists("a"), store.exists("x")) == (True, False, False)
     assert store.names("a") == ["b.bin", "ü #%20.bin"]
     assert abs(store.modified("a/b.bin") - time.time()) < 60

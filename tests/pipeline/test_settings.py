@@ -75,6 +75,7 @@ SAME = {
     "sample": 0.5,
     "max_redo": 1.0,
     "max_pruned": 1.0,
+    "private_addresses": True,
 }
 OTHER = {"format": "PNG", "threads": 2, "method": {"steps": 9}}
 

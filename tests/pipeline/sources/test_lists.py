@@ -62,5 +62,14 @@ def test_a_line_without_end_fills_no_memory(key: str) -> None:
     head = b"url\n" if key == "list.csv" else b""
     with pytest.raises(csv.Error, match=f"more than {MAX_LINE} bytes"):
         list(addressed_lines(io.BytesIO(head + b"a.png\n" + b"a" * (MAX_LINE + 2)), key))
-    whole = head + b"a.png\n" + b"b" * (MAX_LINE - 1) + b"\n"
-    assert [len(address) for _, address in addressed_lines(io.BytesIO(whole), key)] == [5, MAX_LINE - 1]
+    whole = head + (b"a.png\n" + b"b" * (MAX_LINE - 1) + b"\n") * 9 + b"c.png"
+    lines = list(addressed_lines(io.BytesIO(whole), key))
+    assert [len(address) for _, address in lines] == [5, MAX_LINE - 1] * 9 + [5]
+    assert all(whole[offset:].startswith(address.encode()) for offset, address in lines)
+
+
+def test_a_list_is_read_from_a_bucket_too(bucket: str) -> None:
+    store = open_store(bucket)
+    store.write("list.csv", b"label,url\nx,a.png\n\ny,b.png\n")
+    with store.fs.open(store.path("list.csv"), "rb") as file:
+        assert list(addressed_lines(file, "list.csv")) == [(10, "a.png"), (19, "b.png")]

@@ -29,6 +29,16 @@ def test_what_is_written_is_read_back_and_replaced(store: Store) -> None:
     assert store.names("a") == ["b.bin"]
 
 
+def test_an_object_is_read_no_further_than_its_limit(store: Store) -> None:
+    for size in (0, 1, 10):
+        store.write("a.bin", bytes(size))
+        assert store.read("a.bin", 10) == bytes(size)
+    store.write("a.bin", bytes(11))
+    with pytest.raises(ItemError, match=r"a\.bin has more bytes than the limit of 10") as caught:
+        store.read("a.bin", 10)
+    assert caught.value.code is ErrorCode.TOO_LARGE
+
+
 def test_an_object_is_created_only_once(store: Store) -> None:
     assert store.create("a/b.bin", b"first")
     assert not store.create("a/b.bin", b"second")

@@ -9,15 +9,16 @@ from collections.abc import Iterator
 import pytest
 from endless import CHUNK, Endless
 
-from pipeline.errors import ErrorCode, ItemError
-from pipeline.storage import reach
+from pipeline.errors import ErrorCode, ItemError, RunError
+from pipeline.sources.walk import walk
+from pipeline.storage import reach, web
 from pipeline.storage.store import open_store
 
 CONTENT = bytes(range(256)) * 4096
 
 
 @pytest.fixture(params=["ranges", "whole"])
-def web(request: pytest.FixtureRequest) -> Iterator[str]:
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of a server of one object; `whole` ignores that a part is asked for."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -37,17 +38,17 @@ def web(request: pytest.FixtureRequest) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=running.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    yield f"http://127.0.0.1:{running.server_port}"
+    running.shutdown()
+    running.server_close()
     thread.join()
 
 
-def test_an_object_is_read_whole_or_in_part_whatever_the_server_makes_of_ranges(web: str) -> None:
-    store = open_store(web)
+def test_an_object_is_read_whole_or_in_part_whatever_the_server_makes_of_ranges(server: str) -> None:
+    store = open_store(server)
     assert store.read("a.bin", len(CONTENT)) == store.read("a.bin") == CONTENT
     assert store.read_path(store.path("a.bin"), 300_000, 900_000) == CONTENT[300_000:900_000]
     with pytest.raises(ItemError) as caught:
@@ -65,16 +66,23 @@ def test_a_server_that_does_not_end_is_left(endless: Endless) -> None:
     assert endless.sent < 64 * CHUNK  # what the buffers on the way hold
 
 
+def test_a_page_that_does_not_end_is_left(endless: Endless, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "MOST_OF_A_PAGE", 4 * CHUNK)
+    with pytest.raises(RunError, match="more than 4194304 bytes, so it is no page that lists images"):
+        list(walk(open_store(endless.address)))
+    assert endless.sent < 64 * CHUNK
+
+
 def test_a_private_address_is_refused_where_it_is_connected_to(
-    web: str, monkeypatch: pytest.MonkeyPatch
+    server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = web.rpartition(":")[2]
-    for address in (web, f"http://localhost:{port}"):
+    port = server.rpartition(":")[2]
+    for address in (server, f"http://localhost:{port}"):
         with pytest.raises(ItemError, match=r"is refused, .* --set private_addresses=true") as caught:
             open_store(address, private=False).read("a.bin", 10)
         assert caught.value.code is ErrorCode.UNSUPPORTED
     monkeypatch.setattr(reach, "is_private", lambda address: False)
-    assert open_store(web, private=False).read("a.bin", len(CONTENT)) == CONTENT
+    assert open_store(server, private=False).read("a.bin", len(CONTENT)) == CONTENT
 
 
 def test_a_redirect_leads_to_no_private_address(monkeypatch: pytest.MonkeyPatch) -> None:
