@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from i2r.degraded import Degraded
-    from i2r.errors import FormError, I2RError, PriorError, SettingsError
+    from i2r.device import Device
+    from i2r.errors import DeviceError, FormError, I2RError, PriorError, SettingsError
     from i2r.findings import Action, Finding, What
     from i2r.jpeg_tables import JpegTables
     from i2r.prior.folder import PriorFolder, built_in_priors, find_prior
@@ -25,6 +26,8 @@ _HOMES = {
     "Action": "findings",
     "Calibration": "screening.calibration",
     "Degraded": "degraded",
+    "Device": "device",
+    "DeviceError": "errors",
     "Finding": "findings",
     "FormError": "errors",
     "I2RError": "errors",
@@ -54,6 +57,8 @@ __all__ = [
     "Action",
     "Calibration",
     "Degraded",
+    "Device",
+    "DeviceError",
     "Finding",
     "FormError",
     "I2RError",

@@ -1,13 +1,15 @@
-"""Properties of a device: the precision it computes fastest in, and how many tiles fill it."""
+"""The device that networks compute on, the precision it computes fastest in, and how many tiles fill it."""
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from i2r.errors import SettingsError
+from i2r.errors import DeviceError, SettingsError
 from i2r.settings import BY_DEVICE, PRECISIONS
 
 _FIRST_BFLOAT16 = 8, 0
@@ -16,6 +18,46 @@ _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 """Environment variables that restrict the instructions of oneDNN, which computes convolutions on CPUs."""
 _WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
 """Values of these variables that rule out the instructions for products of bfloat16."""
+
+_DRIVER = Path("/proc/driver/nvidia/version")
+"""File in which NVIDIA's driver says its version."""
+_DRIVER_VERSION = re.compile(r"NVRM version:.*?\s(\d+\.[\d.]+)\s")
+
+
+@dataclass(frozen=True)
+class Device:
+    """The device of a process: its CPUs, or a GPU that was seen to work.
+
+    A process that was given a GPU never computes on its CPUs instead: that takes hundreds of times as long,
+    and nobody would notice.
+
+    Attributes:
+        where: as torch calls it.
+    """
+
+    where: torch.device
+
+    @classmethod
+    def assigned(cls, gpus: float) -> Device:
+        """The device of a process that was given so many GPUs, or a share of one: the first that it sees.
+
+        Raises:
+            DeviceError: it was given a GPU that it cannot use.
+        """
+        if not gpus:
+            return cls(torch.device("cpu"))
+        gpu = torch.device("cuda")
+        check_gpu(gpu)
+        return cls(gpu)
+
+    @classmethod
+    def found(cls) -> Device:
+        """The device of a program that nobody gives one: a GPU if the driver shows one, else the CPUs.
+
+        Raises:
+            DeviceError: it cannot use the GPU that is there.
+        """
+        return cls.assigned(torch.cuda.device_count())
 
 
 @dataclass(frozen=True)
@@ -83,20 +125,50 @@ def device_name(device: torch.device) -> str:
 
 
 def check_gpu(device: torch.device) -> None:
-    """Refuse a GPU that the installed torch was not built for: its kernels would fail one by one.
+    """Refuse a GPU that does not compute, or that the installed torch has no kernels for.
 
     Raises:
-        SettingsError: the GPU is older than every architecture this torch has kernels for.
+        DeviceError: which driver and wheel of torch do not go together, and what to install.
     """
-    capability = torch.cuda.get_device_capability(device)
-    oldest = min(_capability(name) for name in torch.cuda.get_arch_list())
+    wheel = f"torch {torch.__version__}"
+    if torch.version.cuda is None and torch.version.hip is None:
+        raise _unusable(f"{wheel} is a wheel without CUDA", "install a wheel with it")
+    try:
+        capability = torch.cuda.get_device_capability(device)
+        if torch.version.cuda is not None:
+            _check_capability(torch.cuda.get_device_name(device), capability, wheel)
+        torch.zeros(1, device=device).add_(1).item()
+    except (RuntimeError, AssertionError) as error:
+        raise _unusable(
+            f"{wheel}, made for CUDA {torch.version.cuda}, fails on it ({str(error).splitlines()[0][:120]})",
+            "install a driver for this wheel, or a wheel for this driver",
+        ) from error
+
+
+def _check_capability(name: str, capability: tuple[int, int], wheel: str) -> None:
+    oldest = min(_capability(architecture) for architecture in torch.cuda.get_arch_list())
     if capability < oldest:
         has, needs = (".".join(map(str, numbers)) for numbers in (capability, oldest))
-        raise SettingsError(
-            f"{torch.cuda.get_device_name(device)} has compute capability {has}, and torch "
-            f"{torch.__version__} needs {needs}: install a build of torch for older GPUs, or hide this one "
-            "(CUDA_VISIBLE_DEVICES=)"
+        raise _unusable(
+            f"{name} has compute capability {has}, and {wheel} needs {needs}",
+            "install a build of torch for older GPUs",
         )
+
+
+def _unusable(why: str, mend: str) -> DeviceError:
+    driver = driver_version()
+    shown = f"the driver is {driver}" if driver else "no NVIDIA driver is seen"
+    mend = mend if driver else f"{mend}, let it see a driver"
+    return DeviceError(f"its GPU cannot be used: {why}, and {shown}: {mend}, or give it no GPU")
+
+
+def driver_version() -> str | None:
+    """Return the version of NVIDIA's driver, or None if this process sees none."""
+    try:
+        found = _DRIVER_VERSION.search(_DRIVER.read_text())
+    except OSError:
+        return None
+    return found[1] if found else None
 
 
 def _capability(architecture: str) -> tuple[int, int]:

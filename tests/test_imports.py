@@ -15,6 +15,8 @@ EXPORTS = {
         "Action",
         "Calibration",
         "Degraded",
+        "Device",
+        "DeviceError",
         "Finding",
         "FormError",
         "I2RError",

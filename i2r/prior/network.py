@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel, VQModel
 from safetensors import SafetensorError
 from torch import Tensor
 
-from i2r.device import check_gpu, precision_on
+from i2r.device import Device, precision_on
 from i2r.diffusion.noise_schedule import NoiseSchedule
 from i2r.errors import PriorError
 from i2r.prior.folder import PREDICTION_TYPES, SCORE, PriorFolder, find_prior
@@ -213,19 +213,18 @@ def load_prior(
 
     Args:
         name_or_folder: name of a built-in prior, or path of a folder.
-        device: by default the GPU if there is one, else the CPU.
+        device: by default `Device.found()`.
         calibrated: whether to read the calibration; False to recalibrate a prior whose file is damaged.
         precision: see :class:`Prior`.
 
     Raises:
         PriorError: the folder is missing or damaged, or its model is of an unsupported kind.
-        SettingsError: there is no such precision, or the installed torch has no kernels for the GPU.
+        DeviceError: there is a GPU that cannot be used.
+        SettingsError: there is no such precision.
     """
     folder = PriorFolder(find_prior(name_or_folder))
     folder.check()
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cuda":
-        check_gpu(device)
+    device = device or Device.found().where
     space: Space = PixelSpace()
     if folder.autoencoder is not None and folder.autoencoder_path is not None:
         kind = {"VQModel": VQModel, "AutoencoderKL": AutoencoderKL}[folder.autoencoder["_class_name"]]

@@ -24,6 +24,7 @@ import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from torch import Tensor
 
+from i2r.device import Device
 from i2r.diffusion.noise_schedule import NoiseSchedule
 from i2r.training.photographs import Photographs
 from i2r.training.run import Pace, TrainingRun
@@ -125,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
     recipe = Recipe(batch=options.batch)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = Device.found().where
     photographs = Photographs(options.data, recipe.crop, recipe.grey)
     trainer = Trainer(recipe, options.out, device)
     logger.info("%d photographs, %s", len(photographs), device)

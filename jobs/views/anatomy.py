@@ -110,13 +110,12 @@ def _read(address: str, decoder: Decoder, settings: RunSettings) -> Picture:
 
 
 def _restorer(settings: RunSettings) -> Restorer:
-    """A restorer with a tested prior, on a GPU if there is one, as in a run. Raises SettingsError."""
+    """A restorer with a tested prior, on a GPU if there is one. Raises SettingsError."""
     import torch
 
     torch.set_num_threads(settings.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        prior = load_prior(str(local_prior(settings.prior)), device, precision=settings.method.precision)
+        prior = load_prior(str(local_prior(settings.prior)), precision=settings.method.precision)
         self_test(prior)
         return Restorer(prior, settings.method)
     except I2RError as error:

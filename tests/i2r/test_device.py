@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from i2r.device import check_gpu, device_name, pixels_at_once, precision_name, precision_on
-from i2r.errors import SettingsError
+from i2r import device
+from i2r.device import Device, check_gpu, device_name, pixels_at_once, precision_name, precision_on
+from i2r.errors import DeviceError, SettingsError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 LIMIT = "ONEDNN_MAX_CPU_ISA"
@@ -31,6 +34,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], memory: in
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_90", "sm_120", "compute_120"])
     properties = SimpleNamespace(total_memory=memory)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda size, device: zeros(size, device=CPU))
 
 
 @pytest.mark.parametrize("instructions", [["amx_bf16", "avx512_bf16"], ["avx512_bf16"]])
@@ -103,6 +109,41 @@ def test_a_gpu_that_torch_has_no_kernels_for_is_refused(monkeypatch: pytest.Monk
         check_gpu(GPU)
     gpu(monkeypatch, (6, 1))
     with pytest.raises(
-        SettingsError, match=r"Example GPU has compute capability 6\.1, .*needs 7\.5: install"
+        DeviceError, match=r"Example GPU has compute capability 6\.1, .*needs 7\.5, .*: install"
     ):
         check_gpu(GPU)
+
+
+def test_a_process_computes_on_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu(monkeypatch, (9, 0))
+    assert [Device.assigned(share).where for share in (0, 0.5, 1)] == [CPU, GPU, GPU]
+
+
+def test_a_gpu_that_cannot_be_used_is_no_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the wheel that is installed here: either it has no CUDA, or this machine has no GPU for it."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here that works")
+    with pytest.raises(
+        DeviceError, match=rf"torch {re.escape(torch.__version__)}.* no NVIDIA driver is seen: "
+    ):
+        Device.assigned(1)
+    said = tmp_path / "version"
+    said.write_text(
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.57.02  Tue Jul 13 2021\nGCC version:"
+    )
+    monkeypatch.setattr(device, "_DRIVER", said)
+    with pytest.raises(DeviceError, match=r"the driver is 470\.57\.02: install a .*wheel") as caught:
+        Device.assigned(1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_driver_that_fails_is_named_with_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_device: torch.device) -> tuple[int, int]:
+        raise RuntimeError(
+            "The NVIDIA driver on your system is too old (found version 11040).\nPlease update"
+        )
+
+    gpu(monkeypatch, (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", fail)
+    with pytest.raises(DeviceError, match=r"made for CUDA 12\.8, fails on it \(The NVIDIA driver .*11040"):
+        Device.assigned(1)
