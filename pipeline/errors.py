@@ -8,10 +8,12 @@
     │   │   └── PruneError  too many restored images would be removed
     │   └── LeaseHeldError  another run writes to this destination
     │       └── LeaseLostError  another run took the destination over during this one
+    ├── DeviceLostError      belongs to one process, which must end: its GPU no longer works in it
     └── ItemError            belongs to one image and becomes one `failed` row
         └── CodecError       the image's bytes could not be decoded or encoded
 
-An `ItemError` has a code of the closed set `ErrorCode` and a short message for a person.
+An `ItemError` has a code of the closed set `ErrorCode` and a short message for a person. A code is of the
+image, and final until the image or the settings change, or it is of the world, and never final.
 """
 
 from __future__ import annotations
@@ -30,14 +32,29 @@ class ErrorCode(StrEnum):
     TOO_LARGE = "too_large"
     UNSUPPORTED = "unsupported"
     TIMEOUT = "timeout"
+    CRASHED = "crashed"
     BAD_KEY = "bad_key"
     NOT_FOUND = "not_found"
+    NUMERICAL = "numerical"
     FORBIDDEN = "forbidden"
     STORAGE = "storage"
     OUT_OF_MEMORY = "out_of_memory"
     WORKER_DIED = "worker_died"
-    NUMERICAL = "numerical"
     INTERNAL = "internal"
+
+
+OF_THE_WORLD = frozenset(
+    {
+        ErrorCode.FORBIDDEN,
+        ErrorCode.STORAGE,
+        ErrorCode.OUT_OF_MEMORY,
+        ErrorCode.WORKER_DIED,
+        ErrorCode.INTERNAL,
+    }
+)
+"""Codes that no image is to blame for: never final, and many in a row stop a node or the run."""
+HOPELESS = frozenset({ErrorCode.TRUNCATED, ErrorCode.UNSUPPORTED, ErrorCode.CRASHED})
+"""Codes of the image that no new attempt changes as long as its source is the same."""
 
 
 def bounded_text(text: str, limit: int = MAX_MESSAGE) -> str:
@@ -89,6 +106,10 @@ class LeaseHeldError(RunError):
 
 class LeaseLostError(LeaseHeldError):
     """Another run took this destination over."""
+
+
+class DeviceLostError(PipelineError):
+    """The GPU of this process no longer works in it: the process must end, and another try its images."""
 
 
 class ItemError(PipelineError):

@@ -6,14 +6,14 @@ different predicates. It runs before any image is fetched, in memory that does n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from tempfile import TemporaryFile
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import ItemError
+from pipeline.errors import HOPELESS, OF_THE_WORLD, ItemError
 from pipeline.records.database import create_table, manifest_database, query
 from pipeline.records.intents import announced
 from pipeline.records.keys import output_key
@@ -22,10 +22,17 @@ from pipeline.records.manifest import ManifestFile
 from pipeline.settings import Only, RunSettings
 from pipeline.storage.store import Store
 
-_COLUMNS = ("source_version", "settings_sha256", "status", "output_uri")
-_KEPT = """
+_COLUMNS = ("source_version", "settings_sha256", "status", "error_code", "output_uri")
+
+
+def _listed(values: Iterable[str]) -> str:
+    return f"({', '.join(map(repr, sorted(map(str, values))))})"
+
+
+_KEPT = f"""
 md5_number_lower(source_version) AS version, md5_number_lower(settings_sha256) AS settings,
-status = 'failed' AS failed, md5_number(output_uri) AS output
+status = 'failed' AS failed, failed AND error_code IN {_listed(OF_THE_WORLD)} AS blameless,
+failed AND error_code IN {_listed(HOPELESS)} AS hopeless, md5_number(output_uri) AS output
 """
 
 _INPUT = pa.schema([(name, pa.string()) for name in ("source_uri", "source_version", "output_uri")])
@@ -53,19 +60,23 @@ SELECT
         WHEN newest.source IS NULL THEN 'new'
         WHEN newest.version IS DISTINCT FROM inputs.version THEN 'changed'
         WHEN newest.settings IS DISTINCT FROM md5_number_lower($settings) THEN 'outdated'
+        WHEN newest.blameless THEN 'again'
+        WHEN newest.hopeless THEN 'hopeless'
         WHEN newest.failed THEN 'failed'
         ELSE 'done'
     END AS kind,
     newest.settings AS settings,
     newest.source IS NOT NULL AND NOT newest.failed AS finished,
     coalesce(newest.failed, false) AS last_failed,
+    last_failed AND newest.version IS NOT DISTINCT FROM inputs.version AS failed_before,
     $sample IS NULL OR inputs.source / 2::DOUBLE ** 128 < $sample AS sampled,
     row_number() OVER (PARTITION BY inputs.source ORDER BY inputs.rowid) > 1 AS repeated
 FROM inputs LEFT JOIN newest ON inputs.source = newest.source
 """
-"""Kinds of inputs by their newest rows; `handled`: by this very run. `finished` and `last_failed`: the newest
-row is no failure, or is one, whatever its version and settings, which `settings` numbers. `repeated`: an
-earlier input of the listing has its address."""
+"""Kinds of inputs by their newest rows; `handled`: by this very run; of what failed, `again`: no image is to
+blame, `hopeless`: a new attempt cannot change it. `finished` and `last_failed`: the newest row is no failure,
+or is one, whatever its version and settings, which `settings` numbers. `repeated`: an earlier input of the
+listing has its address."""
 
 _PLACES = """
 CREATE TABLE found AS
@@ -90,9 +101,9 @@ this source was there. Each statement joins once, since everything in it shares 
 _TALLY = """
 SELECT
     count(*) FILTER (pending),
-    count(*) FILTER (kind IN ('done', 'failed') AND NOT pending AND NOT repeated),
-    count(*) FILTER (kind = 'failed' AND NOT pending AND NOT repeated),
-    count(*) FILTER (kind IN ('new', 'changed', 'outdated') AND NOT pending AND NOT repeated),
+    count(*) FILTER (kind IN ('done', 'failed', 'hopeless') AND NOT pending AND NOT repeated),
+    count(*) FILTER (kind IN ('failed', 'hopeless') AND NOT pending AND NOT repeated),
+    count(*) FILTER (kind IN ('new', 'changed', 'outdated', 'again') AND NOT pending AND NOT repeated),
     count(*) FILTER (repeated),
     count(*) FILTER (finished AND NOT repeated),
     count(*) FILTER (finished AND kind = 'changed' AND pending)
@@ -104,7 +115,7 @@ SELECT settings, count(*) FROM flags WHERE finished AND kind = 'outdated' AND pe
 """
 
 _PENDING = """
-SELECT number, (1 + 2 * owned::INT + 4 * collides::INT)::UTINYINT AS flags
+SELECT number, (1 + 2 * owned::INT + 4 * collides::INT + 8 * failed_before::INT)::UTINYINT AS flags
 FROM flags JOIN places USING (number) WHERE pending
 """
 
@@ -140,16 +151,18 @@ class Wanted:
 
     def condition(self) -> str:
         """The SQL condition of pending inputs."""
-        kinds = {"new", "changed", "outdated"}
+        kinds = {"new", "changed", "outdated", "again"}
         if self.redo is not None:
             kinds = {"outdated"}
         elif self.only is not None:
             kinds &= {self.only.value}
         elif self.retry_failed:
             kinds |= {"failed"}
-        wanted = f"kind IN ({', '.join(map(repr, sorted(kinds)))})" if kinds else "false"
-        if self.only is Only.FAILED or (self.only and self.retry_failed):
+        wanted = f"kind IN {_listed(kinds)}" if kinds else "false"
+        if self.only is Only.FAILED:
             wanted = f"({wanted} OR last_failed AND kind <> 'handled')"
+        elif self.only and self.retry_failed:
+            wanted = f"({wanted} OR last_failed AND kind NOT IN ('handled', 'hopeless'))"
         return f"{wanted} AND sampled AND NOT repeated"
 
 
@@ -188,10 +201,11 @@ def pending_batches(
     tally: Tally,
     extension: str | None,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the pending inputs: rows of the listing, with two more columns.
+    """Yield the pending inputs: rows of the listing, with three more columns.
 
     `owned`: an object that we wrote is at the output's key. `collides`: another input, of this listing or of
-    an earlier one, has the same output key; the input whose object is there keeps the key.
+    an earlier one, has the same output key; the input whose object is there keeps the key. `failed_before`:
+    its newest row is a failure of this very version.
 
     Args:
         store: the destination.
@@ -228,6 +242,7 @@ def pending_batches(
             if chosen.any():
                 batch = batch.append_column("owned", pa.array(chosen & 2 != 0))
                 batch = batch.append_column("collides", pa.array(chosen & 4 != 0))
+                batch = batch.append_column("failed_before", pa.array(chosen & 8 != 0))
                 yield batch.filter(pa.array(chosen != 0))
 
 

@@ -6,14 +6,28 @@ import pickle
 
 import pytest
 
-from pipeline.errors import MAX_MESSAGE, CodecError, ErrorCode, ItemError, PipelineError, bounded_text
+from pipeline.errors import (
+    HOPELESS,
+    MAX_MESSAGE,
+    OF_THE_WORLD,
+    CodecError,
+    ErrorCode,
+    ItemError,
+    PipelineError,
+    bounded_text,
+)
 
 
 def test_the_codes_are_those_of_the_manifest() -> None:
     assert sorted(ErrorCode) == [
-        "bad_key", "forbidden", "internal", "not_found", "numerical", "out_of_memory", "storage", "timeout",
-        "too_large", "truncated", "unreadable", "unsupported", "worker_died",
+        "bad_key", "crashed", "forbidden", "internal", "not_found", "numerical", "out_of_memory", "storage",
+        "timeout", "too_large", "truncated", "unreadable", "unsupported", "worker_died",
     ]  # fmt: skip
+
+
+def test_what_cannot_get_better_is_of_the_image() -> None:
+    assert sorted(OF_THE_WORLD) == ["forbidden", "internal", "out_of_memory", "storage", "worker_died"]
+    assert HOPELESS.isdisjoint(OF_THE_WORLD)
 
 
 @pytest.mark.parametrize(

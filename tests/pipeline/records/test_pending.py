@@ -52,7 +52,7 @@ ROW = st.fixed_dictionaries(
         "key": st.sampled_from(NAMES),
         "version": st.sampled_from("12"),
         "settings": st.sampled_from("AB"),
-        "failed": st.booleans(),
+        "code": st.sampled_from([None, "numerical", "storage", "truncated"]),
         "epoch": st.integers(1, 3),
         "attempts": st.integers(1, 2),
         "second": st.integers(0, 3),
@@ -86,11 +86,12 @@ def test_the_newest_row_decides(rows: list[dict[str, Any]], versions: dict[str, 
                         "source_uri": source.uri(row["key"]),
                         "source_version": row["version"],
                         "settings_sha256": row["settings"],
-                        "status": "failed" if row["failed"] else "restored",
+                        "status": "failed" if row["code"] else "restored",
+                        "error_code": row["code"],
                         "epoch": row["epoch"],
                         "attempts": row["attempts"],
                         "finished_at": start + timedelta(seconds=row["second"]),
-                        "output_uri": None if row["failed"] else dest.uri(row["key"]),
+                        "output_uri": None if row["code"] else dest.uri(row["key"]),
                     }
                 ],
                 older=number % 3 == 0,
@@ -100,25 +101,41 @@ def test_the_newest_row_decides(rows: list[dict[str, Any]], versions: dict[str, 
         found = pending(dest, listed(dest, source, list(versions.items())), wanted, tally)
         assert {row["source_key"] for row in found} == expected
         assert tally.pending == len(expected)
-        stored = {row["key"] for row in rows if not row["failed"]}
+        stored = {row["key"] for row in rows if not row["code"]}
         assert all(row["owned"] == (row["source_key"] in stored) for row in found)
+        assert {row["source_key"] for row in found if row["failed_before"]} == {
+            key
+            for key in expected
+            if (newest := newest_of(key, rows)) and newest["code"] and newest["version"] == versions[key]
+        }
+
+
+def newest_of(key: str, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The newest row of a key, or None."""
+    mine = [row for row in rows if row["key"] == key]
+    return max(mine, key=lambda row: (row["epoch"], row["attempts"], row["second"]), default=None)
 
 
 def is_wanted(key: str, version: str, rows: list[dict[str, Any]], wanted: Wanted) -> bool:
     """The law, said plainly."""
-    mine = [row for row in rows if row["key"] == key]
-    if not mine:
+    newest = newest_of(key, rows)
+    if newest is None:
         return wanted.only in (None, Only.NEW)
-    newest = max(mine, key=lambda row: (row["epoch"], row["attempts"], row["second"]))
+    code = newest["code"]
     if newest["epoch"] == wanted.epoch:
         return False
-    if wanted.only and newest["failed"] and (wanted.only is Only.FAILED or wanted.retry_failed):
+    if code and wanted.only is Only.FAILED:
+        return True
+    same = newest["version"] == version and newest["settings"] == wanted.settings_sha256
+    if code and wanted.only and wanted.retry_failed and not (code == "truncated" and same):
         return True
     if newest["version"] != version:
         return wanted.only in (None, Only.CHANGED)
     if wanted.only is not None:
         return False
-    return newest["settings"] != wanted.settings_sha256 or (newest["failed"] and wanted.retry_failed)
+    if newest["settings"] != wanted.settings_sha256 or code == "storage":
+        return True
+    return code == "numerical" and wanted.retry_failed
 
 
 @pytest.mark.parametrize(("only", "keys"), [(Only.NEW, "fn"), (Only.CHANGED, "cf"), (Only.FAILED, "f")])
