@@ -88,38 +88,48 @@ class Decoder:
         """Decode one image, as `pipeline.codecs.codec.decode` does.
 
         Raises:
-            CodecError: with its codes, or `timeout`, `out_of_memory` or `worker_died` for the child itself.
+            CodecError: with its codes, or for the child itself `timeout`, `too_large` if it takes too much
+                memory, `crashed` if it died of the image twice, `worker_died` if it was killed twice.
             RunError: the child does not start.
         """
         if len(data) > self._memory_bytes:
-            raise CodecError(
-                ErrorCode.OUT_OF_MEMORY, f"the file alone is larger than the limit of {self._limit}"
-            )
+            raise CodecError(ErrorCode.TOO_LARGE, f"the file alone is larger than the limit of {self._limit}")
         with self._turn:
             if self._closed:
                 raise RuntimeError("this decoder is closed")
-            self._await_start()
             try:
-                return self._ask(data, max_pixels)
+                return self._decode_once(data, max_pixels)
             except CodecError as error:
-                if error.code is ErrorCode.OUT_OF_MEMORY:
-                    self._restart()  # a failed allocation may leave the child in a bad state
+                if error.code not in (ErrorCode.CRASHED, ErrorCode.WORKER_DIED):
+                    raise
+            return self._decode_once(data, max_pixels)  # a second child that dies of it dies of the image
+
+    def _decode_once(self, data: bytes, max_pixels: int) -> Picture:
+        """Decode one image in one child. Raises as `decode`."""
+        self._await_start()
+        try:
+            return self._ask(data, max_pixels)
+        except CodecError as error:
+            if error.code is not ErrorCode.OUT_OF_MEMORY:
                 raise
-            except TimeoutError:
-                self._restart()
-                message = f"decoding took longer than {self._seconds:g} s"
-                raise CodecError(ErrorCode.TIMEOUT, message) from None
-            except (EOFError, ConnectionError):
-                status = self._restart(patience=GRACE_SECONDS)
-                message = f"decoding ended its process ({_cause(status)})"
-                raise CodecError(ErrorCode.WORKER_DIED, message) from None
-            except Exception as error:  # a forged or corrupt header can raise anything
-                self._restart()
-                message = "the decoding process sent an answer that makes no sense"
-                raise CodecError(ErrorCode.WORKER_DIED, message) from error
-            except BaseException:
-                self._restart()  # interrupted before the reply was read: the next request must not get it
-                raise
+            self._restart()  # a failed allocation may leave the child in a bad state
+            message = f"{error.message}: the limit is {self._limit} (decode_memory_mib)"
+            raise CodecError(ErrorCode.TOO_LARGE, message) from None
+        except TimeoutError:
+            self._restart()
+            message = f"decoding took longer than {self._seconds:g} s"
+            raise CodecError(ErrorCode.TIMEOUT, message) from None
+        except (EOFError, ConnectionError):
+            status = self._restart(patience=GRACE_SECONDS)
+            code = ErrorCode.WORKER_DIED if status == -signal.SIGKILL else ErrorCode.CRASHED
+            raise CodecError(code, f"decoding ended its process ({_cause(status)})") from None
+        except Exception as error:  # a forged or corrupt header can raise anything
+            self._restart()
+            message = "the decoding process sent an answer that makes no sense"
+            raise CodecError(ErrorCode.CRASHED, message) from error
+        except BaseException:
+            self._restart()  # interrupted before the reply was read: the next request must not get it
+            raise
 
     def close(self) -> None:
         """End the child; closing twice is harmless."""
