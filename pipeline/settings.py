@@ -70,7 +70,8 @@ class RunSettings(BaseModel):
     only: Only | None = Field(None, description="only new, changed or failed inputs")
     retry_failed: bool = Field(
         False,
-        description="try again what an earlier run recorded as failed, beside the inputs that `only` selects",
+        description="try again what an earlier run recorded as failed and may get better, beside the inputs "
+        "that `only` selects",
     )
     limit: Count | None = Field(None, description="handle at most this many inputs")
     sample: Share | None = Field(None, description="share of the inputs, 5% or 0.05, always the same ones")
@@ -123,6 +124,11 @@ class RunSettings(BaseModel):
     )
     max_hours: Seconds | None = Field(
         None, description="stop after this many hours; the same command goes on later"
+    )
+    max_errors_in_a_row: Count = Field(
+        20,
+        description="errors in a row that no image is to blame for, such as of storage, after which a node "
+        "gets no more images; if the next node has as many, the run stops",
     )
     max_lost_share: Share = Field(
         0.5, description="share of inputs whose processes died, above which the run stops"

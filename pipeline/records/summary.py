@@ -121,6 +121,7 @@ class RunSummary:
             had done, `left` for inputs still to do, `repeated` for inputs left out because an earlier input
             has the same address; and `ignored` for objects that are no inputs.
         carried_failed: those of `carried` that had failed.
+        new_failed: those of `failed` that had not failed before, in this version.
         ignored: number of objects that are no inputs, by extension.
         findings: images that this run handled, by what came of a finding and by what was found.
         pruned: restored objects that were removed because their source was deleted; in a dry run, those that
@@ -143,6 +144,7 @@ class RunSummary:
     carried_failed: int
     ignored: Mapping[str, int]
     seconds: float
+    new_failed: int = 0
     findings: Counts = field(default_factory=dict)
     pruned: int = 0
     prunable: Sequence[str] = ()
@@ -159,6 +161,11 @@ class RunSummary:
     def failed(self) -> int:
         """Number of failed inputs, of this run and earlier ones."""
         return self.counts.get(Status.FAILED, 0) + self.carried_failed
+
+    @property
+    def failures(self) -> str:
+        """The failed inputs in words: how many are news."""
+        return f"{self.new_failed} failed for the first time, {self.failed - self.new_failed} before"
 
     @property
     def exit_status(self) -> ExitStatus:

@@ -1,13 +1,14 @@
 """The attempts of a run: all pending inputs in batches, then the inputs that got no row, each alone.
 
-An input gets no row if the process that handled its batch died.
+An input gets no row if the process that handled its batch died, or its node was put out (`Breaker`). After
+that, what is left is sent to the other nodes, in batches.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,10 +23,11 @@ from pipeline.records.lease import Lease
 from pipeline.records.listing import SOURCE_COLUMNS, Listing
 from pipeline.records.manifest import ManifestWriter, Status
 from pipeline.records.summary import FIRST_IMAGE, LOADING, RESTORING
+from pipeline.runs.breaker import Breaker
 from pipeline.runs.course import Course
 from pipeline.runs.selection import Pending, Selection
 from pipeline.settings import RunSettings
-from pipeline.stages.batches import Job
+from pipeline.stages.batches import BESIDE, ROWS, Job
 from pipeline.stages.ray_data import Pass, images_per_batch, model_is_loaded, restored_rows
 from pipeline.stages.restoring import PriorIdentity, RestorerFactory
 from pipeline.stages.session import Machines
@@ -34,6 +36,10 @@ from pipeline.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
+_CRASHED = (
+    "it killed the process that handled it alone, twice: check the image, and the memory that one of its "
+    "size takes; --only failed tries it again"
+)
 DEATHS_TO_WORRY = 64
 """Fewest inputs without a row after the first attempt that can stop the run, see `max_lost_share`."""
 
@@ -116,6 +122,7 @@ class Attempts:
     ) -> None:
         self._assignment, self._selection, self._course, self._lease = assignment, selection, course, lease
         self._writer, self._notes, self._machines = writer, notes, machines
+        self._breaker = Breaker(assignment.settings.max_errors_in_a_row)
         self._failures = FailureLog(assignment.run_id)
         self._telemetry = RunTelemetry(assignment.run_id)
         self._warnings: set[str] = set()
@@ -127,11 +134,10 @@ class Attempts:
             why it stopped early, or None.
 
         Raises:
-            RunError: too many inputs got no row, or a stage cannot go on.
+            RunError: too many inputs got no row, a stage cannot go on, or no node is left that can.
         """
         course, total = self._course, pending.tally.pending
-        group = images_per_batch(self._assignment.settings, total, self._machines)
-        attempt, work = 1, Pass(pending.parts, total, group)
+        attempt, work = 1, self._in_batches(pending.parts, total)
         try:
             while work.parts:
                 before = course.handled
@@ -139,15 +145,52 @@ class Attempts:
                     return reason
                 if (left := total - course.handled) <= 0:
                     break
-                self._check_deaths(left, total, attempt)
+                if elsewhere := self._must_go_elsewhere(work):
+                    self._go_elsewhere()
                 missing = self._selection.store(listing, self._lease.epoch, attempt + 1).parts
-                if work.alone and course.handled == before:
+                if elsewhere:
+                    work = self._in_batches(missing, left)
+                elif not work.alone:
+                    self._check_deaths(left, total)
+                    work = replace(work, parts=missing, images=left, group=1, alone=True)
+                elif course.handled > before:
+                    work = replace(work, parts=missing, images=left)
+                elif doubted := self._doubted(work):
+                    work = replace(work, parts=missing, without=work.without | doubted)
+                else:
                     self._give_up(missing, attempt)
                     break
-                attempt, work = attempt + 1, Pass(missing, left, group=1, alone=True)
+                attempt += 1
         finally:
             self._failures.close()
         return None
+
+    def _in_batches(self, parts: Sequence[str], images: int) -> Pass:
+        group = images_per_batch(self._assignment.settings, images, self._machines)
+        return Pass(parts, images, group, without=frozenset(self._breaker.out))
+
+    def _must_go_elsewhere(self, work: Pass) -> bool:
+        """Whether a node that had a part in a pass is out."""
+        return not work.without.issuperset(self._breaker.out)
+
+    def _doubted(self, work: Pass) -> frozenset[str]:
+        """Nodes that may be to blame for what killed its process alone, as long as others were not tried."""
+        suspects = self._breaker.suspects
+        if work.without.issuperset(suspects) or len(work.without) > len(self._breaker.out):
+            return frozenset()
+        return suspects if self._machines.without(work.without | suspects) else frozenset()
+
+    def _go_elsewhere(self) -> None:
+        """Go on without the nodes that are out. Raises RunError if that is in vain, or none is left."""
+        breaker = self._breaker
+        left = self._machines.without(breaker.out)
+        if breaker.stops_the_run or left is None:
+            others = f" ({len(breaker.out)} nodes ended so)" if len(breaker.out) > 1 else ""
+            raise RunError(f"{breaker.reason}{others}; then run again: it goes on from here")
+        logger.warning(
+            f"a node gets no more images: {breaker.reason}", extra={"run_id": self._assignment.run_id}
+        )
+        self._machines = left
 
     def _pass(self, attempt: int, work: Pass, total: int) -> str | None:
         """Send inputs through the stages once. Returns why it stopped early, or None."""
@@ -156,6 +199,8 @@ class Attempts:
             for table in restored_rows(job, work, self._assignment.factory, self._machines):
                 if table is not None:
                     self._take(table)
+                if self._must_go_elsewhere(work):
+                    break
                 self._writer.flush_if_due()
                 self._lease.check()
                 if (stage := self._stage()) == LOADING:
@@ -165,6 +210,8 @@ class Attempts:
                 if reason := course.must_stop():
                     return reason
         finally:
+            for rows in self._breaker.release():
+                self._keep(rows)
             self._writer.flush()
             self._record(0)  # nothing is queued in this pass any more
         return None
@@ -172,12 +219,11 @@ class Attempts:
     def _take(self, table: pa.Table) -> None:
         """Take the rows of a batch. Raises RunError if its stage cannot go on."""
         fatal = table["fatal"].drop_null()
-        rows = table.filter(pc.is_null(table["fatal"])).select(manifest.SCHEMA.names)
         self._course.add_repeated(table["repeated"])
         self._log_once(table["warning"].drop_null().to_pylist())
         if not len(fatal):
             self._notes.add(table["intent"].drop_null().to_pylist())
-        if rows.num_rows:
+        for rows in self._breaker.sift(table.filter(pc.is_null(table["fatal"]))):
             self._keep(rows)
         if len(fatal):
             raise RunError(fatal[0].as_py())
@@ -188,9 +234,11 @@ class Attempts:
         self._warnings |= set(warnings)
 
     def _keep(self, rows: pa.Table) -> None:
-        self._writer.add(rows)
-        self._course.add(rows)
-        self._failures.add(rows)
+        """Record and count rows, in the columns of `ROWS`."""
+        if rows.num_rows:
+            self._writer.add(rows.drop_columns(BESIDE.names))
+            self._course.add(rows)
+            self._failures.add(rows)
 
     def _stage(self) -> str:
         """What the stages are doing, as far as this process can see."""
@@ -200,11 +248,17 @@ class Attempts:
 
     def _record(self, left: int) -> None:
         course = self._course
-        self._telemetry.record(course.handled, course.failed, left, course.repeated_requests)
+        states = {
+            "done": course.handled,
+            "failed": course.failed,
+            "new_failed": course.new_failed,
+            "left": left,
+        }
+        self._telemetry.record(states, course.repeated_requests, len(self._breaker.out))
 
-    def _check_deaths(self, missing: int, total: int, attempt: int) -> None:
+    def _check_deaths(self, missing: int, total: int) -> None:
         tolerated = self._assignment.settings.max_lost_share * total
-        if attempt == 1 and missing >= DEATHS_TO_WORRY and missing > tolerated:
+        if missing >= DEATHS_TO_WORRY and missing > tolerated:
             raise RunError(
                 f"the processes of {missing} of {total} inputs died: a machine is broken, "
                 "not an image; check its memory and its logs, then run again"
@@ -220,14 +274,14 @@ class Attempts:
                     | {name: row[name] for name in SOURCE_COLUMNS}
                     | {
                         "status": Status.FAILED.value,
-                        "error_code": ErrorCode.WORKER_DIED.value,
-                        "error_message": "the process that handled it died, each time: check the image, "
-                        "and at how much memory the machine has for one of its size",
+                        "error_code": ErrorCode.CRASHED.value,
+                        "error_message": _CRASHED,
                         "finished_at": datetime.now(UTC),
+                        "failed_before": row["failed_before"],
                     }
                     for row in batch.to_pylist()
                 ]
-                self._keep(manifest.to_table(rows))
+                self._keep(pa.Table.from_pylist(rows, schema=ROWS))
                 for row in rows:
                     telemetry.record(row)
         self._writer.flush()

@@ -26,6 +26,7 @@ class Course:
 
     Attributes:
         counts: rows by status.
+        new_failed: failed rows of inputs that had not failed before.
         findings: rows by action and what was found.
         stage_seconds: seconds that images spent in each stage, summed.
         handled: rows in all.
@@ -41,6 +42,7 @@ class Course:
         self._under_way: float | None = None
         self._first_row: float | None = None
         self.counts: Counter[str] = Counter()
+        self.new_failed = 0
         self.findings: Counter[tuple[str, str]] = Counter()
         self.stage_seconds: Counter[str] = Counter()
         self.handled = 0
@@ -58,8 +60,10 @@ class Course:
         return self.counts[Status.FAILED]
 
     def add(self, rows: pa.Table) -> None:
-        """Count rows of the manifest."""
+        """Count rows of the manifest, with the column `failed_before`."""
         self.counts.update(rows["status"].to_pylist())
+        failed = pc.equal(rows["status"], Status.FAILED.value)
+        self.new_failed += pc.sum(pc.and_not(failed, rows["failed_before"])).as_py() or 0
         self.findings.update(counted(rows))
         self.stage_seconds.update(seconds_by_stage(rows))
         self.handled += rows.num_rows

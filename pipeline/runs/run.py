@@ -312,6 +312,7 @@ class Run:
             counts=counts,
             findings=by_action(course.findings),
             carried_failed=tally.carried_failed,
+            new_failed=course.new_failed,
             ignored=dict(listing.ignored),
             pruned=pruned,
             repeated_requests=course.repeated_requests,

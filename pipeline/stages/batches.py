@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-import socket
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ import pyarrow as pa
 from i2r import Degraded
 from pipeline.codecs.codec import Picture, encode
 from pipeline.codecs.sandbox import Decoder
-from pipeline.errors import CodecError, ErrorCode, ItemError, RunError
+from pipeline.errors import CodecError, DeviceLostError, ErrorCode, ItemError, RunError
 from pipeline.records import manifest
 from pipeline.records.intents import announce, announced
 from pipeline.records.keys import output_key
@@ -33,6 +34,7 @@ from pipeline.sources.fetcher import Fetcher
 from pipeline.sources.masks import has_mask, protected_pixels
 from pipeline.stages.heap import keep_freed_memory
 from pipeline.stages.item import Item, as_table, items_of
+from pipeline.stages.machine import node_name, was_restarted
 from pipeline.stages.restoring import RestoreActor, Restored, RestorerFactory, describe
 from pipeline.stages.scores import scores
 from pipeline.stages.telemetry import DeviceTelemetry, RowTelemetry
@@ -45,21 +47,24 @@ FETCHES = 8
 BLOCK_BYTES = 32 << 20
 """Approximate bytes of a block of images passed from stage to stage: a block ends once it reaches them."""
 
-ROWS = pa.schema(
+BESIDE = pa.schema(
     [
-        *manifest.SCHEMA,
         ("fatal", pa.string()),
         ("intent", pa.string()),
         ("repeated", pa.int64()),
         ("warning", pa.string()),
+        ("places", pa.list_(pa.string())),
+        ("failed_before", pa.bool_()),
     ]
 )
-"""Output of the last stage: rows of the manifest with four columns more.
+"""Columns of the last stage that are not recorded.
 
 `intent` is the note to withdraw once the row is recorded. `fatal` says why the run must stop; such a row is
 not recorded. `repeated`, in the first row of a batch, counts the requests that were repeated for the batch.
-`warning`, there too, is for the run's log.
+`warning`, there too, is for the run's log. `places` and `failed_before` are those of `Item`.
 """
+ROWS = pa.schema([*manifest.SCHEMA, *BESIDE])
+"""Output of the last stage: rows of the manifest, and the columns of `BESIDE`."""
 
 FETCHED_BYTES = 256 << 20
 """Most bytes of files that one stage holds before they are decoded, unless a single file is larger."""
@@ -134,7 +139,7 @@ class FetchAndDecode:
         self._decoder = Decoder(self._limit, job.settings.decode_seconds)
 
     def __call__(self, batch: Batch) -> Iterator[pa.Table]:
-        """Fetch and decode a batch of rows with the listing's columns, `owned` and `collides`.
+        """Fetch and decode a batch of rows with the columns of `pending_batches`.
 
         Yields:
             Its items in order, in tables of little more than `BLOCK_BYTES`: a batch of scans is gigabytes.
@@ -162,7 +167,7 @@ class FetchAndDecode:
 
     def _fetch(self, listed: dict[str, Any]) -> Item:
         row = self._job.common | {name: listed[name] for name in SOURCE_COLUMNS}
-        item = Item(row, owned=bool(listed["owned"]))
+        item = Item(row, owned=bool(listed["owned"]), failed_before=bool(listed["failed_before"]))
         with item.timed("fetch"):
             output_key(row["source_key"], self._job.extension)
             if listed["collides"]:
@@ -221,17 +226,51 @@ def seed_of(content: bytes) -> int:
 
 
 class RestoreItems:
-    """Stage that replaces the pixels of items by restored ones."""
+    """Stage that replaces the pixels of items by restored ones.
+
+    A process whose GPU fails ends, and Ray hands its batch to a new one. If that one fails before it has
+    restored anything, it tells: the items come back as `worker_died`, and it ends at the next batch.
+    Otherwise nobody would learn of a GPU that fails every batch.
+
+    Raises:
+        RunError: the model cannot be loaded here.
+    """
 
     def __init__(self, factory: RestorerFactory) -> None:
         keep_freed_memory()
-        self._actor = RestoreActor(factory)
-        self._telemetry = DeviceTelemetry(self._actor.device)
+        self._actor: RestoreActor | None = None
+        self._unproven, self._told, self._broken = was_restarted(), False, ""
+        try:
+            self._actor = RestoreActor(factory)
+        except Exception as error:
+            self._broken = f"node {node_name()}: {error}"
+            if not self._unproven:  # of a restarted process, Ray Data would wait for its batches for ever
+                raise RunError(self._broken) from error
+        self._telemetry = DeviceTelemetry(self._actor.device if self._actor else "")
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Restore the items of a batch that have not failed."""
+        if self._told:
+            _end("another process is to try")
         items = items_of(batch)
         whole = [(item, item.picture) for item in items if not item.failed and item.picture is not None]
+        try:
+            self._restore(whole)
+        except DeviceLostError as error:
+            if not self._unproven:
+                _end(str(error))
+            self._told = True
+            for item, _ in whole:
+                item.fail(ItemError(ErrorCode.WORKER_DIED, str(error)))
+        self._telemetry.record()
+        return as_table(items)
+
+    def _restore(self, whole: Sequence[tuple[Item, Picture]]) -> None:
+        """Restore items. Raises DeviceLostError."""
+        if not whole:
+            return
+        if self._actor is None:
+            raise DeviceLostError(self._broken)
         start = time.perf_counter()
         results = self._actor.restore(
             [
@@ -239,19 +278,25 @@ class RestoreItems:
                 for item, picture in whole
             ]
         )
-        seconds = (time.perf_counter() - start) / max(len(whole), 1)
+        self._unproven = False
+        seconds = (time.perf_counter() - start) / len(whole)
         for (item, picture), result in zip(whole, results, strict=True):
             item.timings["restore"] = seconds
-            item.row |= {**describe(result), "device": self._actor.device}
+            item.row |= {**describe(result), "device": self._actor.device, "node": node_name()}
             item.losses = result.fallbacks if isinstance(result, Restored) else ()
+            item.was_here()
             if isinstance(result, ItemError) or item.failed:
                 item.fail(
                     ItemError(ErrorCode(item.row["error_code"]), item.row["error_message"] or "no result")
                 )
             elif item.row["status"] == Status.RESTORED:
                 item.picture = replace(picture, pixels=result.image)
-        self._telemetry.record()
-        return as_table(items)
+
+
+def _end(reason: str) -> NoReturn:
+    """End this process, as if it had been killed: Ray starts another in its place, and repeats the batch."""
+    print(f"i2r: this process ends: {reason}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 class EncodeAndStore:
@@ -261,7 +306,6 @@ class EncodeAndStore:
         keep_freed_memory()
         self._job = job
         self._threads = ThreadPoolExecutor(FETCHES)
-        self._node = socket.gethostname()
         self._telemetry = RowTelemetry()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -304,9 +348,9 @@ class EncodeAndStore:
             self._put(item)
         if item.fatal:
             return {"fatal": item.fatal}
-        row = item.row | {"timings": item.timings, "node": self._node, "finished_at": datetime.now(UTC)}
+        row = item.row | {"timings": item.timings, "finished_at": datetime.now(UTC)}
         self._telemetry.record(row, stored=len(item.data))
-        return row
+        return row | {"places": item.places, "failed_before": item.failed_before}
 
     def _encode(self, item: Item) -> None:
         with item.timed("encode"):

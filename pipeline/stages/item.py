@@ -21,6 +21,7 @@ import pyarrow as pa
 from pipeline.codecs.codec import Picture
 from pipeline.errors import ErrorCode, ItemError, RunError, bounded_text
 from pipeline.records.manifest import Status
+from pipeline.stages.machine import node_name, place
 from pipeline.storage.redaction import without_secrets
 
 _OUT_OF_BAND = 5  # the first pickle protocol with out-of-band buffers
@@ -41,6 +42,8 @@ class Item:
         losses: names of smaller restorers that were used, for the row's `losses`.
         fatal: why the whole run must stop, or None.
         timings: seconds per stage.
+        places: the processes that have handled it, in order; of a failed one, the last is where it failed.
+        failed_before: whether an earlier run recorded this very version of it as failed.
         repeated: requests to the storage that were repeated for it, or for others in its batch.
         warning: of its decoder, or None.
     """
@@ -55,6 +58,8 @@ class Item:
     losses: tuple[str, ...] = ()
     fatal: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
+    places: list[str] = field(default_factory=list)
+    failed_before: bool = False
     repeated: int = 0
     warning: str | None = None
 
@@ -71,8 +76,13 @@ class Item:
         """Whether it failed, or stops the run."""
         return self.fatal is not None or self.row.get("status") == Status.FAILED
 
+    def was_here(self) -> None:
+        """Note that this process has handled it."""
+        if place() not in self.places:
+            self.places.append(place())
+
     def fail(self, error: BaseException) -> None:
-        """Set the failure in its row, and free its bytes and pixels."""
+        """Set the failure and where it happened in its row, and free its bytes and pixels."""
         code, text = ErrorCode.INTERNAL, f"{type(error).__name__}: {error}"
         if isinstance(error, ItemError):
             code, text = error.code, error.message
@@ -80,7 +90,9 @@ class Item:
             "status": Status.FAILED.value,
             "error_code": code.value,
             "error_message": bounded_text(without_secrets(text)),
+            "node": node_name(),
         }
+        self.was_here()
         self.data = b""
         self.picture = self.reference = self.protected = None
 
@@ -90,6 +102,7 @@ class Item:
         start = time.perf_counter()
         try:
             yield
+            self.was_here()
         except RunError as error:
             self.fatal = str(error)
         except Exception as error:

@@ -7,6 +7,7 @@ the caller tries each of them again, alone.
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import math
 import queue
@@ -54,12 +55,14 @@ class Pass:
         images: how many inputs they hold, at least one.
         group: most images in one batch.
         alone: give a process one batch at a time, so that an image without a row killed its process itself.
+        without: Ray's ids of nodes that are given none of it.
     """
 
     parts: Sequence[str]
     images: int
     group: int
     alone: bool = False
+    without: frozenset[str] = frozenset()
 
     @property
     def batches(self) -> int:
@@ -93,7 +96,7 @@ def restored_rows(
     Raises:
         RunError: the pass could not go on.
     """
-    with _ray_data_context():
+    with _ray_data_context(work.without):
         with warnings.catch_warnings():
             # Ray warns of `_RETRIES`, and there is no other way yet to bound the retries
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -188,12 +191,16 @@ def _pump(dataset: Any, tables: queue.Queue[pa.Table | BaseException | None], ov
 
 
 @contextlib.contextmanager
-def _ray_data_context() -> Iterator[None]:
-    """Set Ray Data's options for a pass, and restore them afterwards."""
+def _ray_data_context(without: frozenset[str]) -> Iterator[None]:
+    """Set Ray Data's options for a pass without some nodes, and restore them afterwards."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
+    elsewhere = copy.copy(context.execution_options)
+    if without:
+        elsewhere.label_selector = {"ray.io/node-id": f"!in({', '.join(sorted(without))})"}
     wanted = {
+        "execution_options": elsewhere,
         "enable_progress_bars": False,
         "print_on_execution_start": False,
         "max_errored_blocks": -1,  # a block whose process dies twice loses only its own rows: see `Attempts`

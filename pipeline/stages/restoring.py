@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,15 +16,24 @@ from numpy.typing import NDArray
 
 from i2r import Degraded
 from pipeline.codecs.depth import from_float, to_float
-from pipeline.errors import ErrorCode, ItemError, RunError, SettingsError, bounded_text
+from pipeline.errors import (
+    DeviceLostError,
+    ErrorCode,
+    ItemError,
+    RunError,
+    SettingsError,
+    bounded_text,
+)
 from pipeline.records.findings import COLUMN, to_column
 from pipeline.stages.local_prior import local_prior
-from pipeline.stages.machine import memory_bytes
+from pipeline.stages.machine import assigned, memory_bytes
 
 if TYPE_CHECKING:
     from i2r import Restoration, RestoreSettings
 
 _CPU = "cpu"
+_DEVICE_ERROR = re.compile(r"(CUDA|HIP)( driver)? error|cuDNN error|CUBLAS_STATUS", re.IGNORECASE)
+"""In the texts of torch's errors of a GPU. After one, every later call in the same process fails, too."""
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -69,7 +79,7 @@ class RestorerFactory(Protocol):
         ...
 
     def __call__(self) -> ImageRestorer:
-        """Load the prior, on the device that this process finds."""
+        """Load the prior, on the device that Ray assigned to this process."""
         ...
 
 
@@ -102,20 +112,17 @@ class PriorRestorerFactory:
         return PriorIdentity(folder.name, self._sha256)
 
     def __call__(self) -> ImageRestorer:
-        """The restorer, on a GPU where this process has one.
+        """The restorer, on the GPU that Ray assigned to this process, or on its CPUs if it was assigned none.
 
         Raises:
-            RunError: this machine has another prior than the run began with, or its GPU cannot be used.
+            RunError: this machine has another prior than the run began with.
+            DeviceError: the GPU cannot be used.
             PriorError: the prior cannot be used.
         """
-        from i2r import Restorer, load_prior, self_test
-        from i2r.errors import SettingsError as MethodError
+        from i2r import Device, Restorer, load_prior, self_test
 
-        folder = str(local_prior(self._prior))
-        try:
-            prior = load_prior(folder, _device(), precision=self._method.precision)
-        except MethodError as error:
-            raise RunError(str(error)) from error
+        device = Device.assigned(assigned("GPU"))
+        prior = load_prior(str(local_prior(self._prior)), device.where, precision=self._method.precision)
         if self._sha256 not in (None, prior.sha256):
             raise RunError(
                 f"the prior {self._prior} on this machine is not the one that the run began with: "
@@ -163,6 +170,9 @@ class RestoreActor:
 
         Returns:
             for each image its result, in the image's own type, or the error that it failed with.
+
+        Raises:
+            DeviceLostError: the GPU failed: this process can restore nothing any more.
         """
         on_host = on_cpu(self.device)
         refusals = [_refusal(given.image, self._memory) if on_host else None for given in degraded]
@@ -306,13 +316,8 @@ def _refusal(image: np.ndarray, memory: int) -> ItemError | None:
 
 def set_threads() -> None:
     """Let torch use the CPUs that this actor requested: Ray's own default is one thread."""
-    import ray
-
     torch = sys.modules.get("torch")  # not imported here: that takes seconds, and a restorer may do without
-    if torch is None or not ray.is_initialized() or ray.get_runtime_context().get_actor_id() is None:
-        return
-    cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 0)
-    if cpus >= 1:
+    if torch is not None and (cpus := assigned("CPU")) >= 1:
         torch.set_num_threads(int(cpus))
 
 
@@ -321,19 +326,13 @@ def on_cpu(device: str) -> bool:
     return device.partition("/")[0] == _CPU
 
 
-def _device() -> Any:
-    import torch
-
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
 
 
 def _release_memory() -> None:
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
+    if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
@@ -346,5 +345,7 @@ def _item_error(error: Exception) -> ItemError:
         return ItemError(
             ErrorCode.OUT_OF_MEMORY, "the model has no memory left for this image: use a larger device"
         )
+    if isinstance(error, RuntimeError) and _DEVICE_ERROR.search(str(error)):
+        raise DeviceLostError(f"the GPU failed: {bounded_text(str(error).splitlines()[0])}") from error
     code = ErrorCode.NUMERICAL if isinstance(error, ArithmeticError) else ErrorCode.INTERNAL
     return ItemError(code, f"{type(error).__name__}: {error}")

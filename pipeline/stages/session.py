@@ -12,8 +12,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import RunError, SettingsError, bounded_text
@@ -67,6 +67,18 @@ class Machines:
         models = self.most or GROWTH * self.workers
         room = 4 * models if self.gpus else min(models, max(SERVING_CPUS, models // 4))
         return min(room, math.ceil(images / SERVED))
+
+    def without(self, nodes: Collection[str]) -> Machines | None:
+        """What is left without some nodes, given their ids in Ray; None if no model has a place there."""
+        import ray
+
+        left = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in nodes]
+        kind, each = ("GPU", self.gpus) if self.gpus else ("CPU", self.cpus)
+        room = sum(int(node["Resources"].get(kind, 0) / each) for node in left)
+        if not room:
+            return None
+        workers = min(self.workers, room)
+        return replace(self, workers=workers, most=workers if self.most == self.workers else self.most)
 
 
 @contextlib.contextmanager

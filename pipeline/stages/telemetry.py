@@ -85,15 +85,15 @@ class DeviceTelemetry:
     def record(self) -> None:
         """Report it now."""
         torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_available():
+        if torch is not None and torch.cuda.is_initialized():
             self._memory.set(torch.cuda.max_memory_reserved())
         else:
             self._memory.set(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 class RunTelemetry:
-    """Reports the progress of a run from its driver: `i2r_run_images` by state `done`, `failed` and `left`,
-    and `i2r_run_repeated_requests`.
+    """Reports the progress of a run from its driver: `i2r_run_images` by state `done`, `failed`, `new_failed`
+    and `left`, `i2r_run_repeated_requests`, and `i2r_run_nodes_out`.
 
     Unlike the counters of the stages it counts no image twice. `left` is the length of the queue.
 
@@ -108,10 +108,13 @@ class RunTelemetry:
         self._repeated = Gauge(
             "i2r_run_repeated_requests", "Requests of a run to storage that were repeated.", ("run",)
         )
+        self._out = Gauge("i2r_run_nodes_out", "Nodes of a run that get no more images.", ("run",))
         self._run_id = run_id
 
-    def record(self, done: int, failed: int, left: int, repeated: int) -> None:
-        """Report it; `done` includes `failed`, `repeated` counts requests."""
+    def record(self, states: Mapping[str, int], repeated: int, out: int) -> None:
+        """Report images by state, of which `done` includes `failed` and that `new_failed`; the number of
+        repeated requests, and of nodes that are out."""
         self._repeated.set(repeated, {"run": self._run_id})
-        for state, number in (("done", done), ("failed", failed), ("left", left)):
+        self._out.set(out, {"run": self._run_id})
+        for state, number in states.items():
             self._images.set(number, {"run": self._run_id, "state": state})

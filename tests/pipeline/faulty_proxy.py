@@ -32,6 +32,7 @@ class Fault(StrEnum):
     DROPPED = "dropped"
     LOST = "done, and the answer lost"
     UNCONDITIONAL = "done, whatever its conditions"
+    DENIED = "403"
 
 
 Plan = Callable[[str, str], Fault]
@@ -97,6 +98,8 @@ class FaultyProxy:
                 self._refuse(request, 500, b"InternalError")
             case Fault.THROTTLED:
                 self._refuse(request, 503, b"SlowDown")
+            case Fault.DENIED:
+                self._refuse(request, 403, b"AccessDenied")
             case Fault.DROPPED:
                 request.close_connection = True
             case _:

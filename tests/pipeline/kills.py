@@ -111,6 +111,11 @@ class ThreeNodes:
         self.address = str(self._cluster.address)
         self.complete()
 
+    @property
+    def node_ids(self) -> list[str]:
+        """Ray's ids of the nodes that compute."""
+        return [str(node.node_id) for node in self._nodes]
+
     def complete(self) -> None:
         """Add the nodes that are missing."""
         while len(self._nodes) < 2:

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -17,9 +18,9 @@ from i2r import Action, Degraded, Finding, What
 from pipeline.errors import RunError
 from pipeline.stages.restoring import PriorIdentity
 
-DEADLY, BROKEN, CLEAN, BAD, DOUBTFUL = 250, 240, 230, 220, 210
-"""Gray levels of the first pixel that kill the process, raise, come back unchanged, come back rejected, and
-come back unchanged with something suspected."""
+DEADLY, CURSED, BROKEN, CLEAN, BAD, DOUBTFUL = 250, 245, 240, 230, 220, 210
+"""Gray levels of the first pixel that kill the process, break its GPU, raise, come back unchanged, come back
+rejected, and come back unchanged with something suspected."""
 SHARP = Finding(What.NOISE, 0.999, 1.0, Action.CORRECTED, 3.5, {"noise": {"level": 0.1}})
 KEPT_SHARP = replace(SHARP, action=Action.REMAINS, gain=None)
 MARKED = Finding(What.MARKS, 0.97, 0.25, Action.SUSPECTED, parameters={"boxes": [[0, 0, 12, 12]]})
@@ -50,12 +51,18 @@ class StandIn:
         seconds: that each image takes.
         loading: seconds until it is ready.
         log: a file that gets a line for every image restored, or None.
+        sick: Ray's id of a node whose GPU fails once the file `mark` is there; its first batch makes it.
+        mark: that file, or None.
+        heals: whether it fails only once, and takes the file away.
     """
 
     version: str = "1"
     seconds: float = 0.0
     log: str | None = None
     loading: float = 0.0
+    sick: str = ""
+    mark: str | None = None
+    heals: bool = False
 
     def identity(self) -> PriorIdentity:
         return PriorIdentity("stand-in", hashlib.sha256(self.version.encode()).hexdigest())
@@ -81,6 +88,8 @@ class BoxBlur:
         self._kind = kind
 
     def restore(self, degraded: Sequence[Degraded]) -> list[Answer]:
+        if self._kind.sick and self._kind.mark:
+            self._fall_sick(Path(self._kind.mark))
         answers = [self._one(given.image) for given in degraded]
         for given, answer in zip(degraded, answers, strict=True):
             if given.protected is not None:
@@ -90,11 +99,24 @@ class BoxBlur:
     def smaller(self) -> None:
         """There is none."""
 
+    def _fall_sick(self, mark: Path) -> None:
+        import ray
+
+        if ray.get_runtime_context().get_node_id() == self._kind.sick:
+            if mark.exists():
+                if self._kind.heals:
+                    mark.unlink()
+                raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+            if not self._kind.heals:
+                mark.touch()
+
     def _one(self, image: np.ndarray) -> Answer:
         time.sleep(self._kind.seconds)
         mark = round(float(image[0, 0, 0]) * 255)
         if mark == DEADLY:
             os.kill(os.getpid(), signal.SIGKILL)
+        if mark == CURSED:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if mark == BROKEN:
             raise ZeroDivisionError("this image divides by zero")
         if self._kind.log:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from pathlib import Path
 import fsspec
 import pytest
 from broken_images import BROKEN, endless_jpeg, saved
-from faulty_proxy import Fault, FaultyProxy, faulty_proxy, first
+from faulty_proxy import Fault, FaultyProxy, faulty_proxy, first, no_fault
 from PIL import Image
 from small_images import write_image
 from standin import BROKEN as DIVIDES_BY_ZERO
@@ -153,6 +154,38 @@ def test_an_object_that_is_never_served_is_one_failed_row(
     row = rows(f"{bucket}/dest")["album-0/2.png"]
     assert (row["error_code"], "given up after" in row["error_message"]) == ("storage", True)
     assert summary.repeated_requests == retries.ATTEMPTS - 1
+    proxy.plan = no_fault
+    assert restore(f"{bucket}/source", f"{bucket}/dest").counts["restored"] == 1
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_bucket_that_denies_in_mid_run_stops_it_and_costs_no_image(
+    proxy: FaultyProxy, tmp_path: Path, bucket: str
+) -> None:
+    from_store = open_store(f"{bucket}/source")
+    for number in range(60):
+        write_image(tmp_path / "one.png", seed=number, side=16)
+        from_store.write(f"{number:02d}.png", (tmp_path / "one.png").read_bytes())
+    served = Counter[str]()
+
+    def plan(method: str, path: str) -> Fault:
+        served["images"] += method == "GET" and "/source/" in path and path.endswith(".png")
+        return Fault.DENIED if served["images"] > 10 and "/source/" in path else Fault.NONE
+
+    proxy.plan = plan
+    with pytest.raises(RunError) as caught:
+        restore(f"{bucket}/source", f"{bucket}/dest", max_errors_in_a_row=8)
+    said = str(caught.value)
+    assert said.startswith(f"8 errors in a row on node {socket.gethostname()}, the last (forbidden): s3://")
+    assert said.endswith(
+        "renew the credentials, or give them the right; then run again: it goes on from here"
+    )
+    assert "\n" not in said
+    assert proxy.seen[Fault.DENIED] >= 8
+    assert {row["status"] for row in rows(f"{bucket}/dest").values()} <= {"restored"}
+    proxy.plan = no_fault
+    summary = restore(f"{bucket}/source", f"{bucket}/dest")
+    assert (summary.counts["restored"] + summary.counts["carried"], summary.exit_status) == (60, 0)
 
 
 @pytest.fixture
@@ -198,7 +231,7 @@ def test_a_hang_and_a_memory_bomb_are_one_failed_row_each(tmp_path: Path) -> Non
     counts = restore(source, dest, decode_seconds=2, decode_memory_mib=64).counts
     assert (counts["restored"], counts["failed"]) == (6, 2)
     codes = {key: row["error_code"] for key, row in rows(dest).items() if row["error_code"]}
-    assert codes == {"bomb.png": "out_of_memory", "endless.jpg": "timeout"}
+    assert codes == {"bomb.png": "too_large", "endless.jpg": "timeout"}
 
 
 @pytest.mark.usefixtures("ray_here")
@@ -220,7 +253,7 @@ def test_a_tenth_of_a_dataset_is_broken_in_twenty_ways(tmp_path: Path) -> None:
         write_image(source / f"{number}/zero.png", seed=number, mark=DIVIDES_BY_ZERO)
         write_image(source / f"{number}/back\\slash.png", seed=number)
         expected |= {
-            f"{number}/deadly.png": "worker_died",
+            f"{number}/deadly.png": "crashed",
             f"{number}/zero.png": "numerical",
             f"{number}/back\\slash.png": "bad_key",
         }

@@ -40,31 +40,38 @@ def test_three_nights(source: Path, bucket: str) -> None:
         return {name: number for name, number in summary.counts.items() if number}
 
     write_image(source / "broken.png", 50, mark=BROKEN)
+    (source / "cut.png").write_bytes((source / "broken.png").read_bytes()[:900])
     put()
     first = run()
-    assert handled(first) == {"restored": 6, "failed": 1}
-    assert first.exit_status == ExitStatus.SOME_FAILED
+    assert handled(first) == {"restored": 6, "failed": 2}
+    assert (first.exit_status, first.new_failed) == (ExitStatus.SOME_FAILED, 2)
 
     write_image(source / "new.png", 60)  # came
     write_image(source / "album-0" / "0.png", 61)  # changed
     write_image(source / "broken.png", 62)  # mended
     put()
     store.rm(f"{inbox}/album-1/1.png")  # went
-    second = run()
-    assert handled(second) == {"restored": 3, "carried": 4}
-    assert second.exit_status == ExitStatus.DONE
+    second = run()  # what is cut is not tried again, and no news
+    assert handled(second) == {"restored": 3, "carried": 5}
+    assert (second.exit_status, second.carried_failed) == (ExitStatus.SOME_FAILED, 1)
+    assert second.new_failed == 0
+    write_image(source / "cut.png", 63)  # whole now
+    store.put_file(str(source / "cut.png"), f"{inbox}/cut.png")
+    assert handled(run()) == {"restored": 1, "carried": 7}
     assert store.exists(f"{dest}/album-1/1.png")  # what was restored stays
 
     start = time.monotonic()
     third = run()
     assert time.monotonic() - start < QUIET_NIGHT
-    assert handled(third) == {"carried": 7}
+    assert handled(third) == {"carried": 8}
     assert third.exit_status == ExitStatus.DONE
-    assert [record["run_id"] for record in read_records(open_store(dest))] == [
+    records = [record["run_id"] for record in read_records(open_store(dest))]
+    assert [run_id for run_id in records if run_id in {first.run_id, second.run_id, third.run_id}] == [
         first.run_id,
         second.run_id,
         third.run_id,
     ]
+    assert len(records) == 4
 
 
 QUIET = """

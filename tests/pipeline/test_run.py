@@ -112,11 +112,16 @@ def test_a_folder_with_broken_files_is_restored_in_full(source: Path, tmp_path: 
     assert told[-1].counts == {"restored": 6, "unchanged": 1, "rejected": 1, "failed": 4}
     assert told[-1].slowest_stage in STAGES
 
+    assert (summary.new_failed, record["new_failed"]) == (4, 4)
+
     again = restore(source, dest)
-    assert again.counts["carried"] == 12
+    assert (again.counts["carried"], again.carried_failed, again.new_failed) == (12, 4, 0)
     assert again.exit_status == 3
-    third = restore(source, dest, retry_failed=True)
-    assert (third.counts["failed"], third.counts["carried"]) == (4, 8)
+    third = restore(source, dest, retry_failed=True)  # but for what breaks off, which no attempt completes
+    assert (third.counts["failed"], third.counts["carried"], third.carried_failed) == (3, 9, 1)
+    assert (third.new_failed, third.exit_status) == (0, 3)
+    fourth = restore(source, dest, only="failed")
+    assert (fourth.counts["failed"], fourth.new_failed) == (4, 0)
     assert verify_dataset(str(dest)).faults == []
 
 
@@ -196,7 +201,7 @@ def test_a_foreign_object_is_never_overwritten(source: Path, tmp_path: Path) -> 
     assert summary.counts["failed"] == 1
     assert "not ours" in rows(dest)["album-0/0.png"]["error_message"]
     (dest / "album-0/0.png").unlink()
-    assert restore(source, dest, retry_failed=True).counts["restored"] == 1
+    assert restore(source, dest).counts["restored"] == 1
 
 
 def test_an_object_whose_row_was_lost_is_ours_all_the_same(source: Path, tmp_path: Path) -> None:
@@ -266,7 +271,7 @@ def test_an_image_that_kills_its_process_is_one_failed_row(source: Path, tmp_pat
     write_image(source / "deadly.png", 60, mark=DEADLY)
     summary = restore(source, tmp_path / "dest", batch=16)
     assert (summary.counts["restored"], summary.counts["failed"]) == (6, 1)
-    assert rows(tmp_path / "dest")["deadly.png"]["error_code"] == "worker_died"
+    assert rows(tmp_path / "dest")["deadly.png"]["error_code"] == "crashed"
     assert rows(tmp_path / "dest")["deadly.png"]["attempts"] > 1
 
 

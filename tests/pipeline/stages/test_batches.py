@@ -47,7 +47,7 @@ def test_large_images_do_not_wait_for_each_other(
     no = np.zeros(listed.num_rows, bool)
     batch = {name: listed[name].to_numpy(zero_copy_only=False) for name in listed.schema.names}
     job = Job(source.store, source.store, RunSettings(), {}, None)
-    tables = list(FetchAndDecode(job)(batch | {"owned": no, "collides": no}))
+    tables = list(FetchAndDecode(job)(batch | {"owned": no, "collides": no, "failed_before": no}))
     assert [table.num_rows for table in tables] == sizes
     keys = [item.row["source_key"] for table in tables for item in items_of(table)]
     assert keys == listed["source_key"].to_pylist()

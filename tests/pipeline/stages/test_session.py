@@ -11,7 +11,7 @@ from standin import StandIn
 from pipeline.errors import SettingsError
 from pipeline.runs.run import restore_dataset
 from pipeline.settings import RunSettings
-from pipeline.stages.session import _machines, ray_session
+from pipeline.stages.session import Machines, _machines, ray_session
 
 
 @pytest.mark.parametrize(("sharing", "models", "share"), [(1, 2, 1.0), (2, 4, 0.5)])
@@ -59,3 +59,15 @@ def test_a_ray_that_is_not_there_is_told_before_anything_is_written(
             str(tmp_path / "source"), str(tmp_path / "dest"), restorer_factory=StandIn(), address="auto"
         )
     assert not (tmp_path / "dest").exists()
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_without_its_nodes_there_is_no_place_for_models() -> None:
+    import ray
+
+    (cpus,) = (int(node["Resources"]["CPU"]) for node in ray.nodes())
+    fixed, growing = Machines(cpus + 2, cpus + 2, 1, 0.0), Machines(1, None, 1, 0.0)
+    assert fixed.without(()) == Machines(cpus, cpus, 1, 0.0)
+    assert growing.without(()) == growing
+    assert growing.without({ray.get_runtime_context().get_node_id()}) is None
+    assert Machines(1, 1, 1, 0.5).without(()) is None  # the model's CPU never stands in for its GPU
