@@ -117,6 +117,8 @@ def summary_record(summary: RunSummary) -> dict[str, Any]:
 
     counts = ", ".join(f"{number} {name}" for name, number in summary.counts.items() if number)
     line = f"{summary.dest}: {counts or 'nothing to do'} in {duration(summary.seconds)}"
+    if summary.failed:
+        line += f"; {summary.failures}"
     if summary.findings:
         line += f"; found {counts_in_words(summary.findings)}"
     if summary.stopped:

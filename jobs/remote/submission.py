@@ -17,6 +17,7 @@ from jobs.remote.client import Cluster, SubmittedJob
 from jobs.remote.package import stage
 from pipeline.errors import SettingsError
 from pipeline.records.lease import JOB_VARIABLE, SUBMISSION_VARIABLE
+from pipeline.records.summary import ExitStatus
 from pipeline.runs.addresses import anywhere, extent_of, refuse_overlap, refuse_secrets
 from pipeline.settings import RunSettings, changed_settings
 from pipeline.storage.store import open_store
@@ -129,7 +130,10 @@ def _job_name(cluster: Cluster, name: str) -> str:
 
 
 def refuse_twice(attempts: Sequence[SubmittedJob]) -> None:
-    """Raise SettingsError if one of the attempts at the work runs, or the last one has succeeded."""
+    """Raise SettingsError if one of the attempts at the work runs, or the last one is done.
+
+    One in which some images failed is done, too: another attempt would not change that.
+    """
     for job in attempts:
         if not job.is_over:
             raise SettingsError(
@@ -137,7 +141,7 @@ def refuse_twice(attempts: Sequence[SubmittedJob]) -> None:
                 "--again submits it all the same"
             )
     last = max(attempts, key=lambda job: job.attempt, default=None)
-    if last and last.state == "SUCCEEDED":
+    if last and (last.state == "SUCCEEDED" or last.exit_code == ExitStatus.SOME_FAILED):
         raise SettingsError(
             f"this work was done as {last.id}: --again, or another --name, submits it once more"
         )

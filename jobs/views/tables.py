@@ -41,8 +41,13 @@ def print_summary(summary: RunSummary) -> None:
             print(f"storage: {summary.repeated_requests} requests failed and were repeated")
     if summary.stopped:
         print(f"stopped early: {summary.stopped}; the same command goes on")
+    if summary.failed and not summary.dry_run:
+        print(summary.failures)
     if summary.carried_failed:
-        print(f"{summary.carried_failed} images failed in an earlier run: --retry-failed tries them again")
+        print(
+            f"{summary.carried_failed} images failed in an earlier run: --retry-failed tries again what may "
+            "get better, --only failed all of them"
+        )
     if summary.ignored:
         kinds = ", ".join(f"{number} {extension}" for extension, number in sorted(summary.ignored.items()))
         print(f"ignored, no images: {kinds}")

@@ -132,12 +132,16 @@ def test_an_overlap_is_refused_without_a_look_at_the_addresses() -> None:
         (["PENDING"], "under way as work-1"),
         (["RUNNING", "FAILED"], "under way as work-1"),  # the second stood back
         (["FAILED", "SUCCEEDED"], "was done as work-2"),
+        (["FAILED", "FAILED 3"], "was done as work-2"),  # some images failed
+        (["FAILED 1"], None),
     ],
 )
 def test_work_is_refused_twice(states: list[str], words: str | None) -> None:
     attempts = [
-        SubmittedJob(f"work-{n}", state, "work", n, "s3://a", "s3://b", f"work-{n}/0", 1.0, 2.0, None, "")
-        for n, state in enumerate(states, 1)
+        SubmittedJob(
+            f"work-{n}", state, "work", n, "s3://a", "s3://b", f"work-{n}/0", 1.0, 2.0, int(code or 0), ""
+        )
+        for n, (state, _, code) in enumerate((text.partition(" ") for text in states), 1)
     ]
     if words is None:
         refuse_twice(attempts)
