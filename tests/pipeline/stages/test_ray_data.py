@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from standin import CLEAN
 
 from pipeline.settings import RunSettings
 from pipeline.stages.ray_data import BATCH_ON_CPU, BATCH_ON_GPU, Pass, images_per_batch
@@ -90,7 +91,7 @@ def test_a_gpu_is_handed_images_by_their_bytes(tmp_path: Path) -> None:
     """Each of these fills a block. By their number two would come together, and share their seconds."""
     (tmp_path / "source").mkdir()
     for number in range(8):
-        Image.new("RGB", (3400, 3400), (number, 90, 120)).save(tmp_path / "source" / f"{number}.png")
+        Image.new("RGB", (3400, 3400), (CLEAN, 90, number)).save(tmp_path / "source" / f"{number}.png")
     done = subprocess.run(
         [sys.executable, "-c", BEHIND_A_GPU, str(tmp_path / "source"), str(tmp_path / "dest")],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "RAY_raylet_start_wait_time_s": "120"},
