@@ -16,6 +16,7 @@ import numpy as np
 
 from i2r import Action, Degraded, Finding, What
 from pipeline.errors import RunError
+from pipeline.runs.breaker import DEATHS
 from pipeline.stages.restoring import PriorIdentity
 
 DEADLY, CURSED, BROKEN, CLEAN, BAD, DOUBTFUL = 250, 245, 240, 230, 220, 210
@@ -48,11 +49,11 @@ class StandIn:
 
     Args:
         version: stands for the prior's weights.
-        seconds: that each image takes.
+        seconds: that each image takes; with `sick`, only until that node has failed as often as puts it out.
         loading: seconds until it is ready.
         log: a file that gets a line for every image restored, or None.
         sick: Ray's id of a node whose GPU fails once the file `mark` is there; its first batch makes it.
-        mark: that file, or None.
+        mark: that file, or None; it has a byte for every time that the GPU failed.
         heals: whether it fails only once, and takes the file away.
     """
 
@@ -77,6 +78,11 @@ class StandIn:
 def logged(image: np.ndarray) -> str:
     """What the stand-in logs of an image, (H, W, C) in [0, 1]."""
     return hashlib.sha256(np.round(255 * image).astype(np.uint8).tobytes()).hexdigest()
+
+
+def _append(file: Path, text: str) -> None:
+    with file.open("a") as log:
+        log.write(text)
 
 
 class BoxBlur:
@@ -106,12 +112,19 @@ class BoxBlur:
             if mark.exists():
                 if self._kind.heals:
                     mark.unlink()
+                else:
+                    _append(mark, "x")
                 raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
             if not self._kind.heals:
                 mark.touch()
 
+    def _seconds(self) -> float:
+        mark = self._kind.mark
+        failed = self._kind.sick and mark and Path(mark).exists() and Path(mark).stat().st_size
+        return 0.0 if failed and failed >= DEATHS else self._kind.seconds
+
     def _one(self, image: np.ndarray) -> Answer:
-        time.sleep(self._kind.seconds)
+        time.sleep(self._seconds())
         mark = round(float(image[0, 0, 0]) * 255)
         if mark == DEADLY:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -120,8 +133,7 @@ class BoxBlur:
         if mark == BROKEN:
             raise ZeroDivisionError("this image divides by zero")
         if self._kind.log:
-            with open(self._kind.log, "a") as file:
-                file.write(f"{logged(image)}\n")
+            _append(Path(self._kind.log), f"{logged(image)}\n")
         outcome = {CLEAN: "unchanged", DOUBTFUL: "unchanged", BAD: "rejected"}.get(mark, "restored")
         shifted = np.concatenate([image[:, 1:], image[:, -1:]], axis=1)
         return Answer(
