@@ -22,6 +22,7 @@ from pipeline.records.intents import Notes
 from pipeline.records.lease import Lease
 from pipeline.records.listing import SOURCE_COLUMNS, Listing
 from pipeline.records.manifest import ManifestWriter, Status
+from pipeline.records.pending import Tally
 from pipeline.records.summary import FIRST_IMAGE, LOADING, RESTORING
 from pipeline.runs.breaker import Breaker
 from pipeline.runs.course import Course
@@ -126,6 +127,7 @@ class Attempts:
         self._failures = FailureLog(assignment.run_id)
         self._telemetry = RunTelemetry(assignment.run_id)
         self._warnings: set[str] = set()
+        self._tally = Tally()
 
     def make(self, listing: Listing, pending: Pending) -> str | None:
         """Restore the pending inputs, then those that got no row, each alone.
@@ -136,7 +138,7 @@ class Attempts:
         Raises:
             RunError: too many inputs got no row, a stage cannot go on, or no node is left that can.
         """
-        course, total = self._course, pending.tally.pending
+        course, total, self._tally = self._course, pending.tally.pending, pending.tally
         attempt, work = 1, self._in_batches(pending.parts, total)
         try:
             while work.parts:
@@ -252,6 +254,7 @@ class Attempts:
             "done": course.handled,
             "failed": course.failed,
             "new_failed": course.new_failed,
+            "carried_failed": self._tally.carried_failed,
             "left": left,
         }
         self._telemetry.record(states, course.repeated_requests, len(self._breaker.out))

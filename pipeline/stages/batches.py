@@ -279,9 +279,10 @@ class RestoreItems:
             ]
         )
         self._unproven = False
-        seconds = (time.perf_counter() - start) / len(whole)
+        seconds = time.perf_counter() - start
+        self._telemetry.add(sum(math.prod(picture.pixels.shape[:2]) for _, picture in whole), seconds)
         for (item, picture), result in zip(whole, results, strict=True):
-            item.timings["restore"] = seconds
+            item.timings["restore"] = seconds / len(whole)
             item.row |= {**describe(result), "device": self._actor.device, "node": node_name()}
             item.losses = result.fallbacks if isinstance(result, Restored) else ()
             item.was_here()

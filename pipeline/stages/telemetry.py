@@ -69,21 +69,31 @@ class RowTelemetry:
 
 
 class DeviceTelemetry:
-    """Reports the peak memory of a model's process: of its GPU, or without one of the host.
+    """Reports what a model's process does: `i2r_device_pixels`, `i2r_device_busy_seconds`, and
+    `i2r_device_memory_bytes`, the peak memory of its GPU, or without one of the host.
 
     Args:
         device: the device's name.
     """
 
     def __init__(self, device: str) -> None:
-        from ray.util.metrics import Gauge
+        from ray.util.metrics import Counter, Gauge
 
+        self._pixels = Counter("i2r_device_pixels", "Pixels that a model has handled.", ("device",))
+        self._busy = Counter("i2r_device_busy_seconds", "Seconds in which a model computes.", ("device",))
         self._memory = Gauge(
             "i2r_device_memory_bytes", "Most memory that a model's process has taken so far.", ("device",)
-        ).set_default_tags({"device": device})
+        )
+        for metric in (self._pixels, self._busy, self._memory):
+            metric.set_default_tags({"device": device})
+
+    def add(self, pixels: int, seconds: float) -> None:
+        """Count pixels that the model has handled, and the seconds that it took."""
+        self._pixels.inc(float(pixels))
+        self._busy.inc(seconds)
 
     def record(self) -> None:
-        """Report it now."""
+        """Report the memory now."""
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             self._memory.set(torch.cuda.max_memory_reserved())
@@ -92,8 +102,8 @@ class DeviceTelemetry:
 
 
 class RunTelemetry:
-    """Reports the progress of a run from its driver: `i2r_run_images` by state `done`, `failed`, `new_failed`
-    and `left`, `i2r_run_repeated_requests`, and `i2r_run_nodes_out`.
+    """Reports the progress of a run from its driver: `i2r_run_images` by state `done`, `failed`,
+    `new_failed`, `carried_failed` and `left`, `i2r_run_repeated_requests`, and `i2r_run_nodes_out`.
 
     Unlike the counters of the stages it counts no image twice. `left` is the length of the queue.
 
@@ -112,8 +122,8 @@ class RunTelemetry:
         self._run_id = run_id
 
     def record(self, states: Mapping[str, int], repeated: int, out: int) -> None:
-        """Report images by state, of which `done` includes `failed` and that `new_failed`; the number of
-        repeated requests, and of nodes that are out."""
+        """Report images by state, of which `done` includes `failed` and that `new_failed`, but not
+        `carried_failed`; the number of repeated requests, and of nodes that are out."""
         self._repeated.set(repeated, {"run": self._run_id})
         self._out.set(out, {"run": self._run_id})
         for state, number in states.items():

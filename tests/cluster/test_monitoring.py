@@ -29,7 +29,8 @@ from pipeline.records.manifest import STAGES
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "cluster" / "monitoring"
 STAND_IN = ROOT / "tests" / "pipeline"
-IMAGES = 400
+IMAGES, SIDE, SECONDS = 400, 16, 0.2
+"""How many, their width in pixels, and what the stand-in takes for one."""
 BROKEN, NFE = 240, 4
 """Of the stand-in: a gray level that makes it fail, and what it says that an image took."""
 DEADLINE = 150.0
@@ -42,7 +43,7 @@ from jobs.views.progress import stop_on_signals
 from pipeline import RunSettings, restore_dataset
 
 if __name__ == "__main__":
-    source, dest, port = sys.argv[1:]
+    source, dest, port, seconds = sys.argv[1:]
     ray.init(
         "local",
         num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=200 << 20,
@@ -50,7 +51,8 @@ if __name__ == "__main__":
     )
     with stop_on_signals() as stop:
         settings = RunSettings(batch=1, workers=1, flush_seconds=0.5)
-        summary = restore_dataset(source, dest, settings, stop=stop, restorer_factory=StandIn(seconds=0.2))
+        stand_in = StandIn(seconds=float(seconds))
+        summary = restore_dataset(source, dest, settings, stop=stop, restorer_factory=stand_in)
     ray.shutdown()
     sys.exit(summary.exit_status)
 """
@@ -132,14 +134,15 @@ def metrics_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     tmp_path = tmp_path_factory.mktemp("run")
     (tmp_path / "source").mkdir()
     for number in range(IMAGES):
-        pixels = np.random.default_rng(number).integers(0, 200, (16, 16, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(number).integers(0, 200, (SIDE, SIDE, 3), dtype=np.uint8)
         if number % 10 == 0:
             pixels[0, 0] = BROKEN
         Image.fromarray(pixels).save(tmp_path / "source" / f"{number:03d}.png")
     [port] = free_ports(1)
     path = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT), str(STAND_IN)])
+    arguments = map(str, (tmp_path / "source", tmp_path / "dest", port, SECONDS))
     command = subprocess.Popen(
-        [sys.executable, "-c", RUN, str(tmp_path / "source"), str(tmp_path / "dest"), str(port)],
+        [sys.executable, "-c", RUN, *arguments],
         env=os.environ | {"PYTHONPATH": path},
     )
     try:
@@ -172,13 +175,15 @@ def test_a_run_tells_what_the_dashboard_shows(metrics_port: int) -> None:
     while not shown <= set(told := samples(metrics_port)):
         assert time.monotonic() < deadline, f"not told: {shown - set(told)}"
         time.sleep(0.5)
-    assert set(told) - shown <= {"ray_i2r_findings_total"} | {
+    assert set(told) - shown <= {
         f"ray_i2r_{name}_{part}" for name in ("nfe", "stage_seconds") for part in ("bucket", "sum")
     }
     assert {sample.labels["stage"] for sample in told["ray_i2r_stage_seconds_count"]} == set(STAGES)
     assert {sample.labels["status"] for sample in told["ray_i2r_images_total"]} == {"restored", "failed"}
     assert {sample.labels["direction"] for sample in told["ray_i2r_bytes_total"]} == {"in", "out"}
     assert all(sample.value > 1 << 20 for sample in told["ray_i2r_device_memory_bytes"])
+    (busy,), (pixels,) = told["ray_i2r_device_busy_seconds_total"], told["ray_i2r_device_pixels_total"]
+    assert busy.value >= SECONDS * (pixels.value / SIDE**2 - 1)  # one may be on its way here, too
     (evaluations,), (images,) = told["ray_i2r_evaluations_total"], told["ray_i2r_nfe_count"]
     assert abs(evaluations.value - NFE * images.value) <= NFE  # one may be on its way between the two
 
