@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -39,6 +40,8 @@ COLUMN = "ours, blind"
 WINDOW = 64
 """Side in pixels of the windows that are looked at one by one: a large picture hides a lost face."""
 STEP = 16
+QUALITY = HERE / "quality.json"
+"""What `benchmarks.quality` measured of degraded photographs: clean pictures ought to be more typical."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Harm:
         psnr: of the result to the picture, in dB, at most `CEILING`.
         worst_window: that of the worst window of `WINDOW` pixels a side.
         changed: share of the pixels.
+        typicality: of the picture as it was, see `i2r.Restoration`; None where it was not screened.
         nfe, seconds: what it took.
     """
 
@@ -59,6 +63,7 @@ class Harm:
     psnr: float
     worst_window: float
     changed: float
+    typicality: float | None
     nfe: int
     seconds: float
 
@@ -77,6 +82,7 @@ def measure(restorer: Restorer, picture: CleanPicture) -> tuple[Harm, FloatImage
         bounded_psnr(result, clean),
         _worst_window(error),
         float((error > 0).mean()),
+        None if math.isnan(found.typicality_before) else found.typicality_before,
         found.nfe,
         seconds,
     ), result
@@ -148,7 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured = {picture: cells.get((picture.kind, picture.name, COLUMN)) or {} for picture in pictures}
     record = summarise(restorer, options.role, measured) | {"in_gray": options.in_gray}
     out.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
-    out.with_suffix(".md").write_text(page := harm_page.page(record))
+    degraded = json.loads(QUALITY.read_text())["all"]["rows"]
+    out.with_suffix(".md").write_text(page := harm_page.page(record, degraded))
     print(page)
     named = {(picture.kind, picture.name): picture for picture in pictures}
     worst = [named[row["kind"], row["name"]] for row in harm_page.worst(record["pictures"])]
@@ -169,7 +176,7 @@ def summarise(
         "commit": commit(),
         "pictures": [
             {"kind": picture.kind, "name": picture.name, "photograph": picture.photograph}
-            | {name: harm[name] for name in Harm.__dataclass_fields__}
+            | {name: harm.get(name) for name in Harm.__dataclass_fields__}
             for picture, harm in measured.items()
         ],
     }

@@ -9,6 +9,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from benchmarks.clean_pictures import DELIBERATE
+from benchmarks.quality_page import auroc
 
 ALTERED, BADLY, RUINED_WINDOW = 45.0, 38.0, 30.0
 """dB below which a picture counts as altered, and as badly so; and below which one of its windows is lost."""
@@ -17,8 +18,12 @@ LISTED = 20
 Row = Mapping[str, Any]
 
 
-def page(record: Mapping[str, Any]) -> str:
-    """Markdown of a record; see :func:`benchmarks.harm.summarise`."""
+def page(record: Mapping[str, Any], degraded: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown of a record; see :func:`benchmarks.harm.summarise`.
+
+    Args:
+        degraded: rows of `benchmarks.quality`, with the typicality of each degraded photograph.
+    """
     pictures: Sequence[Row] = record["pictures"]
     photographs = [row for row in pictures if row["photograph"] and row["kind"] not in DELIBERATE]
     others = [row for row in pictures if not row["photograph"]]
@@ -40,6 +45,7 @@ def page(record: Mapping[str, Any]) -> str:
         "## By what was found",
         "A picture counts for every finding that it shows.",
         _table([("finding", "pictures", "of them altered"), *_by_finding(pictures)]),
+        *_screening(degraded, photographs, others),
         "## The worst",
         _table([("kind", "picture", "PSNR", "worst window", "found"), *_listed(worst(pictures))]),
     ]
@@ -71,6 +77,29 @@ def _by_finding(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     found = Counter(name for row in rows for name in row["found"])
     harmful = Counter(name for row in rows if is_altered(row) for name in row["found"])
     return [(name, str(count), str(harmful[name])) for name, count in found.most_common()]
+
+
+def _screening(degraded: Mapping[str, Row], photographs: Sequence[Row], others: Sequence[Row]) -> list[str]:
+    """How well typicality separates degraded photographs from these pictures; nothing if it is not known."""
+    negatives = {
+        what: [row["typicality"] for row in rows if row["typicality"] is not None]
+        for what, rows in (("photographs", photographs), ("others", others))
+    }
+    known = {name: row["typicality"] for name, row in degraded.items() if row.get("typicality")}
+    if not (known and all(negatives.values())):
+        return []
+    known["all rows"] = [value for values in known.values() for value in values]
+    head = ("degradation", *(f"beside {len(clean)} {what}" for what, clean in negatives.items()))
+    rows = [
+        (name, *(f"{auroc(values, clean):.3f}" for clean in negatives.values()))
+        for name, values in known.items()
+    ]
+    return [
+        "## Screening beside hard negatives",
+        "AUROC: the chance that a degraded photograph of `benchmarks.quality` (crops of 192x192 px, of the "
+        "set that chose constants) is judged less typical than one of these pictures.",
+        _table([head, *rows]),
+    ]
 
 
 def worst(rows: Sequence[Row]) -> list[Row]:

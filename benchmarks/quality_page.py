@@ -18,7 +18,8 @@ SLOW = (*ON_PRIOR, "Deep Image Prior")
 AVERAGED = ("psnr", "ssim", "ms_ssim", "noise_level", "sharpness", "blockiness", "nfe", "seconds")
 
 Summary = dict[str, Any]
-"""``photographs``, ``columns``, ``auroc`` of all rows; by row its ``columns`` and ``auroc``. Plain JSON."""
+"""``photographs``, ``columns``, ``auroc`` of all rows; by row its ``columns``, ``typicality`` and ``auroc``.
+Plain JSON."""
 
 
 def summary(
@@ -35,7 +36,7 @@ def summary(
         averages = {column: _averages(cells, row, column, photographs) for column in columns}
         found["rows"][row] = {"columns": {name: means for name, means in averages.items() if means}}
         if clean and degraded.get(row):
-            found["rows"][row]["auroc"] = auroc(degraded[row], clean)
+            found["rows"][row] |= {"typicality": degraded[row], "auroc": auroc(degraded[row], clean)}
     if clean and (pooled := [value for values in degraded.values() for value in values]):
         found["auroc"] = auroc(pooled, clean)
     return found

@@ -25,6 +25,9 @@ def test_an_interrupted_benchmark_goes_on_and_shows_the_harm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clean_pictures, "KINDS", {"ramp": None})
+    monkeypatch.setattr(harm, "QUALITY", tmp_path / "quality.json")
+    rows = {"noise": {"typicality": [0.0, 2.0]}, "clean": {}}
+    harm.QUALITY.write_text(json.dumps({"all": {"rows": rows}}))
     pictures = tmp_path / "pictures"
     for kind, name, picture in (
         ("noisy", "1", np.random.default_rng(0).normal(128, 40, (64, 64))),
@@ -48,6 +51,7 @@ def test_an_interrupted_benchmark_goes_on_and_shows_the_harm(
     page = out.with_suffix(".md").read_text()
     assert "| noisy | 1 | 1 | 1 | 100.0% (2.5% to 100.0%) | 1 | 1 |" in page
     assert "| flat | 1 | 0 | 0 | 0.0% (0.0% to 97.5%) | 0 | 0 |" in page
+    assert "| noise | 0.500 | 0.500 |" in page
     with Image.open(tmp_path / "harm-worst.png") as sheet:
         assert sheet.size == (768, 256)
     harm.main(command)
