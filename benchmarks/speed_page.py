@@ -57,8 +57,8 @@ def _network(record: Mapping[str, Any]) -> list[str]:
     return [
         f"The network alone takes {1e6 * network['seconds_a_pixel']:.2f} us a pixel at its best, in tiles of "
         f"{network['tile']} px: it is measured beside each row, and the fewest seconds count. NFE are passes "
-        "over the whole image. Evaluated over image pixels: of a pass, in tiles. Ratio: of the seconds to "
-        "NFE x image pixels x that time.",
+        "over the whole image, or, where a large one is screened, over a sample of it. Evaluated over image "
+        "pixels: of a pass, in tiles. Ratio: of the seconds to NFE x image pixels x that time.",
     ]
 
 
