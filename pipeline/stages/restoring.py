@@ -195,7 +195,8 @@ class RestoreActor:
         if not inputs:
             return []
         try:
-            return [(restoration, ()) for restoration in self._restorer.restore(inputs)]
+            pairs = zip(self._restorer.restore(inputs), inputs, strict=True)
+            return [_of_its_shape(restoration, given) for restoration, given in pairs]
         except Exception as error:
             failure = _item_error(error)
         if failure.code is ErrorCode.OUT_OF_MEMORY:
@@ -215,7 +216,7 @@ class RestoreActor:
             name, restorer = step
             try:
                 (restoration,) = restorer.restore([given])
-                return restoration, (name,)
+                return _of_its_shape(restoration, given, name)
             except Exception as error:
                 failure = _item_error(error)
             _release_memory()
@@ -253,6 +254,14 @@ def describe(result: Restored | ItemError) -> Mapping[str, Any]:
 
 
 _Result: TypeAlias = "tuple[Restoration, tuple[str, ...]]"
+
+
+def _of_its_shape(restoration: Restoration, given: Degraded, *fallbacks: str) -> _Result | ItemError:
+    """A result, or the error that it has not its image's shape: it would be stored in the image's place."""
+    if restoration.image.shape == given.image.shape:
+        return restoration, fallbacks
+    made, wanted = ("x".join(map(str, image.shape)) for image in (restoration.image, given.image))
+    return ItemError(ErrorCode.INTERNAL, f"the model made {made} values of an image of {wanted}")
 
 
 def _groups(inputs: Sequence[Degraded]) -> Iterator[Sequence[Degraded]]:

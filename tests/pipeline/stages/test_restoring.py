@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from standin import BROKEN, CLEAN, SHARP, Answer, StandIn
+from standin import BROKEN, CLEAN, SHARP, Answer, BoxBlur, StandIn
 
 from i2r import Degraded, RestoreSettings
 from i2r.prior.folder import built_in_priors
@@ -75,6 +75,23 @@ def test_one_bad_image_does_not_spoil_its_neighbours() -> None:
     images = [image(mark) for mark in (1, 2, BROKEN, 3, BROKEN)]
     results = RestoreActor(StandIn()).restore([Degraded(pixels) for pixels in images])
     assert [isinstance(result, Restored) for result in results] == [True, True, False, True, False]
+
+
+class Cropping(BoxBlur):
+    """Takes a line off every second image."""
+
+    def restore(self, degraded: Sequence[Degraded]) -> list[Answer]:
+        answers = super().restore(degraded)
+        return [replace(each, image=each.image[number % 2 :]) for number, each in enumerate(answers)]
+
+
+def test_a_result_of_another_shape_is_no_result() -> None:
+    actor = RestoreActor(lambda: Cropping(StandIn()))
+    whole, other = actor.restore([Degraded(image()), Degraded(image())])
+    assert isinstance(whole, Restored)
+    assert isinstance(other, ItemError)
+    assert other.code is ErrorCode.INTERNAL
+    assert str(other) == "the model made 7x8x3 values of an image of 8x8x3"
 
 
 @dataclass(frozen=True)
