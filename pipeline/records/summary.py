@@ -21,6 +21,7 @@ from pipeline.storage.store import PRIVATE, Store
 RUNS = f"{PRIVATE}/runs"
 STARTING, LOADING, FIRST_IMAGE = "starting Ray", "loading the model", "restoring the first image"
 """Stages of a run before its first row, shown because the wait for the first image is the longest."""
+AWAITING_GPUS = "waiting for GPUs"
 RESTORING = "restoring"
 DONE, STOPPED = "done", "stopped"
 """Stages of a run that has ended."""

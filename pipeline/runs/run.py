@@ -26,7 +26,15 @@ from pipeline.records.orphaned import Orphaned
 from pipeline.records.outdated import Outdated
 from pipeline.records.pending import Tally
 from pipeline.records.pruning import Pruning, check_prunable, tombstone
-from pipeline.records.summary import STARTING, OnProgress, RunSummary, run_folder, silent, versions
+from pipeline.records.summary import (
+    AWAITING_GPUS,
+    STARTING,
+    OnProgress,
+    RunSummary,
+    run_folder,
+    silent,
+    versions,
+)
 from pipeline.runs.addresses import refuse_overlap
 from pipeline.runs.attempts import Assignment, Attempts
 from pipeline.runs.course import Course
@@ -35,7 +43,7 @@ from pipeline.settings import RunSettings
 from pipeline.sources.masks import open_masks
 from pipeline.sources.walk import Source, open_source
 from pipeline.stages.restoring import PriorRestorerFactory, RestorerFactory
-from pipeline.stages.session import ray_session, require_listener
+from pipeline.stages.session import connection, ray_session, require_listener
 from pipeline.storage.redaction import public_uri
 from pipeline.storage.retries import repetitions
 from pipeline.storage.store import PRIVATE, Store, open_store
@@ -75,7 +83,8 @@ def restore_dataset(
             this run.
 
     Raises:
-        SettingsError: the source, the destination, the prior or a setting is wrong; nothing was written.
+        SettingsError: the source, the destination, the prior or a setting is wrong, or the GPUs did not come;
+            nothing is left of the run.
         LeaseHeldError: another run writes to the destination.
         RefusedError: it would restore more finished images again than `max_redo` allows, or remove more
             restored ones than `max_pruned`; nothing was done.
@@ -89,25 +98,24 @@ def restore_dataset(
     )
     if dry_run:
         return run.preview()
-    with _what_must_be_there(run, settings, address):
+    with _what_must_be_there(settings, address):
         return run.execute()
 
 
-def _what_must_be_there(
-    run: Run, settings: RunSettings, address: str | None
-) -> AbstractContextManager[object]:
-    """Check the Ray that a run requires, before anything is written.
+def _what_must_be_there(settings: RunSettings, address: str | None) -> AbstractContextManager[object]:
+    """Check the Ray that a run requires, before anything is written. Requests nothing.
 
-    A run requires one if it was given an address or a number of GPUs. With `auto` and no GPUs it only checks
-    that something answers, and connects later. A run without either starts its own Ray later, too: a run that
-    finds nothing to restore usually needs none.
+    GPUs that a run may wait for (`gpu_minutes`) are requested once there is work for them: nobody pays for
+    them while it lists, and a run that finds nothing to restore requests none. Without them, and with `auto`,
+    it only checks that something answers; a run without an address starts its own Ray when it needs one.
     """
-    if address is None and settings.gpus is None:
-        return nullcontext()
-    if address == "auto" and settings.gpus is None:
+    if settings.gpus and not settings.gpu_minutes:
+        return ray_session(settings, address)
+    if address == "auto":
         require_listener(address)
-        return nullcontext()
-    return ray_session(settings, address, run.keep_waiting)
+    elif address is not None:
+        return connection(settings, address)
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -184,11 +192,6 @@ class Run:
         source = self._source.store.uri(self._source.pattern or "")
         return CheckedRun(source, self._dest.uri(), self._assignment.digest)
 
-    def keep_waiting(self) -> bool:
-        """Report that the run waits for GPUs. Returns False once it must stop."""
-        self._course.report("waiting for GPUs")
-        return self._course.must_stop() is None
-
     def preview(self) -> RunSummary:
         """Count what the run would do. Writes nothing to the destination."""
         with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
@@ -205,32 +208,39 @@ class Run:
     def execute(self) -> RunSummary:
         """List the source, restore the pending inputs and write the run's record."""
         with _first_write(self._dest, Lease(self._dest, self._id, self._settings.lease_seconds)) as lease:
-            self._dest.delete_folder(f"{PRIVATE}/tmp")  # partial files of processes that were killed
-            listing, pruned = Listing(self._dest, f"{run_folder(self._id)}/listing"), 0
-            tally, outdated, orphaned = Tally(), Outdated(), Orphaned()
-            self._course.report("listing")
-            listing.fill(self._source, self._settings, self._masks, self._course.must_stop)
-            notes = Notes(self._dest)
-            writer = self._writer(notes)
-            if not (reason := self._course.must_stop()):
-                pending = self._selection.store(listing, lease.epoch, attempt=1)
-                tally, outdated = pending.tally, self._outdated(pending.tally)
-                orphaned = self._orphaned(listing, tally)
-                self._announce(outdated, orphaned)
-                if pending.parts:
-                    reason = self._restore(listing, pending, lease, writer, notes)
-            if self._settings.prune and reason is None:
-                self._course.report("pruning")
-                pruned = self._prune(listing, lease, writer)
-            self._course.report("recording", tally.pending)
-            manifest.compact(self._dest, self._id)
-            self._selection.forget()
-            summary = self._summary(listing, tally, outdated, orphaned, pruned=pruned, stopped=reason)
-            if reason is None:
-                withdraw_settled(self._dest)
-            lease.check()
-            summary.store(self._dest)
-            return summary
+            try:
+                return self._execute(lease)
+            except (RefusedError, SettingsError):  # before the first image: leave nothing of this run
+                self._dest.delete_folder(run_folder(self._id))
+                raise
+
+    def _execute(self, lease: Lease) -> RunSummary:
+        self._dest.delete_folder(f"{PRIVATE}/tmp")  # partial files of processes that were killed
+        listing, pruned = Listing(self._dest, f"{run_folder(self._id)}/listing"), 0
+        tally, outdated, orphaned = Tally(), Outdated(), Orphaned()
+        self._course.report("listing")
+        listing.fill(self._source, self._settings, self._masks, self._course.must_stop)
+        notes = Notes(self._dest)
+        writer = self._writer(notes)
+        if not (reason := self._course.must_stop()):
+            pending = self._selection.store(listing, lease.epoch, attempt=1)
+            tally, outdated = pending.tally, self._outdated(pending.tally)
+            orphaned = self._orphaned(listing, tally)
+            self._announce(outdated, orphaned)
+            if pending.parts:
+                reason = self._restore(listing, pending, lease, writer, notes)
+        if self._settings.prune and reason is None:
+            self._course.report("pruning")
+            pruned = self._prune(listing, lease, writer)
+        self._course.report("recording", tally.pending)
+        manifest.compact(self._dest, self._id)
+        self._selection.forget()
+        summary = self._summary(listing, tally, outdated, orphaned, pruned=pruned, stopped=reason)
+        if reason is None:
+            withdraw_settled(self._dest)
+        lease.check()
+        summary.store(self._dest)
+        return summary
 
     def _outdated(self, tally: Tally) -> Outdated:
         return self._selection.outdated(tally, self._decisive)
@@ -239,14 +249,9 @@ class Run:
         return self._pruning(listing).orphaned(tally.finished) if self._settings.prune else Orphaned()
 
     def _announce(self, outdated: Outdated, orphaned: Orphaned) -> None:
-        """Log what is restored again or removed. If it is too much, leave nothing of this run, and raise
-        RefusedError."""
-        try:
-            outdated.refuse()
-            orphaned.refuse()
-        except RefusedError:
-            self._dest.delete_folder(run_folder(self._id))
-            raise
+        """Log what is restored again or removed. Raises RefusedError if it is too much."""
+        outdated.refuse()
+        orphaned.refuse()
         for line in (*outdated.lines(), *orphaned.lines()):
             logger.warning(line, extra={"run_id": self._id})
 
@@ -256,9 +261,18 @@ class Run:
         """Restore the pending inputs. Returns why it stopped early, or None."""
         self._course.report(STARTING, pending.tally.pending)
         self._course.await_machines()
+
+        def keep_waiting() -> bool:
+            lease.check()
+            self._course.report(AWAITING_GPUS, pending.tally.pending)
+            self._course.await_machines()
+            return self._course.must_stop() is None
+
         # From here on nothing of ours may be imported for the first time: in a job, the folder of its code is
         # gone for a moment while its driver connects.
-        with ray_session(self._settings, self._address) as machines:
+        with ray_session(self._settings, self._address, keep_waiting) as machines:
+            if reason := self._course.must_stop():
+                return reason
             self._course.start_clock()
             attempts = Attempts(
                 self._assignment, self._selection, self._course, lease, writer, notes, machines

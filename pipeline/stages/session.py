@@ -85,9 +85,7 @@ class Machines:
 def ray_session(
     settings: RunSettings, address: str | None = None, keep_waiting: Callable[[], bool] = lambda: True
 ) -> Iterator[Machines]:
-    """Use the Ray that is initialised, or connect to one at an address, or start one on this machine.
-
-    On exit it disconnects from Ray, or ends the one that it started; a Ray that was initialised before stays.
+    """Connect to Ray as `connection` does, and request the GPUs that the settings require.
 
     Args:
         settings: of the run.
@@ -95,8 +93,24 @@ def ray_session(
         keep_waiting: called about once a second while it waits for GPUs; after False it goes on without them.
 
     Raises:
-        SettingsError: no Ray answers at the address, its version does not fit, or it lacks the GPUs that the
-            settings require.
+        SettingsError: as `connection`, or Ray lacks the GPUs that the settings require.
+        RunError: Ray does not start.
+    """
+    with connection(settings, address) as may_grow:
+        if not may_grow or _await_gpus(settings, keep_waiting):
+            _require_gpus(settings)
+        yield _machines(settings, may_grow=may_grow)
+
+
+@contextlib.contextmanager
+def connection(settings: RunSettings, address: str | None = None) -> Iterator[bool]:
+    """Use the Ray that is initialised, or connect to one at an address, or start one on this machine.
+
+    It yields whether this Ray may get more nodes. On exit it disconnects from Ray, or ends the one that it
+    started; a Ray that was initialised before stays.
+
+    Raises:
+        SettingsError: no Ray answers at the address, or its version does not fit.
         RunError: Ray does not start.
     """
     if address is not None:
@@ -122,11 +136,8 @@ def ray_session(
                     f"start one there with Ray {ray.__version__} and Python {platform.python_version()}"
                 ) from error
             raise RunError(f"Ray does not start: {bounded_text(str(error))}") from error
-    may_grow = not started or address is not None
     try:
-        if not may_grow or _await_gpus(settings, keep_waiting):
-            _require_gpus(settings)
-        yield _machines(settings, may_grow=may_grow)
+        yield not started or address is not None
     finally:
         if started:
             ray.shutdown()

@@ -15,6 +15,7 @@ import pytest
 from clusters import NODE_CPUS, GrowingCluster
 from small_images import write_image
 
+from pipeline.records.summary import AWAITING_GPUS, STARTING
 from pipeline.records.verify import verify_dataset
 
 IMAGES = 1000
@@ -114,5 +115,5 @@ def test_a_run_waits_for_the_gpus_that_it_asks_for(cluster: GrowingCluster, tmp_
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     stages = done.stdout.splitlines()
-    assert stages[0] == "waiting for GPUs"
+    assert stages[:3] == ["listing", STARTING, AWAITING_GPUS]  # nobody pays for GPUs while it lists
     assert json.loads(stages[-1])["restored"] == 4

@@ -23,7 +23,7 @@ from pipeline.records.cleaning import clean_dataset
 from pipeline.records.intents import announce, announced
 from pipeline.records.lease import FOLDER, identity
 from pipeline.records.manifest import SCHEMA, STAGES
-from pipeline.records.summary import Progress, RunSummary
+from pipeline.records.summary import AWAITING_GPUS, STARTING, Progress, RunSummary
 from pipeline.records.verify import newest_rows, read_status, verify_dataset
 from pipeline.runs.repair import repair_dataset
 from pipeline.runs.run import restore_dataset
@@ -492,28 +492,46 @@ def test_the_same_from_s3_to_s3(source: Path, bucket: str) -> None:
     assert (verification.checked, verification.faults) == (6, [])
 
 
-def test_gpus_that_do_not_come_are_waited_for_so_long_and_nothing_is_written(
-    source: Path, tmp_path: Path
-) -> None:
+def test_gpus_that_are_not_there_are_refused_before_anything_is_written(source: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="0 GPUs are there and 1 were asked for"):
-        restore(source, tmp_path / "dest", gpus=1, gpu_minutes=0.02)
+        restore(source, tmp_path / "dest", gpus=1)
     assert not (tmp_path / "dest").exists()
 
 
-def test_a_run_that_waits_for_gpus_stops_when_it_is_told_to(source: Path, tmp_path: Path) -> None:
+def test_gpus_that_do_not_come_are_waited_for_so_long_and_nothing_is_left(
+    source: Path, tmp_path: Path
+) -> None:
+    dest = tmp_path / "dest"
+    with pytest.raises(SettingsError, match="0 GPUs are there and 1 were asked for"):
+        restore(source, dest, gpus=1, gpu_minutes=0.02)
+    assert all(path.startswith(f"{dest / FOLDER}/") for path in snapshot(dest))
+
+
+def test_no_gpus_are_requested_before_there_is_work_for_them(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requested = []
+    monkeypatch.setattr("ray.util.placement_group.placement_group", lambda bundles: requested.append(bundles))
+    monkeypatch.setattr("ray.util.placement_group.remove_placement_group", lambda group: None)
+    (tmp_path / "empty").mkdir()
+    restore(tmp_path / "empty", tmp_path / "nothing", gpus=2, gpu_minutes=5)
+    assert requested == []
     stop, stages = threading.Event(), []
 
-    def stop_at_once(progress: Progress) -> None:
+    def stop_when_it_waits(progress: Progress) -> None:
         stages.append(progress.stage)
-        stop.set()
+        if stages[-1] == AWAITING_GPUS:
+            assert requested == [[{"GPU": 1}] * 2]
+            stop.set()
 
     summary = restore_dataset(
         str(source),
         str(tmp_path / "dest"),
-        RunSettings(gpus=1, gpu_minutes=5),
+        RunSettings(gpus=2, gpu_minutes=5),
         restorer_factory=StandIn(),
-        on_progress=stop_at_once,
+        on_progress=stop_when_it_waits,
         stop=stop,
     )
-    assert stages[0] == "waiting for GPUs"
+    assert stages[:3] == ["listing", STARTING, AWAITING_GPUS]
     assert summary.stopped == "it was asked to stop"
+    assert summary.counts["left"] == 6
