@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from fsspec import AbstractFileSystem
@@ -29,9 +30,34 @@ class Page:
     token: Any = None
 
 
+@dataclass(frozen=True)
+class After:
+    """Where a listing begins: after a key.
+
+    Attributes:
+        key: no key up to it is listed.
+        longer: whether no key that begins with it is listed, either.
+    """
+
+    key: str
+    longer: bool = False
+
+    @property
+    def start(self) -> str:
+        """The key after which to list, in the order of the code points of Unicode."""
+        return self.key + _LAST if self.longer else self.key
+
+    def holds(self, key: str) -> bool:
+        """Whether a key comes after this one."""
+        return key > self.key and not (self.longer and key.startswith(self.key))
+
+
+_LAST = chr(0x10FFFF)
+"""The last character of all."""
+
 ListPage = Callable[[AbstractFileSystem, str, str, Any, bool, int], Page]
-"""Lists a page. Arguments: file system, bucket, prefix, token of the page, whether to list keys at any
-depth (otherwise up to the next slash), and the most keys."""
+"""Lists a page. Arguments: file system, bucket, prefix, token of the page (or `After`, if it `starts_after`),
+whether to list keys at any depth (otherwise up to the next slash), and the most keys."""
 
 
 def page_lister(fs: AbstractFileSystem) -> ListPage | None:
@@ -40,16 +66,50 @@ def page_lister(fs: AbstractFileSystem) -> ListPage | None:
     return next((lister for name, lister in _LISTERS.items() if name in protocols), None)
 
 
+def starts_after(fs: AbstractFileSystem, list_page: ListPage, bucket: str, prefix: str, page: Page) -> bool:
+    """Whether a store lists in order and from any key on: some that speak S3 ignore where to start.
+
+    Args:
+        fs: the store's file system.
+        list_page: lists it.
+        bucket: the bucket.
+        prefix: whose keys a page holds.
+        page: one of its pages, with keys.
+    """
+    keys = [key for key, _, _ in page.objects]
+    if list_page is not _list_s3 or keys != sorted(keys):
+        return False
+    after = After(keys[0], longer=True)
+    try:
+        found = list_page(fs, bucket, prefix, after, True, 1).objects
+    except Exception:  # one that refuses the request cannot, either
+        return False
+    return all(after.holds(key) for key, _, _ in found)
+
+
 def _list_s3(fs: AbstractFileSystem, bucket: str, prefix: str, token: Any, flat: bool, most: int) -> Page:
     options = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": most}
     options |= {} if flat else {"Delimiter": "/"}
-    options |= {} if token is None else {"ContinuationToken": token}
+    if isinstance(token, After):
+        options["StartAfter"] = token.start
+    elif token is not None:
+        options["ContinuationToken"] = token
+    fs.session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
     page = fs.call_s3("list_objects_v2", **options)
     return Page(
         [(entry["Key"], int(entry["Size"]), entry) for entry in page.get("Contents", ())],
         [entry["Prefix"] for entry in page.get("CommonPrefixes", ())],
         page["NextContinuationToken"] if page.get("IsTruncated") else None,
     )
+
+
+def _timestamp(value: Any) -> datetime:
+    """A time in an answer of S3. botocore's own way takes three quarters of the time that a page takes."""
+    if isinstance(value, str) and value.endswith("Z"):
+        return datetime.fromisoformat(value)
+    from botocore.utils import parse_timestamp
+
+    return parse_timestamp(value)
 
 
 def _list_google(fs: AbstractFileSystem, bucket: str, prefix: str, token: Any, flat: bool, most: int) -> Page:

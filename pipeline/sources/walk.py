@@ -16,7 +16,7 @@ from fsspec.core import has_magic
 
 from pipeline.errors import PipelineError, RunError, SettingsError, bounded_text
 from pipeline.sources.containers import HEADS, Found, Kind, container_kind, members
-from pipeline.sources.pages import ListPage, page_lister
+from pipeline.sources.pages import After, ListPage, Page, page_lister, starts_after
 from pipeline.storage.reach import PrivateAddressError, refusal_in
 from pipeline.storage.redaction import without_secrets
 from pipeline.storage.retries import retried, translated
@@ -183,7 +183,7 @@ def walk(store: Store) -> Iterator[Found]:
     if store.is_local:
         return _spread(_Place(store.root), partial(_list_local, store))
     if (list_page := page_lister(store.fs)) is not None:
-        return _spread(_Place(f"{store.root}/"), partial(_list_pages, store, list_page))
+        return _spread(_Place(f"{store.root}/"), _Pages(store, list_page))
     return _spread(_Place(store.root), partial(_list_web if store.is_web else _list_folder, store))
 
 
@@ -192,14 +192,17 @@ class _Place:
     """A page of a folder that is still to be listed.
 
     Attributes:
-        path: of the folder; on object stores with all slashes at its end, since parts of keys may be empty.
+        path: of the folder; on object stores what its keys begin with, with all slashes at the end of a
+            folder, since parts of keys may be empty.
         more: a token or the remaining entries of the next page, None for the first page.
         flat: whether the folder is listed with everything below it.
+        parts: places that hold together what is left of this one.
     """
 
     path: str
     more: Any = None
     flat: bool = False
+    parts: tuple[_Place, ...] = ()
 
 
 _Page = tuple[list[Found], list[_Place]]
@@ -208,15 +211,20 @@ _Page = tuple[list[Found], list[_Place]]
 def _spread(first: _Place, list_page: Callable[[_Place], _Page]) -> Iterator[Found]:
     """List many places at once, a page each, the latest first, so that only the folders of a few pages wait.
 
-    As long as there are too few places for all threads, a place is listed folder by folder. Otherwise it is
-    listed with everything below it, which takes fewer requests.
+    As long as there are too few places for all threads, a place is listed folder by folder, and one with
+    more pages part by part. Otherwise it is listed with everything below it, page by page, which takes fewer
+    requests.
     """
     with ThreadPoolExecutor(WALKERS) as threads:
         waiting, running = [first], set[Future[_Page]]()
         while waiting or running:
             while waiting and len(running) < WALKERS:
                 place = waiting.pop()
-                if place.more is None and not place.flat and len(waiting) + len(running) >= WALKERS:
+                enough = len(waiting) + len(running) >= WALKERS
+                if place.parts and not enough:
+                    waiting += place.parts
+                    continue
+                if place.more is None and not place.flat and enough:
                     place = replace(place, flat=True)
                 running.add(threads.submit(list_page, place))
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -266,20 +274,61 @@ def _local_file(store: Store, entry: os.DirEntry[str], key: str) -> Found | None
     return Found(key, entry.path, size, version, store.uri_of(entry.path), kind)
 
 
-def _list_pages(store: Store, list_page: ListPage, place: _Place) -> _Page:
-    """List a page of keys of an object store."""
-    bucket, _, prefix = place.path.partition("/")
-    start = len(store.root) + 1
-    page = retried(partial(list_page, store.fs, bucket, prefix, place.more, place.flat, PAGE))
-    if page.token is not None and place.more is None and len(page.prefixes) > MOST_FOLDERS:
-        return [], [replace(place, flat=True)]
-    found = []
-    for key, size, info in page.objects:
-        if not key.endswith("/"):
-            path = f"{bucket}/{key}"
-            found.append(Found(path[start:], path, size, version_of(info), store.uri_of(path)))
-    more = [] if page.token is None else [replace(place, more=page.token)]
-    return found, [*more, *(_Place(f"{bucket}/{below}") for below in page.prefixes)]
+def _any(key: str) -> bool:
+    """Every key."""
+    return True
+
+
+class _Pages:
+    """Lists a page of keys of an object store."""
+
+    def __init__(self, store: Store, list_page: ListPage) -> None:
+        self._store, self._list_page = store, list_page
+        self._starts_after: bool | None = None
+
+    def __call__(self, place: _Place) -> _Page:
+        store = self._store
+        bucket, _, prefix = place.path.partition("/")
+        page = retried(partial(self._list_page, store.fs, bucket, prefix, place.more, place.flat, PAGE))
+        if page.token is not None and place.more is None and len(page.prefixes) > MOST_FOLDERS:
+            return [], [replace(place, flat=True)]
+        holds = place.more.holds if isinstance(place.more, After) else _any
+        start, found = len(store.root) + 1, []
+        for key, size, info in page.objects:
+            if holds(key) and not key.endswith("/"):
+                path = f"{bucket}/{key}"
+                found.append(Found(path[start:], path, size, version_of(info), store.uri_of(path)))
+        folders = [_Place(f"{bucket}/{below}") for below in page.prefixes if holds(below)]
+        if page.token is None:
+            return found, folders
+        parts = self._parts(place, page) if self._can_split(place, page) else ()
+        return found, [replace(place, more=page.token, parts=parts), *folders]
+
+    def _can_split(self, place: _Place, page: Page) -> bool:
+        """Whether what follows a page can be listed in parts."""
+        if len(page.objects) < 2 or page.prefixes:
+            return False
+        if self._starts_after is None:
+            bucket, _, prefix = place.path.partition("/")
+            self._starts_after = starts_after(self._store.fs, self._list_page, bucket, prefix, page)
+        return self._starts_after
+
+    @staticmethod
+    def _parts(place: _Place, page: Page) -> tuple[_Place, ...]:
+        """Places of the keys that follow a page, the first of them last.
+
+        A key that follows the page's last one differs from it at some character first, in which it is
+        greater: there is a part for each such character, up to where the page's own keys differ.
+        """
+        bucket, _, prefix = place.path.partition("/")
+        first, last = page.objects[0][0], page.objects[-1][0]
+        pairs = enumerate(zip(first, last, strict=False))
+        shared = next((number for number, (one, other) in pairs if one != other), len(first))
+        cuts = range(len(prefix), shared + 1)
+        further = [
+            _Place(f"{bucket}/{last[:cut]}", After(last[: cut + 1], longer=True), place.flat) for cut in cuts
+        ]
+        return (*further, _Place(f"{bucket}/{last[: shared + 1]}", After(last), place.flat))
 
 
 def _list_folder(store: Store, place: _Place) -> _Page:

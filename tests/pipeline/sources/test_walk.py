@@ -66,6 +66,32 @@ def test_keys_with_empty_parts_are_listed_once_and_refused_later(
     check_listing(bucket, lambda key: client.call_s3("put_object", Bucket=name, Key=key, Body=b"four"))
 
 
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_flat_prefix_is_listed_in_parts_where_the_store_can_start_anywhere(
+    bucket: str, ignored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk, "PAGE", 2)
+    last = chr(0x10FFFF)
+    names = [f"scan-{number:03}.jpg" for number in range(0, 30, 3)]
+    names += ["scan-0", f"scan-0{last}.jpg", f"scan-{last}", "s", "ü.jpg", "t/1.jpg", "t/2/3.jpg", "z"]
+    client, starts = open_store(bucket).fs, []
+    for name in names:
+        client.call_s3("put_object", Bucket=bucket.removeprefix("s3://"), Key=f"in/{name}", Body=b"four")
+
+    def watch(params: dict[str, object], **_: object) -> None:
+        starts.append(params.pop("StartAfter", None) if ignored else params.get("StartAfter"))
+
+    events = client.s3.meta.events
+    events.register("provide-client-params.s3.ListObjectsV2", watch)
+    try:
+        found = [found.key for found in open_source(f"{bucket}/in").objects()]
+    finally:
+        events.unregister("provide-client-params.s3.ListObjectsV2", watch)
+    assert sorted(found) == sorted(names)
+    parts = len(list(filter(None, starts))) - 1  # the first finds out whether it is heeded
+    assert parts == 0 if ignored else parts > 4
+
+
 def test_a_single_object_is_an_input(root: str) -> None:
     assert keys(f"{root}/a/1.jpg") == {"1.jpg"}
     assert keys(f"{root}/c/README") == {"README"}
