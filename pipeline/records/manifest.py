@@ -6,6 +6,7 @@ The manifest is also the checkpoint: an input that its newest row records as don
 from __future__ import annotations
 
 import io
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -97,6 +98,11 @@ are left out: version 1 had `parameters` in place of `findings`."""
 def to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Convert rows to a table of `SCHEMA`; a missing column of a row is null."""
     return pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
+
+
+def finite(measures: Mapping[str, float]) -> dict[str, float | None]:
+    """Measures as a row holds them: null where there is no value, such as the PSNR of two equal images."""
+    return {name: value if math.isfinite(value) else None for name, value in measures.items()}
 
 
 def seconds_by_stage(rows: pa.Table | pa.RecordBatch) -> dict[str, float]:

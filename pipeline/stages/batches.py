@@ -28,7 +28,7 @@ from pipeline.records import manifest
 from pipeline.records.intents import announce, announced
 from pipeline.records.keys import output_key
 from pipeline.records.listing import SOURCE_COLUMNS
-from pipeline.records.manifest import Status
+from pipeline.records.manifest import Status, finite
 from pipeline.settings import RunSettings
 from pipeline.sources.fetcher import Fetcher
 from pipeline.sources.masks import has_mask, protected_pixels
@@ -367,7 +367,7 @@ class EncodeAndStore:
                 after = scores(picture.pixels, item.reference)
             measured = (("before", item.before), ("after", after))
             metrics = {f"{name}_{when}": value for when, found in measured for name, value in found.items()}
-            item.row |= {"losses": list(losses), "metrics": metrics}
+            item.row |= {"losses": list(losses), "metrics": finite(metrics)}
 
     def _put(self, item: Item) -> None:
         with item.timed("store"):

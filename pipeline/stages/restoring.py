@@ -25,6 +25,7 @@ from pipeline.errors import (
     bounded_text,
 )
 from pipeline.records.findings import COLUMN, to_column
+from pipeline.records.manifest import finite
 from pipeline.stages.local_prior import local_prior
 from pipeline.stages.machine import assigned, memory_bytes
 
@@ -162,7 +163,9 @@ class RestoreActor:
         # As text: Ray cannot join blocks of which some hold no finding at all.
         described = [{**row, COLUMN: json.dumps(row[COLUMN] or [])} for row in map(describe, results)]
         for name in described[0] if described else ():
-            columns[name] = np.asarray([row[name] for row in described])
+            # Floats whether or not a value is missing, or blocks of one dataset would differ in type.
+            kind = float if name in MEASURES else None
+            columns[name] = np.asarray([row[name] for row in described], kind)
         return columns
 
     def restore(self, degraded: Sequence[Degraded]) -> list[Restored | ItemError]:
@@ -248,7 +251,7 @@ def describe(result: Restored | ItemError) -> Mapping[str, Any]:
             "error_code": ErrorCode.NUMERICAL.value if failed else None,
             "error_message": bounded_text(restoration.message) or None,
         }
-        | {name: getattr(restoration, name) for name in MEASURES}
+        | finite({name: getattr(restoration, name) for name in MEASURES})
         | {COLUMN: None if failed else to_column(restoration.findings)}
     )
 

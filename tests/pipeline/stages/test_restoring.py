@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from pipeline.stages.restoring import (
     PriorRestorerFactory,
     RestoreActor,
     Restored,
+    describe,
     from_float,
     to_float,
 )
@@ -54,6 +56,14 @@ def test_a_batch_of_columns_is_restored_in_place() -> None:
     np.testing.assert_array_equal(batch["image"][1], images[1])
     assert "divides by zero" in batch["error_message"][2]
     assert [json.loads(found) for found in batch["findings"]] == [to_column([SHARP]), [], []]
+
+
+def test_a_value_that_does_not_exist_is_null_in_a_row() -> None:
+    pixels = np.zeros((2, 2, 3), np.float32)
+    clean = Answer("unchanged", pixels, inversion_psnr=math.nan, consistency_psnr=math.inf)
+    row = describe(Restored(pixels, clean))
+    assert row["inversion_psnr"] is row["consistency_psnr"] is None
+    assert (row["typicality_after"], row["nfe"]) == (0.5, 4)
 
 
 def test_what_the_memory_cannot_hold_is_refused_before(monkeypatch: pytest.MonkeyPatch) -> None:
