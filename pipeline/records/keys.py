@@ -14,7 +14,8 @@ MAX_SEGMENT = 255
 MAX_KEY = 1024
 """Most bytes of a whole key that S3 accepts."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]|\\ud[89a-f][0-9a-f]{2}")
+"""Bytes of a name that are no UTF-8, as Python has them, and as a listing escapes them."""
 
 
 def check_key(key: str) -> None:
@@ -53,12 +54,12 @@ def _fault(key: str) -> str | None:
     segments = key.split("/")
     if not key or key.startswith("/") or (len(key) > 1 and key[1] == ":" and key[0].isalpha()):
         return "is empty or absolute"
+    if _SURROGATE.search(key):
+        return "is not valid UTF-8"
     if "\\" in key:
         return "has a backslash in it"
     if _CONTROL.search(key):
         return "has control characters in it"
-    if _SURROGATE.search(key):
-        return "is not valid Unicode"
     if any(segment in ("", ".", "..") for segment in segments):
         return "has an empty part, '.' or '..' in it"
     if segments[0] == PRIVATE:

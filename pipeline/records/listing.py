@@ -25,6 +25,8 @@ MAX_EXTENSIONS = 200
 """Distinct extensions by which ignored objects are counted; any more are counted as `OTHER`."""
 OTHER = "other"
 FOLDER_LINK = "(link to a folder)"
+APPLE_DOUBLE = "._*"
+"""Files of macOS that keep what a foreign disk or archive cannot, each named after the file beside it."""
 
 SOURCE_COLUMNS = ("source_uri", "source_key", "source_size", "source_version")
 """Columns that a row of the manifest copies from the listing."""
@@ -128,7 +130,7 @@ class Listing:
         self.count += rows
 
     def _ignore(self, key: str) -> None:
-        extension = PurePosixPath(key).suffix.lower() or "(none)"
+        extension = APPLE_DOUBLE if _is_apple_double(key) else PurePosixPath(key).suffix.lower() or "(none)"
         known = extension in self.ignored or len(self.ignored) < MAX_EXTENSIONS
         self.ignored[_text(extension) if known else OTHER] += 1
 
@@ -149,7 +151,8 @@ def to_batch(rows: Sequence[Found]) -> pa.RecordBatch:
 
 
 def is_input(key: str, include: Sequence[str], exclude: Sequence[str], *, named: bool = False) -> bool:
-    """Whether an object is an input: not excluded, and with a supported extension or `named`.
+    """Whether an object is an input: not excluded, no companion of macOS, and with a supported extension or
+    `named`.
 
     Args:
         key: of the object.
@@ -157,11 +160,15 @@ def is_input(key: str, include: Sequence[str], exclude: Sequence[str], *, named:
         exclude: globs of objects that are no inputs.
         named: whether the source names this very object.
     """
-    if any(matches(key, pattern) for pattern in exclude):
+    if any(matches(key, pattern) for pattern in exclude) or (_is_apple_double(key) and not named):
         return False
     if include:
         return any(matches(key, pattern) for pattern in include)
     return named or PurePosixPath(key).suffix.lower() in SUPPORTED_EXTENSIONS
+
+
+def _is_apple_double(key: str) -> bool:
+    return PurePosixPath(key).name.startswith("._")
 
 
 def _text(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ErrorCode, ItemError
 from pipeline.records.keys import output_key
+from pipeline.records.listing import to_batch
+from pipeline.sources.containers import Found
 
 
 @given(st.text(max_size=60))
@@ -49,3 +52,12 @@ def test_the_extension_changes_only_when_the_format_does() -> None:
     assert output_key("a/b.PNG", ".png") == "a/b.PNG"
     assert output_key("a/b.tar.PNG", ".webp") == "a/b.tar.webp"
     assert output_key("a/b.jpeg") == "a/b.jpeg"
+
+
+def test_a_name_that_is_no_utf8_is_refused_as_such() -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")  # as a disk of the nineties has it
+    [listed] = to_batch([Found(name, name, 1, "1", name)])["source_key"].to_pylist()
+    with pytest.raises(ItemError, match="is not valid UTF-8"):
+        output_key(listed)
+    with pytest.raises(ItemError, match="has a backslash in it"):
+        output_key("caf\\e9.jpg")
