@@ -35,10 +35,13 @@ status = 'failed' AS failed, failed AND error_code IN {_listed(OF_THE_WORLD)} AS
 failed AND error_code IN {_listed(HOPELESS)} AS hopeless, md5_number(output_uri) AS output
 """
 
-_INPUT = pa.schema([(name, pa.string()) for name in ("source_uri", "source_version", "output_uri")])
+_INPUT = pa.schema(
+    [(name, pa.string()) for name in ("source_uri", "source_version", "output_uri", "source_key")]
+)
 _KEPT_OF_INPUT = """
 md5_number(source_uri) AS source, md5_number_lower(source_version) AS version,
-md5_number(output_uri) AS output
+md5_number(output_uri) AS output, ends_with(output_uri, '/' || source_key) AS same_name,
+md5_number_lower(source_key) AS key
 """
 
 _OUTPUTS = """
@@ -81,7 +84,7 @@ listing has its address."""
 _PLACES = """
 CREATE TABLE found AS
 SELECT
-    inputs.rowid AS number, inputs.source, inputs.output,
+    inputs.rowid AS number, inputs.output, inputs.same_name, inputs.key,
     count(outputs.output) > 0 AS owned,
     coalesce(bool_or(outputs.source = inputs.source), false) AS wrote,
     coalesce(bool_or(newest) AND NOT bool_or(newest AND outputs.source = inputs.source), false) AS taken
@@ -91,12 +94,16 @@ CREATE TABLE places AS
 SELECT
     number, owned,
     output IS NOT NULL AND (
-        taken OR row_number() OVER (PARTITION BY output ORDER BY wrote DESC, source, number) > 1
+        taken OR row_number() OVER (
+            PARTITION BY output ORDER BY wrote DESC, same_name DESC, key, number
+        ) > 1
     ) AS collides
 FROM found
 """
 """`taken`: the object there is the newest of other sources, which need not be listed. `wrote`: an object of
-this source was there. Each statement joins once, since everything in it shares the memory."""
+this source was there. Of the sources of one output the one of its name keeps it, or else a digest of their
+keys decides, which is the same on every kind of store. Each statement joins once, since everything in it
+shares the memory."""
 
 _TALLY = """
 SELECT
@@ -247,11 +254,12 @@ def pending_batches(
 
 
 def _inputs(listing: Listing, prefix: str, extension: str | None) -> Iterator[pa.RecordBatch]:
-    """Yield address, version and address of the output, null if its key is refused, of every input."""
+    """Yield address, version, address of the output, null if its key is refused, and key of every input."""
     for batch in listing.batches():
         keys = (_output(key, extension) for key in batch["source_key"].to_pylist())
         places = pa.array([key and f"{prefix}/{key}" for key in keys], pa.string())
-        yield pa.record_batch([batch["source_uri"], batch["source_version"], places], schema=_INPUT)
+        columns = [batch["source_uri"], batch["source_version"], places, batch["source_key"]]
+        yield pa.record_batch(columns, schema=_INPUT)
 
 
 def _output(key: str, extension: str | None) -> str | None:

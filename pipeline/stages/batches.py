@@ -169,12 +169,11 @@ class FetchAndDecode:
         row = self._job.common | {name: listed[name] for name in SOURCE_COLUMNS}
         item = Item(row, owned=bool(listed["owned"]), failed_before=bool(listed["failed_before"]))
         with item.timed("fetch"):
-            output_key(row["source_key"], self._job.extension)
+            key = output_key(row["source_key"], self._job.extension)
             if listed["collides"]:
                 raise ItemError(
                     ErrorCode.BAD_KEY,
-                    f"another source has the output {row['source_key']!r} too: "
-                    "rename one of them, or choose another DEST",
+                    f"another source has the output {key!r} too: rename one of them, or choose another DEST",
                 )
             item.data = self._fetcher.fetch(listed)
             row["content_sha256"] = hashlib.sha256(item.data).hexdigest()

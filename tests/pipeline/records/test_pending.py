@@ -206,6 +206,19 @@ def test_two_sources_of_one_output_collide(tmp_path: Path) -> None:
     assert sorted(row["source_key"][0] for row in rows if row["collides"]) == ["a"]
 
 
+@pytest.mark.parametrize("scheme", ["file", "memory"])
+@pytest.mark.parametrize(("extension", "loser"), [(".png", "a.jpg"), (".webp", "a.jpg")])
+def test_which_of_two_sources_keeps_the_output_does_not_depend_on_the_store(
+    tmp_path: Path, scheme: str, extension: str, loser: str
+) -> None:
+    source, dest = open_store(f"{scheme}://{tmp_path}/s"), open_store(str(tmp_path / "d"))
+    for names in (["a.jpg", "a.png"], ["a.png", "a.jpg"]):
+        listing = listed(dest, source, [(name, "1") for name in names])
+        batches = pending_batches(dest, listing, [], Wanted("A"), tally=Tally(), extension=extension)
+        rows = [row for batch in batches for row in batch.to_pylist()]
+        assert [row["source_key"] for row in rows if row["collides"]] == [loser]
+
+
 def test_a_sample_is_always_the_same_and_of_its_share(tmp_path: Path) -> None:
     source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "d"))
     listing = listed(dest, source, [(f"{number}.png", "1") for number in range(2000)])

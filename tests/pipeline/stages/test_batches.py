@@ -53,6 +53,19 @@ def test_large_images_do_not_wait_for_each_other(
     assert keys == listed["source_key"].to_pylist()
 
 
+def test_a_source_whose_output_another_has_is_told_which_output(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.jpg")
+    source = open_source(str(tmp_path))
+    listed = to_batch(list(source.inputs()))
+    batch = {name: listed[name].to_numpy(zero_copy_only=False) for name in listed.schema.names}
+    flags = {"owned": np.array([False]), "collides": np.array([True]), "failed_before": np.array([False])}
+    job = Job(source.store, source.store, RunSettings(format="WEBP"), {}, ".webp")
+    [table] = FetchAndDecode(job)(batch | flags)
+    [item] = items_of(table)
+    assert item.row["error_code"] == "bad_key"
+    assert item.row["error_message"].startswith("another source has the output 'a.webp' too")
+
+
 @pytest.mark.parametrize(
     ("sizes", "groups"),
     [([], []), ([9], [[9]]), ([1, 2, 3, 4], [[1, 2], [3], [4]]), ([-1, 4, -1, 0, 1], [[-1, 4, -1, 0], [1]])],
