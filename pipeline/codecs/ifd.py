@@ -6,7 +6,11 @@ Values stay the bytes of the file in its byte order, so that nothing is reinterp
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 _SIZES = {
     1: 1,
@@ -34,6 +38,8 @@ ORIENTATION, XMP, IPTC, PHOTOSHOP, ICC = 0x0112, 0x02BC, 0x83BB, 0x8649, 0x8773
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 _NESTED = (EXIF_IFD, GPS_IFD, INTEROP_IFD)
 _PIXEL_X, _PIXEL_Y = 0xA002, 0xA003
+_THUMBNAIL = ((0x0201, 0x0202), (0x0111, 0x0117))
+"""Tags with the offsets and the lengths of a thumbnail: of a JPEG, and of strips."""
 
 
 @dataclass(frozen=True)
@@ -171,9 +177,9 @@ def dimensions(exif: bytes) -> tuple[int, int] | None:
 def upright(exif: bytes, *, swapped: bool) -> tuple[bytes, bool]:
     """Adapt an EXIF block to an image whose orientation was applied to its pixels.
 
-    The orientation becomes 1, the pixel dimensions are swapped if `swapped`, and the link to the thumbnail,
-    which still shows the degraded image, is removed. All is patched in place: maker notes hold offsets that
-    would be wrong after a move.
+    The orientation becomes 1, the pixel dimensions are swapped if `swapped`, and the thumbnail, which still
+    shows the degraded image, is erased with the link to it. All is patched in place, and the thumbnail cut
+    off only at the end: maker notes hold offsets that would be wrong after a move.
 
     Returns:
         The block, and whether it had a thumbnail.
@@ -189,11 +195,13 @@ def upright(exif: bytes, *, swapped: bool) -> tuple[bytes, bool]:
                 struct.pack_into(layout.order + "H", block, at, 1)
             if tag == EXIF_IFD and swapped:
                 _swap_dimensions(block, layout, _unpack(layout.order, "I", exif, at))
-        thumbnail = layout.following(exif, link) != 0
+        second = layout.following(exif, link)
         struct.pack_into(layout.order + "I", block, link, 0)
     except (struct.error, ValueError):
         return exif, False  # damaged EXIF is kept as it is: no reader takes an orientation from it
-    return bytes(block), thumbnail
+    if second:
+        _erase_thumbnail(block, layout, second)
+    return bytes(block), second != 0
 
 
 def without_orientation(exif: bytes) -> bytes:
@@ -218,6 +226,46 @@ def without_orientation(exif: bytes) -> bytes:
             exif[link + 4 :],
         ]
     )
+
+
+def _erase_thumbnail(block: bytearray, layout: Layout, second: int) -> None:
+    """Fill the directory at `second` and its thumbnail with zeros, or cut them off at the end.
+
+    What the first directory refers to stays, should a damaged block have it in the same place.
+    """
+    data = bytes(block)
+    gone, kept = (_marked(data, _spans(data, layout, start)) for start in (second, layout.first))
+    tags = layout.directory(data, second)
+    for offsets, lengths in _THUMBNAIL:
+        places, sizes = tags.get(offsets), tags.get(lengths)
+        if isinstance(places, Entry) and isinstance(sizes, Entry):
+            pairs = zip(layout.numbers(places), layout.numbers(sizes), strict=False)
+            gone |= _marked(data, ((place, place + size) for place, size in pairs))
+    kept[:8] = True  # the header
+    gone &= ~kept
+    erased = np.where(gone, np.uint8(0), np.frombuffer(data, np.uint8))
+    block[:] = erased[: np.flatnonzero(~gone)[-1] + 1].tobytes()
+
+
+def _spans(data: bytes, layout: Layout, offset: int, depth: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of a directory, its values and its nested directories; none if it is damaged."""
+    try:
+        entries, link = layout.entries(data, offset)
+    except struct.error:
+        return
+    yield offset, link + 4
+    for tag, kind, count, at in entries:
+        yield at, at + count * _SIZES.get(kind, 1)
+        if tag in _NESTED and depth < 2 and at + 4 <= len(data):
+            yield from _spans(data, layout, _unpack(layout.order, "I", data, at), depth + 1)
+
+
+def _marked(data: bytes, spans: Iterable[tuple[int, int]]) -> NDArray[np.bool_]:
+    """Which bytes lie in one of the spans."""
+    marks = np.zeros(len(data), bool)
+    for start, end in spans:
+        marks[start:end] = True
+    return marks
 
 
 def _swap_dimensions(block: bytearray, layout: Layout, offset: int) -> None:
