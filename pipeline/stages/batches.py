@@ -23,7 +23,7 @@ import pyarrow as pa
 from i2r import Degraded
 from pipeline.codecs.codec import Picture, encode
 from pipeline.codecs.sandbox import Decoder
-from pipeline.errors import CodecError, DeviceLostError, ErrorCode, ItemError, RunError
+from pipeline.errors import OF_THE_WORLD, CodecError, DeviceLostError, ErrorCode, ItemError, RunError
 from pipeline.records import manifest
 from pipeline.records.intents import announce, announced
 from pipeline.records.keys import output_key
@@ -66,6 +66,9 @@ not recorded. `repeated`, in the first row of a batch, counts the requests that 
 ROWS = pa.schema([*manifest.SCHEMA, *BESIDE])
 """Output of the last stage: rows of the manifest, and the columns of `BESIDE`."""
 
+PAUSE = 2.0
+"""Seconds before a model's next batch if it failed all of one by errors of the world: failing is faster than
+working, so that it would draw the work of others until its node is out."""
 FETCHED_BYTES = 256 << 20
 """Most bytes of files that one stage holds before they are decoded, unless a single file is larger."""
 
@@ -239,6 +242,7 @@ class RestoreItems:
         keep_freed_memory()
         self._actor: RestoreActor | None = None
         self._unproven, self._told, self._broken = was_restarted(), False, ""
+        self._fails = False
         try:
             self._actor = RestoreActor(factory)
         except Exception as error:
@@ -251,6 +255,8 @@ class RestoreItems:
         """Restore the items of a batch that have not failed."""
         if self._told:
             _end("another process is to try")
+        if self._fails:
+            time.sleep(PAUSE)
         items = items_of(batch)
         whole = [(item, item.picture) for item in items if not item.failed and item.picture is not None]
         try:
@@ -261,6 +267,7 @@ class RestoreItems:
             self._told = True
             for item, _ in whole:
                 item.fail(ItemError(ErrorCode.WORKER_DIED, str(error)))
+        self._fails = bool(whole) and all(item.row.get("error_code") in OF_THE_WORLD for item, _ in whole)
         self._telemetry.record()
         return as_table(items)
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from standin import Answer, BoxBlur, StandIn
 
+from i2r import Degraded
 from pipeline.codecs.codec import decode
 from pipeline.records.listing import to_batch
 from pipeline.settings import RunSettings
 from pipeline.sources.walk import open_source
 from pipeline.stages import batches
-from pipeline.stages.batches import EncodeAndStore, FetchAndDecode, Job, seed_of, within
+from pipeline.stages.batches import EncodeAndStore, FetchAndDecode, Job, RestoreItems, seed_of, within
 from pipeline.stages.item import Item, as_table, items_of
 from pipeline.storage.store import open_store
 
@@ -33,6 +37,25 @@ def test_what_a_restoration_did_without_is_told(tmp_path: Path, status: str, for
     (found,) = EncodeAndStore(job)(as_table([item])).to_pylist()
     assert (found["status"], found["losses"]) == (status, ["smaller tile"])
     assert (tmp_path / f"a{extension}").exists()
+
+
+class Failing(BoxBlur):
+    """Fails every image, and not for the image's sake."""
+
+    def restore(self, degraded: Sequence[Degraded]) -> list[Answer]:
+        raise OSError("no room on the disk of this node")
+
+
+def test_a_model_that_fails_all_is_not_faster_than_one_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "PAUSE", 0.5)
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(stream, "PNG")
+    picture = decode(stream.getvalue(), max_pixels=1000)
+    stage, began = RestoreItems(lambda: Failing(StandIn())), time.monotonic()
+    for _ in range(2):
+        (item,) = items_of(stage(as_table([Item({}, owned=False, picture=picture)])))
+        assert item.row["error_code"] == "internal"
+    assert time.monotonic() - began >= batches.PAUSE
 
 
 @pytest.mark.parametrize(("limit", "sizes"), [(1, [1] * 5), (3000, [2, 2, 1]), (1 << 20, [5])])
