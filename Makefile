@@ -1,7 +1,8 @@
 # make demo   restore the sample photographs and look at the result
 # make test   every check: lint, types, import direction, tests
 # make check  the checks that run nothing
-# make soak   thirty kills of actors, nodes and drivers on a cluster of three nodes; a quarter of an hour
+# make soak   thirty kills and three rounds of game days on a cluster of three nodes; an hour and a half; as root,
+#             with libfaketime
 # make lock   resolve the pinned dependencies anew
 #
 # PYTHON      a Python >= 3.11 to make .venv with
@@ -25,7 +26,7 @@ test: check
 	$(BIN)/pytest --numprocesses=2 --dist=loadfile
 
 soak: $(VENV)/installed-dev
-	$(BIN)/python tests/pipeline/soak.py --kills 30 --out benchmarks/soak
+	$(BIN)/python tests/pipeline/soak.py --kills 30 --seeds 3 --out benchmarks/soak
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check

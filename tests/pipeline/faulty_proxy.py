@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import http.server
 import threading
@@ -31,6 +32,7 @@ class Fault(StrEnum):
     HALF = "half a body"
     DROPPED = "dropped"
     LOST = "done, and the answer lost"
+    FORGOTTEN = "answered, and not done"
     UNCONDITIONAL = "done, whatever its conditions"
     DENIED = "403"
 
@@ -102,6 +104,11 @@ class FaultyProxy:
                 self._refuse(request, 403, b"AccessDenied")
             case Fault.DROPPED:
                 request.close_connection = True
+            case Fault.FORGOTTEN:
+                request.send_response(200)
+                request.send_header("ETag", f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"')
+                request.send_header("Content-Length", "0")
+                request.end_headers()
             case _:
                 if fault is Fault.SLOW:
                     time.sleep(self.seconds)

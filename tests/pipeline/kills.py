@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,6 +37,8 @@ PATIENCE = 240.0
 """Seconds after which a run counts as hanging."""
 CPUS = 2
 """Logical ones, of a node."""
+STORE = 80 << 20
+"""Bytes of a node's object store."""
 IN_FLIGHT = 160
 """Most images that one kill may cost a second time: four models with two batches each and one between stages
 before and behind, twice over for what Ray rebuilds, and the rows of a second and a half."""
@@ -96,13 +98,16 @@ class ThreeNodes:
     """A Ray cluster: a head that computes nothing and two nodes that do."""
 
     def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
         from ray.cluster_utils import Cluster
 
         self._cluster: Any = Cluster(
             initialize_head=True,
             head_node_args={
                 "num_cpus": 1,
-                "object_store_memory": 80 << 20,
+                "object_store_memory": STORE,
                 "include_dashboard": False,
                 "_system_config": _HEALTH,
             },
@@ -116,11 +121,33 @@ class ThreeNodes:
         """Ray's ids of the nodes that compute."""
         return [str(node.node_id) for node in self._nodes]
 
-    def complete(self) -> None:
-        """Add the nodes that are missing."""
+    def complete(self, environment: Mapping[str, str] | None = None) -> None:
+        """Add the nodes that are missing, with variables of their own."""
         while len(self._nodes) < 2:
-            self._nodes.append(self._cluster.add_node(num_cpus=CPUS, object_store_memory=80 << 20))
+            options = {"env_vars": dict(environment)} if environment else {}
+            node = self._cluster.add_node(num_cpus=CPUS, object_store_memory=STORE, **options)
+            self._nodes.append(node)
         self._cluster.wait_for_nodes(60)
+
+    def replace(self, environment: Mapping[str, str] | None = None) -> None:
+        """Put another node in the place of the last."""
+        self._cluster.remove_node(self._nodes.pop(), allow_graceful=False)
+        self.complete(environment)
+
+    def freeze_node(self) -> None:
+        """Stop every process of the last node, and let them be."""
+        for pid in _with_descendants(_processes(self._nodes[-1])):
+            os.kill(pid, signal.SIGSTOP)
+
+    def kill_head(self) -> None:
+        """Let the head vanish, and with it what holds the cluster together."""
+        for pid in _processes(self._cluster.head_node):
+            os.kill(pid, signal.SIGKILL)
+
+    def start_anew(self) -> None:
+        """End what is left, and start another cluster at another address."""
+        self.close()
+        self._start()
 
     def kill_node(self, chance: random.Random) -> None:
         """Let a node that computes vanish."""
@@ -136,14 +163,7 @@ class ThreeNodes:
 
     def _workers(self) -> set[int]:
         """Processes that descend from the nodes of this very cluster."""
-        nodes = self._cluster.list_all_nodes()
-        mine = {
-            process.process.pid for node in nodes for some in node.all_processes.values() for process in some
-        }
-        parents = {int(path.name): _parent(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
-        while more := {pid for pid, parent in parents.items() if parent in mine} - mine:
-            mine |= more
-        return mine
+        return _with_descendants({pid for node in self._cluster.list_all_nodes() for pid in _processes(node)})
 
     def close(self) -> None:
         """End it."""
@@ -254,6 +274,19 @@ def _wait_for_objects(run: subprocess.Popen[str], dest: Path, count: int) -> int
         assert time.monotonic() < deadline, "the run stores nothing"
         time.sleep(0.05)
     return there
+
+
+def _processes(node: Any) -> set[int]:
+    """Those that Ray started for a node; they start the workers."""
+    return {process.process.pid for some in node.all_processes.values() for process in some}
+
+
+def _with_descendants(pids: set[int]) -> set[int]:
+    parents = {int(path.name): _parent(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
+    found = set(pids)
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
 
 
 def _command(pid: int) -> str:
