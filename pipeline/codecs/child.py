@@ -104,6 +104,7 @@ def _load_all() -> None:
 
     for name in ("png_decode", "tiff_decode", "jpeg2k_decode"):
         getattr(imagecodecs, name)
+    importlib.import_module("simplejpeg")
     importlib.import_module("numpy.ma")  # some functions of numpy do, when they are called
     if "HEIF" in SUPPORTED_EXTENSIONS.values():
         importlib.import_module("pillow_heif")

@@ -40,6 +40,10 @@ _FORMATS: dict[str, Format] = {
 if find_spec("pillow_heif") is not None:
     _FORMATS["HEIF"] = heif
 
+_FULL_OF_DATA = {"WEBP", "AVIF", "HEIF", "JPEG2000", "JPEGXL"}
+"""Formats that end in compressed data, which decoders take for an image whatever they are."""
+_LOST = 1024
+"""Bytes of zeros that no such file ends in."""
 _BYTES_PER_PIXEL = 24  # at worst: the decoder's own frames, Pillow's image and our copy
 
 SUPPORTED_EXTENSIONS: Mapping[str, str] = MappingProxyType(
@@ -61,6 +65,8 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     name = identify(data)
     if name not in _FORMATS:
         unsupported(f"{name} needs its plugin: install pillow-heif beside this package")
+    if name in _FULL_OF_DATA and data.endswith(bytes(_LOST)):
+        raise CodecError(ErrorCode.TRUNCATED, f"the {name} file ends in zeros: a copy that was not finished?")
     format_ = _FORMATS[name]
     limit = SizeLimit(max_pixels)
     try:
@@ -68,7 +74,7 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
         if picture.pixels.shape[2] == 4:
             colours = colour.inks_to_srgb(picture.pixels, picture.metadata.icc)
             picture = replace(picture, pixels=colours, losses=(*picture.losses, Loss.SEPARATION))
-        picture = _upright(picture)
+        picture = _alone(_upright(picture))
         return replace(picture, losses=tuple(dict.fromkeys(map(str, picture.losses))))
     except (CodecError, ImportError):  # a library that cannot be loaded is no fault of the image
         raise
@@ -166,6 +172,14 @@ def _upright(picture: Picture) -> Picture:
         metadata=replace(picture.metadata, exif=exif, xmp=packet),
         losses=(*picture.losses, *((Loss.THUMBNAIL,) if thumbnail else ())),
     )
+
+
+def _alone(picture: Picture) -> Picture:
+    """Drop what XMP says of parts of the file that are not in a picture: no format keeps them."""
+    packet = picture.metadata.xmp
+    if packet is None:
+        return picture
+    return replace(picture, metadata=replace(picture.metadata, xmp=xmp.of_the_image_alone(packet)))
 
 
 def _oriented(samples: np.ndarray, turn: int) -> np.ndarray:

@@ -6,6 +6,7 @@ The source's quantisation tables would bring back the artefacts that restoration
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Iterator
 
@@ -16,8 +17,9 @@ from i2r.errors import FormError
 from i2r.jpeg_tables import JpegTables
 from pipeline.codecs import raster
 from pipeline.codecs.picture import Loss, Metadata, Picture, SizeLimit, unsupported
+from pipeline.errors import CodecError, ErrorCode
 
-EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif")
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 KEEPS = frozenset({Loss.CMYK, Loss.EXIF, Loss.XMP, Loss.IPTC, Loss.ICC, Loss.DPI, Loss.COMMENT})
 
 MIN_QUALITY = 95
@@ -38,6 +40,16 @@ _IPTC_RESOURCE = 0x0404
 _CARRIED_RESOURCES = {_IPTC_RESOURCE, 0x0425, 0x03ED, 0x0409, 0x040C}
 """IPTC, and resources derived from other parts of the file: its digest, the resolution, thumbnails."""
 
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""A marker among compressed data, where others are stuffed or belong to them."""
+_LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_MOST_LEFT_OVER = 16
+"""Bytes behind the last block of pixels that are no sign of damage: some cameras write a few too many."""
+_MOST_INK = 918
+"""Of the sums of four inks, each up to 255: no press takes 360 %."""
+_SPECKS = 0.001
+"""Share of the pixels in which compression may exceed it."""
+
 _LUMINANCE = np.array(
     [
         [16, 11, 10, 16, 24, 40, 51, 61],
@@ -54,7 +66,7 @@ _LUMINANCE = np.array(
 
 
 def read(data: bytes, limit: SizeLimit) -> Picture:
-    losses: tuple[str, ...] = ()
+    losses = _behind(data)
     comments = 0
     for marker, start, end in _segments(data):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
@@ -79,7 +91,10 @@ def read(data: bytes, limit: SizeLimit) -> Picture:
     opened = JpegImageFile(io.BytesIO(data))
     mode = opened.mode
     pixels, alpha, more = raster.bands(opened, limit)
+    _refuse_damage(data, mode)
     info = opened.info
+    if mode == "CMYK" and "adobe" not in info:
+        pixels = _right_way_round(pixels)
     resources = info.get("photoshop", {})
     if resources.keys() - _CARRIED_RESOURCES:
         more += (Loss.PHOTOSHOP,)
@@ -177,6 +192,66 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if marker in (0xD9, 0xDA):
             return
         at = end
+
+
+def _end(data: bytes) -> int:
+    """Where the image ends, behind its end marker."""
+    at = next((end for marker, _, end in _segments(data) if marker == 0xDA), len(data))
+    while found := _MARKER.search(data, at):
+        if found[0] == b"\xff\xd9" or found.end() + 2 > len(data):
+            return found.end()
+        at = found.end() + struct.unpack_from(">H", data, found.end())[0]
+    return len(data)
+
+
+def _behind(data: bytes) -> tuple[str, ...]:
+    """The loss of what lies behind the image, unless it is further images, which have a loss of their own."""
+    behind = data[_end(data) :].strip(b"\0")
+    images = behind.startswith(b"\xff\xd8") and b"ftyp" not in behind
+    return (Loss.APPENDED,) if behind and not images else ()
+
+
+def _refuse_damage(data: bytes, mode: str) -> None:
+    """Refuse an image that lacks data, or whose data are damaged: decoders only warn, and make it gray there.
+
+    Pillow drops the warnings, so the data are read once more, at an eighth of the size.
+
+    Raises:
+        CodecError: `truncated` or `unreadable`.
+    """
+    import simplejpeg
+
+    colours = {"L": "GRAY", "CMYK": "CMYK"}.get(mode, "RGB")
+    try:
+        simplejpeg.decode_jpeg(data, colours, fastdct=True, fastupsample=True, min_height=1, min_width=1)
+    except ValueError as error:
+        warning = str(error)
+        if "premature end" in warning.lower():
+            message = f"the JPEG file lacks a part of its image ({warning}): find a whole copy"
+            raise CodecError(ErrorCode.TRUNCATED, message) from error
+        if not warning.startswith(("Corrupt JPEG data", "Inconsistent progression")) or "ICC" in warning:
+            return  # no damage of pixels, or a kind of file that it does not know
+        if (found := _LEFT_OVER.search(warning)) is not None:
+            left, end = int(found[1]), _end(data) - 2
+            if left <= _MOST_LEFT_OVER or not any(data[end - left : end]):
+                return
+        message = f"the JPEG file is damaged ({warning}): find a whole copy"
+        raise CodecError(ErrorCode.UNREADABLE, message) from error
+
+
+def _right_way_round(inks: np.ndarray) -> np.ndarray:
+    """The inks of a file without Adobe's marker, which may be stored inverted, as with it, or not.
+
+    The right reading is the one that a press could print. Raises CodecError if that is both or neither.
+    """
+    total = inks.sum(axis=2, dtype=np.uint16)
+    as_read, inverted = (np.mean(sums > _MOST_INK) <= _SPECKS for sums in (total, 4 * 255 - total))
+    if as_read == inverted:
+        unsupported(
+            "CMYK JPEG without Adobe's marker, of which nothing shows whether its inks are inverted: "
+            "save it again with a program that writes the marker, or convert it to RGB"
+        )
+    return inks if as_read else 255 - inks
 
 
 def _has_preview(body: bytes) -> bool:

@@ -33,6 +33,8 @@ class Loss(StrEnum):
     EXTRA_CHANNELS = "extra_channels"
     SECONDARY_IMAGES = "secondary_images"
     """Images other than the main one: previews, masks, gain maps."""
+    APPENDED = "appended"
+    """What lies behind the image's end, such as the video of a motion photo."""
     PHOTOSHOP = "photoshop"
     """Photoshop's own resources, such as paths."""
     THUMBNAIL = "thumbnail"

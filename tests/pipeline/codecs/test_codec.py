@@ -440,3 +440,11 @@ def test_only_our_formats_are_inputs() -> None:
     assert SUPPORTED_EXTENSIONS.get(".hif") == ("HEIF" if HEIF else None)
     assert ".jpx" not in SUPPORTED_EXTENSIONS  # it would have to be written with boxes of its own
     assert all(extension == extension.lower() and extension[0] == "." for extension in SUPPORTED_EXTENSIONS)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "JPEG2000", *HEIF])
+def test_a_copy_whose_end_was_never_written_is_truncated(format: str) -> None:
+    data = again(Picture(np.asarray(gradient(300, 200)), None, format, "RGB")).data
+    with pytest.raises(CodecError) as caught:
+        decoded(data[: len(data) // 2] + bytes(len(data) // 2))
+    assert caught.value.code is ErrorCode.TRUNCATED
