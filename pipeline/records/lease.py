@@ -1,10 +1,10 @@
 """The lease of a destination: numbered objects under `DEST/_i2r/lease/`, each created only if absent.
 
 A number is an epoch; a run takes the lease by creating the next epoch. A holder that sees a higher epoch than
-its own stops. Time is measured on the store's clock: a holder that has not renewed its object for longer than
-the time recorded in it counts as dead. The lease is taken at once from a holder that is known to be dead:
-its process no longer exists on this host, or it is an earlier attempt of the same job (whatever starts an
-attempt makes sure that the one before has ended).
+its own stops, and so do the processes that write for it (`Epoch`). Time is measured on the store's clock: a
+holder that has not renewed its object for longer than the time recorded in it counts as dead. The lease is
+taken at once from a holder that is known to be dead: its process no longer exists on this host, or it is an
+earlier attempt of the same job (whatever starts an attempt makes sure that the one before has ended).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,51 @@ SUBMISSION_VARIABLE = "I2R_SUBMISSION"
 """Environment variable that identifies this attempt: `<id of the job on its cluster>/<random text>`."""
 KEPT_EPOCHS = 16
 _RENEWALS = 4
-"""Renewals within the time after which a holder counts as dead."""
+"""Renewals, and looks of each process, within the time after which a holder counts as dead."""
+_PAUSE = 1.0
+"""Seconds from a look that the store did not answer to the next one."""
+
+
+class Epoch:
+    """What a process that writes knows of the lease: whether its epoch is still the highest.
+
+    Threads may share it; it cannot be pickled.
+
+    Args:
+        store: the destination.
+        number: of the epoch, 0 before there is one.
+        seconds: without a renewal, after which other runs may take the lease.
+    """
+
+    def __init__(self, store: Store, number: int, seconds: float) -> None:
+        self._store, self.number, self._seconds = store, number, seconds
+        self._turn, self._due, self._lost = threading.Lock(), 0.0, False
+
+    def check(self, *, now: bool = False) -> None:
+        """Raise LeaseLostError if another run took the lease over; to be called before every write.
+
+        It looks at the store every so many seconds, and at once after the process was suspended. Where the
+        store does not answer it passes: such a store takes no writes either.
+
+        Args:
+            now: look at the store, however long ago the last time was.
+        """
+        with self._turn:
+            if not self._lost and (now or time.monotonic() >= self._due):
+                self._look()
+            if self._lost:
+                raise LeaseLostError(
+                    f"another run took over {self._store.uri()}, as this one gave no sign of life: "
+                    "this one stops"
+                )
+
+    def _look(self) -> None:
+        pause = self._seconds / _RENEWALS
+        try:
+            self._lost = max(epochs(self._store), default=0) > self.number
+        except ItemError:
+            pause = _PAUSE
+        self._due = time.monotonic() + pause
 
 
 class Lease:
@@ -48,9 +93,13 @@ class Lease:
     def __init__(self, store: Store, run_id: str, seconds: float) -> None:
         self._store, self._run_id, self._seconds = store, run_id, seconds
         self._stop = threading.Event()
-        self._lost = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
-        self.epoch = 0
+        self._held = Epoch(store, 0, seconds)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that it holds."""
+        return self._held.number
 
     def __enter__(self) -> Lease:
         held = epochs(self._store)
@@ -61,7 +110,7 @@ class Lease:
                 "wait for it, stop it, or choose another DEST"
             )
         self._probe()
-        self.epoch = last + 1
+        self._held = Epoch(self._store, last + 1, self._seconds)
         content = self._content()
         # If the first request succeeded but its answer did not arrive, the retry finds this run's own object.
         if (
@@ -79,16 +128,13 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        if not self._lost.is_set():
-            with contextlib.suppress(ItemError, RunError):  # then the lease expires by itself
-                self._store.write(_key(self.epoch), self._content(released=True))
+        with contextlib.suppress(ItemError, RunError):  # the lease is lost, or then expires by itself
+            self._held.check()
+            self._store.write(_key(self.epoch), self._content(released=True))
 
-    def check(self) -> None:
-        """Raise LeaseLostError if another run took the lease over."""
-        if self._lost.is_set():
-            raise LeaseLostError(
-                f"another run took over {self._store.uri()}, as this one gave no sign of life: this one stops"
-            )
+    def check(self, *, now: bool = False) -> None:
+        """Raise LeaseLostError if another run took the lease over; see `Epoch.check`."""
+        self._held.check(now=now)
 
     def _probe(self) -> None:
         """Create one object twice. Raises RunError if the store lets both do it, as it would let two runs."""
@@ -123,11 +169,11 @@ class Lease:
     def _renew(self) -> None:
         while not self._stop.wait(self._seconds / _RENEWALS):
             try:
-                if epochs(self._store)[-1] > self.epoch:
-                    self._lost.set()
-                    return
+                self._held.check(now=True)
                 self._store.write(_key(self.epoch), self._content())
-            except (ItemError, RunError, IndexError):
+            except LeaseLostError:
+                return
+            except (ItemError, RunError):
                 continue  # the store does not answer; a higher epoch is seen once it does
 
     def _content(self, *, released: bool = False) -> bytes:

@@ -132,10 +132,18 @@ class ManifestWriter:
         rows: write a part when this many rows wait.
         seconds: write a part when the oldest row has waited this long.
         on_flush: called after a part is written.
+        check: called before a part is written; raises if none may be.
     """
 
     def __init__(
-        self, store: Store, run_id: str, *, rows: int, seconds: float, on_flush: Callable[[], None] = _nothing
+        self,
+        store: Store,
+        run_id: str,
+        *,
+        rows: int,
+        seconds: float,
+        on_flush: Callable[[], None] = _nothing,
+        check: Callable[[], None] = _nothing,
     ) -> None:
         self._store, self._run_id = store, run_id
         self._rows, self._seconds = rows, seconds
@@ -145,7 +153,7 @@ class ManifestWriter:
         self._part = 0
         self._levels: list[list[_Part]] = [[]]
         self._covered: list[str] = []
-        self._on_flush = on_flush
+        self._on_flush, self._check = on_flush, check
 
     def add(self, table: pa.Table) -> None:
         """Add rows of `SCHEMA`; writes a part if one is due."""
@@ -164,6 +172,7 @@ class ManifestWriter:
         """Write all waiting rows. Raises RunError or ItemError, and keeps the rows then."""
         if not self._waiting:
             return
+        self._check()
         part = _Part(self._part, self._part, self._count)
         self._store.write(part.key(self._run_id), to_parquet(pa.concat_tables(self._waiting)))
         self._part += 1

@@ -220,7 +220,8 @@ class Attempts:
 
     def _take(self, table: pa.Table) -> None:
         """Take the rows of a batch. Raises RunError if its stage cannot go on."""
-        fatal = table["fatal"].drop_null()
+        if len(fatal := table["fatal"].drop_null()):
+            self._lease.check(now=True)  # the stage may have found it lost: then no row is recorded
         self._course.add_repeated(table["repeated"])
         self._log_once(table["warning"].drop_null().to_pylist())
         if not len(fatal):

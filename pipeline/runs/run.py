@@ -221,7 +221,7 @@ class Run:
         self._course.report("listing")
         listing.fill(self._source, self._settings, self._masks, self._course.must_stop)
         notes = Notes(self._dest)
-        writer = self._writer(notes)
+        writer = self._writer(notes, lease)
         if not (reason := self._course.must_stop()):
             pending = self._selection.store(listing, lease.epoch, attempt=1)
             tally, outdated = pending.tally, self._outdated(pending.tally)
@@ -233,6 +233,7 @@ class Run:
             self._course.report("pruning")
             pruned = self._prune(listing, lease, writer)
         self._course.report("recording", tally.pending)
+        lease.check()
         manifest.compact(self._dest, self._id)
         self._selection.forget()
         summary = self._summary(listing, tally, outdated, orphaned, pruned=pruned, stopped=reason)
@@ -279,13 +280,14 @@ class Run:
             )
             return attempts.make(listing, pending)
 
-    def _writer(self, notes: Notes) -> ManifestWriter:
+    def _writer(self, notes: Notes, lease: Lease) -> ManifestWriter:
         return ManifestWriter(
             self._dest,
             self._id,
             rows=self._settings.flush_rows,
             seconds=self._settings.flush_seconds,
             on_flush=notes.withdraw,
+            check=lease.check,
         )
 
     def _pruning(self, listing: Listing) -> Pruning:

@@ -27,6 +27,7 @@ from pipeline.errors import OF_THE_WORLD, CodecError, DeviceLostError, ErrorCode
 from pipeline.records import manifest
 from pipeline.records.intents import announce, announced
 from pipeline.records.keys import output_key
+from pipeline.records.lease import Epoch
 from pipeline.records.listing import SOURCE_COLUMNS
 from pipeline.records.manifest import Status, finite
 from pipeline.settings import RunSettings
@@ -307,11 +308,12 @@ def _end(reason: str) -> NoReturn:
 
 
 class EncodeAndStore:
-    """Stage that stores items as objects and turns them into rows."""
+    """Stage that stores items as objects and turns them into rows, as long as its run holds the lease."""
 
     def __init__(self, job: Job) -> None:
         keep_freed_memory()
         self._job = job
+        self._epoch = Epoch(job.dest, job.common["epoch"], job.settings.lease_seconds)
         self._threads = ThreadPoolExecutor(FETCHES)
         self._telemetry = RowTelemetry()
 
@@ -339,6 +341,7 @@ class EncodeAndStore:
         keys = [output_key(item.row["source_key"], self._job.extension) for item in new]
         try:
             absent = [key for share in self._threads.map(self._absent, shared(keys)) for key in share]
+            self._epoch.check()
             return announce(self._job.dest, self._job.common["run_id"], absent) if absent else None
         except RunError as error:
             new[0].fatal = str(error)
@@ -377,6 +380,7 @@ class EncodeAndStore:
 
     def _put(self, item: Item) -> None:
         with item.timed("store"):
+            self._epoch.check()
             key = output_key(item.row["source_key"], self._job.extension)
             if item.owned:
                 self._job.dest.write(key, item.data)

@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import LeaseHeldError, LeaseLostError
-from pipeline.records.lease import FOLDER, Lease, epochs, identity, is_dead
+from pipeline.errors import ErrorCode, ItemError, LeaseHeldError, LeaseLostError
+from pipeline.records.lease import FOLDER, Epoch, Lease, epochs, identity, is_dead
 from pipeline.storage.store import Store, open_store
 
 
@@ -21,6 +22,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return open_store(
         str(tmp_path) if request.param == "local" else request.getfixturevalue("bucket") + "/dest"
     )
+
+
+def raises(error: Exception) -> Callable[..., list[str]]:
+    def method(*_: object) -> list[str]:
+        raise error
+
+    return method
 
 
 def hold(store: Store, epoch: int, **holder: object) -> None:
@@ -90,6 +98,41 @@ def test_an_owner_that_sees_a_higher_epoch_stops(store: Store) -> None:
         time.sleep(1.0)
         with pytest.raises(LeaseLostError, match="another run took over"):
             lease.check()
+
+
+def test_whoever_writes_for_a_run_looks_now_and_then(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def names(_store: Store, folder: str) -> list[str]:
+        looks.append(folder)
+        return ["0000000007"]
+
+    monkeypatch.setattr(Store, "names", names)
+    held, lost = Epoch(store, 7, 4.0), Epoch(store, 6, 4.0)
+    for _ in range(5):
+        held.check()
+    assert looks == [FOLDER]
+    time.sleep(1.1)
+    held.check()
+    held.check(now=True)
+    assert looks == [FOLDER] * 3
+    for _ in range(3):
+        with pytest.raises(LeaseLostError, match=f"another run took over {store.uri()}"):
+            lost.check()
+    assert len(looks) == 4
+
+
+def test_a_store_that_does_not_answer_takes_no_lease_away(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(store, 2)
+    epoch = Epoch(store, 1, 60.0)
+    with monkeypatch.context() as away:
+        away.setattr(Store, "names", raises(ItemError(ErrorCode.STORAGE, "no answer")))
+        epoch.check()
+    time.sleep(1.1)
+    with pytest.raises(LeaseLostError):
+        epoch.check()
 
 
 def test_only_one_of_many_takes_over(store: Store) -> None:

@@ -33,7 +33,7 @@ def test_what_a_restoration_did_without_is_told(tmp_path: Path, status: str, for
     item.losses = ("smaller tile",)
     extension = {"PNG": ".png", "JPEG": ".jpg"}[format]
     store = open_store(str(tmp_path))
-    job = Job(store, store, RunSettings(format=format), {"run_id": "run"}, extension)
+    job = Job(store, store, RunSettings(format=format), {"run_id": "run", "epoch": 0}, extension)
     (found,) = EncodeAndStore(job)(as_table([item])).to_pylist()
     assert (found["status"], found["losses"]) == (status, ["smaller tile"])
     assert (tmp_path / f"a{extension}").exists()
