@@ -139,7 +139,7 @@ class Attempts:
             RunError: too many inputs got no row, a stage cannot go on, or no node is left that can.
         """
         course, total, self._tally = self._course, pending.tally.pending, pending.tally
-        attempt, work = 1, self._in_batches(pending.parts, total)
+        attempt, work = 1, self._in_batches(pending, total)
         try:
             while work.parts:
                 before = course.handled
@@ -149,27 +149,33 @@ class Attempts:
                     break
                 if elsewhere := self._must_go_elsewhere(work):
                     self._go_elsewhere()
-                missing = self._selection.store(listing, self._lease.epoch, attempt + 1).parts
+                missing = self._selection.store(listing, self._lease.epoch, attempt + 1)
                 if elsewhere:
                     work = self._in_batches(missing, left)
                 elif not work.alone:
                     self._check_deaths(left, total)
-                    work = replace(work, parts=missing, images=left, group=1, alone=True)
+                    work = replace(work, parts=missing.parts, images=left, group=1, alone=True)
                 elif course.handled > before:
-                    work = replace(work, parts=missing, images=left)
+                    work = replace(work, parts=missing.parts, images=left)
                 elif doubted := self._doubted(work):
-                    work = replace(work, parts=missing, without=work.without | doubted)
+                    work = replace(work, parts=missing.parts, without=work.without | doubted)
                 else:
-                    self._give_up(missing, attempt)
+                    self._give_up(missing.parts, attempt)
                     break
                 attempt += 1
         finally:
             self._failures.close()
         return None
 
-    def _in_batches(self, parts: Sequence[str], images: int) -> Pass:
+    def _in_batches(self, pending: Pending, images: int) -> Pass:
         group = images_per_batch(self._assignment.settings, images, self._machines)
-        return Pass(parts, images, group, without=frozenset(self._breaker.out))
+        return Pass(
+            pending.parts,
+            images,
+            group,
+            without=frozenset(self._breaker.out),
+            pixels=pending.pixels,
+        )
 
     def _must_go_elsewhere(self, work: Pass) -> bool:
         """Whether a node that had a part in a pass is out."""
@@ -221,7 +227,9 @@ class Attempts:
     def _take(self, table: pa.Table) -> None:
         """Take the rows of a batch. Raises RunError if its stage cannot go on."""
         if len(fatal := table["fatal"].drop_null()):
-            self._lease.check(now=True)  # the stage may have found it lost: then no row is recorded
+            self._lease.check(
+                now=True
+            )  # if the stage found it lost, this run knows it before it records a row
         self._course.add_repeated(table["repeated"])
         self._log_once(table["warning"].drop_null().to_pylist())
         if not len(fatal):

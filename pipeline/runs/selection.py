@@ -16,6 +16,7 @@ from pipeline.records.listing import Listing
 from pipeline.records.manifest import manifest_files, to_parquet
 from pipeline.records.outdated import Outdated
 from pipeline.records.pending import Tally, Wanted, pending_batches
+from pipeline.records.sizes import PixelSizes
 from pipeline.records.summary import RUNS, read_records, run_folder
 from pipeline.settings import RunSettings
 from pipeline.storage.store import Store
@@ -25,10 +26,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pending:
-    """Inputs to handle: keys of the Parquet parts that hold them, and the counts of all inputs."""
+    """Inputs to handle.
+
+    Attributes:
+        parts: keys of the Parquet parts that hold them.
+        tally: counts of all inputs.
+        pixels: bytes of the pixels of one that is larger than most of them.
+    """
 
     parts: list[str]
     tally: Tally
+    pixels: int
 
 
 @dataclass(frozen=True)
@@ -73,14 +81,15 @@ class Selection:
 
     def store(self, listing: Listing, epoch: int, attempt: int) -> Pending:
         """Store the pending inputs: those that neither an earlier run nor a row of this run has done."""
-        tally, parts = Tally(), []
+        tally, parts, sizes = Tally(), [], PixelSizes()
         for number, batch in enumerate(self._batches(listing, tally, epoch)):
             part = f"{run_folder(self.run_id)}/pending/{attempt}-{number:06d}.parquet"
             self.dest.write(part, to_parquet(pa.Table.from_batches([batch])))
             parts.append(part)
+            sizes.add(batch)
         if attempt == 1:
             self._warn(tally)
-        return Pending(parts, tally)
+        return Pending(parts, tally, sizes.large())
 
     def forget(self) -> None:
         """Remove the stored pending inputs of this run and of killed runs: none of them has a record."""

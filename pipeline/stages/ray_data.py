@@ -25,6 +25,7 @@ from pipeline.records.manifest import read_batches
 from pipeline.settings import RunSettings
 from pipeline.stages import ray_internals
 from pipeline.stages.batches import BLOCK_BYTES, Batch, EncodeAndStore, FetchAndDecode, Job, RestoreItems
+from pipeline.stages.needs import LEFT_CPUS, STAGE_CPUS, model_bytes, serving_bytes
 from pipeline.stages.restoring import RestorerFactory
 from pipeline.stages.session import Machines
 from pipeline.storage.redaction import without_secrets
@@ -56,6 +57,7 @@ class Pass:
         group: most images in one batch.
         alone: give a process one batch at a time, so that an image without a row killed its process itself.
         without: Ray's ids of nodes that are given none of it.
+        pixels: bytes of the pixels of an image that is larger than most of them; 0 if it is not known.
     """
 
     parts: Sequence[str]
@@ -63,6 +65,7 @@ class Pass:
     group: int
     alone: bool = False
     without: frozenset[str] = frozenset()
+    pixels: int = 0
 
     @property
     def batches(self) -> int:
@@ -131,23 +134,18 @@ def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines)
     """The Ray dataset of one pass. Batches are formed before fetching, so image sizes are mixed."""
     import ray.data
 
-    models, most = machines.models(work.batches)
-    serving = {"min_size": 1, "max_size": machines.serving(work.images)}
+    models, most = machines.models(work.batches, model_bytes(work.pixels))
+    need = serving_bytes(work.pixels, job.settings)
+    serving = {"min_size": 1, "max_size": machines.serving(work.images, need)}
     waiting = {"max_tasks_in_flight_per_actor": 1} if work.alone else {}
-    # Stages other than the model request no CPU. If models and fractions for stages took all CPUs of every
-    # node, as on small nodes or after a node has died, the regrouping would wait for a whole CPU forever.
-    # Reading is fast: one process is enough however many parts there are, and bounds the memory it takes.
-    one_at_a_time = ray.data.TaskPoolStrategy(size=1)
-    pending = ray.data.from_items([{"part": part} for part in work.parts]).map_batches(
-        ReadPending(job.dest).__call__, batch_size=1, num_cpus=0, compute=one_at_a_time
-    )
-    decoded = ray_internals.regroup(pending, work.group).map_batches(
+    decoded = _inputs(job, work).map_batches(
         FetchAndDecode,
         fn_constructor_args=(job,),
         batch_size=None,
         batch_format="numpy",
         compute=ray.data.ActorPoolStrategy(**serving, **waiting),
-        num_cpus=0,
+        num_cpus=STAGE_CPUS,
+        memory=machines.request(need),  # of the encoder as well: if both asked, each could wait for the other
         **_RETRIES,
     )
     restored = ray_internals.map_blocks(
@@ -158,7 +156,7 @@ def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines)
         compute=ray.data.ActorPoolStrategy(
             min_size=models, max_size=most, **({"max_tasks_in_flight_per_actor": 2} | waiting)
         ),
-        num_cpus=machines.cpus,
+        num_cpus=machines.cpus - LEFT_CPUS,
         num_gpus=machines.gpus,
         **_RETRIES,
     )
@@ -168,9 +166,21 @@ def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines)
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(**serving, **waiting),
-        num_cpus=0,
+        num_cpus=STAGE_CPUS,
         **_RETRIES,
     )
+
+
+def _inputs(job: Job, work: Pass) -> Any:
+    """The Ray dataset of a pass's inputs, in groups."""
+    import ray.data
+
+    # Reading is fast: one process is enough however many parts there are, and bounds the memory it takes.
+    one_at_a_time = ray.data.TaskPoolStrategy(size=1)
+    pending = ray.data.from_items([{"part": part} for part in work.parts]).map_batches(
+        ReadPending(job.dest).__call__, batch_size=1, num_cpus=STAGE_CPUS, compute=one_at_a_time
+    )
+    return ray_internals.regroup(pending, work.group, num_cpus=STAGE_CPUS)
 
 
 def _pump(dataset: Any, tables: queue.Queue[pa.Table | BaseException | None], over: threading.Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -327,10 +328,10 @@ def _refusal(image: np.ndarray, memory: int) -> ItemError | None:
 
 
 def set_threads() -> None:
-    """Let torch use the CPUs that this actor requested: Ray's own default is one thread."""
+    """Let torch use a thread for each CPU that this actor requested, or for a part of one."""
     torch = sys.modules.get("torch")  # not imported here: that takes seconds, and a restorer may do without
-    if torch is not None and (cpus := assigned("CPU")) >= 1:
-        torch.set_num_threads(int(cpus))
+    if torch is not None and (cpus := assigned("CPU")):
+        torch.set_num_threads(math.ceil(cpus))
 
 
 def on_cpu(device: str) -> bool:

@@ -12,8 +12,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.errors import RunError, SettingsError, bounded_text
@@ -49,36 +49,62 @@ class Machines:
     Attributes:
         workers: models at work at once at the start.
         most: most models at work at once when the cluster has grown; None for as many as it holds.
-        cpus: that each model requests.
+        cpus: of each model, one for each of its threads.
         gpus: that each model requests; a fraction if models share a GPU.
+        memory: bytes for processes on each node that has CPUs, by its id in Ray.
     """
 
     workers: int
     most: int | None
     cpus: int
     gpus: float
+    memory: Mapping[str, int] = field(default_factory=dict)
 
-    def models(self, batches: int) -> tuple[int, int]:
-        """Number of models at the start, and the most, for a number of batches."""
-        return min(self.workers, batches), min(self.most or batches, batches)
+    def models(self, batches: int, need: int = 0) -> tuple[int, int]:
+        """Number of models at the start, and the most, for a number of batches.
 
-    def serving(self, images: int) -> int:
-        """Most processes for each of the stages before and after the model, for a number of images."""
-        models = self.most or GROWTH * self.workers
+        Args:
+            batches: of all images.
+            need: bytes of the host's memory that a model takes at least; 0 if it is not known.
+        """
+        room = batches if self.gpus else min(batches, self._room(need))
+        if self.most is None or self.most > self.workers:
+            return min(self.workers, room), min(self.most or batches, batches)
+        return min(self.workers, room), min(self.most, room)
+
+    def serving(self, images: int, need: int = 0) -> int:
+        """Most processes for each of the stages before and after the model, for a number of images.
+
+        Args:
+            images: of the pass.
+            need: bytes of memory that one process of each stage take together; 0 if it is not known.
+        """
+        growth = 1 if self.most == self.workers else GROWTH
+        models = self.most or growth * self.workers
         room = 4 * models if self.gpus else min(models, max(SERVING_CPUS, models // 4))
-        return min(room, math.ceil(images / SERVED))
+        return min(room, math.ceil(images / SERVED), growth * self._room(self.request(need)))
+
+    def request(self, need: int) -> int:
+        """Bytes of memory to request for processes that take `need`: no more than any node surely has."""
+        return min(need, min(self.memory.values(), default=0) // 2)
+
+    def _room(self, need: int) -> int:
+        """How many processes that take `need` bytes the nodes hold, at least one."""
+        return max(1, sum(there // need for there in self.memory.values())) if need else sys.maxsize
 
     def without(self, nodes: Collection[str]) -> Machines | None:
         """What is left without some nodes, given their ids in Ray; None if no model has a place there."""
         import ray
 
         left = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in nodes]
+        memory = {node: there for node, there in self.memory.items() if node not in nodes}
         kind, each = ("GPU", self.gpus) if self.gpus else ("CPU", self.cpus)
         room = sum(int(node["Resources"].get(kind, 0) / each) for node in left)
         if not room:
             return None
         workers = min(self.workers, room)
-        return replace(self, workers=workers, most=workers if self.most == self.workers else self.most)
+        most = workers if self.most == self.workers else self.most
+        return replace(self, workers=workers, most=most, memory=memory)
 
 
 @contextlib.contextmanager
@@ -235,6 +261,14 @@ def _there(resource: str) -> int:
     return int(ray.cluster_resources().get(resource, 0))
 
 
+def _memory() -> dict[str, int]:
+    """Bytes for processes on each node that has CPUs, by its id: what Ray found free when it started."""
+    import ray
+
+    alive = (node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
+    return {node["NodeID"]: int(node["Resources"].get("memory", 0)) for node in alive}
+
+
 def _machines(settings: RunSettings, *, may_grow: bool) -> Machines:
     cpus, gpus = _there("CPU"), _there("GPU")
     if gpus:
@@ -246,4 +280,5 @@ def _machines(settings: RunSettings, *, may_grow: bool) -> Machines:
         room = max(1, (cpus - spare) // settings.threads)
         cpus_each, gpus_each = min(settings.threads, cpus) or settings.threads, 0.0
     workers = min(settings.workers or room, room)
-    return Machines(workers, settings.workers if may_grow else workers, cpus_each, gpus_each)
+    most = settings.workers if may_grow else workers
+    return Machines(workers, most, cpus_each, gpus_each, _memory())

@@ -29,7 +29,7 @@ class Changed:
         ("ray._private.services.canonicalize_bootstrap_address", address_of_local_ray, "find the Ray"),
         ("ray._private.state.actors", lambda: is_alive("RestoreItems"), "look at its actors"),
         (None, lambda: map_blocks(Changed(), Changed), "map blocks"),  # type: ignore[arg-type]
-        (None, lambda: regroup(Changed(), 4), "plan a repartition"),  # type: ignore[arg-type]
+        (None, lambda: regroup(Changed(), 4, num_cpus=0.1), "plan a repartition"),  # type: ignore[arg-type]
     ],
 )
 def test_a_ray_that_has_changed_is_named(

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from small_images import write_image
 from standin import StandIn
 
 from pipeline.errors import SettingsError
 from pipeline.runs.run import restore_dataset
 from pipeline.settings import RunSettings
-from pipeline.stages.session import Machines, _machines, ray_session
+from pipeline.stages.needs import LEFT_CPUS, STAGE_CPUS
+from pipeline.stages.session import GROWTH, Machines, _machines, _memory, ray_session
 
 
 @pytest.mark.parametrize(("sharing", "models", "share"), [(1, 2, 1.0), (2, 4, 0.5)])
@@ -19,6 +22,7 @@ def test_models_share_gpus_where_they_are_told_to(
     monkeypatch: pytest.MonkeyPatch, sharing: int, models: int, share: float
 ) -> None:
     monkeypatch.setattr("pipeline.stages.session._there", {"CPU": 16, "GPU": 2}.__getitem__)
+    monkeypatch.setattr("pipeline.stages.session._memory", dict)
     machines = _machines(RunSettings(models_per_gpu=sharing), may_grow=False)
     assert (machines.workers, machines.gpus) == (models, share)
 
@@ -61,6 +65,36 @@ def test_a_ray_that_is_not_there_is_told_before_anything_is_written(
     assert not (tmp_path / "dest").exists()
 
 
+def test_no_more_processes_are_started_than_the_memory_holds() -> None:
+    nodes = {"large": 48 << 30, "small": 12 << 30}
+    on_gpus = Machines(8, 8, 1, 1.0, nodes)
+    assert on_gpus.serving(10**6) == on_gpus.serving(10**6, 1 << 20) == 32
+    assert on_gpus.serving(10**6, 5 << 30) == 11
+    assert on_gpus.serving(10**6, 100 << 30) == 10  # each asks for 6 GiB then: half of the small node
+    assert (on_gpus.request(5 << 30), on_gpus.request(100 << 30)) == (5 << 30, 6 << 30)
+    assert on_gpus.models(10**6, 100 << 30) == (8, 8)  # their memory is the GPU's
+    on_cpus = Machines(16, 16, 1, 0.0, nodes)
+    assert on_cpus.models(10**6, 5 << 30) == (11, 11)
+    assert on_cpus.models(10**6, 100 << 30) == (1, 1)
+    growing = Machines(16, None, 1, 0.0, nodes)
+    assert growing.models(10**6, 5 << 30) == (11, 10**6)
+    assert growing.serving(10**6, 100 << 30) == min(16, GROWTH * 10)
+
+
+def test_where_the_memory_is_not_known_none_is_asked_for() -> None:
+    machines = Machines(2, 2, 1, 0.0)
+    assert (machines.request(5 << 30), machines.serving(10**6, 5 << 30)) == (0, 2)
+
+
+@given(st.integers(1, 98), st.integers(1, 8))
+def test_models_never_take_all_of_a_node(cpus: int, threads: int) -> None:
+    """Ray counts in ten thousandths of a CPU."""
+    each, stage, left = (round(10_000 * share) for share in (threads - LEFT_CPUS, STAGE_CPUS, cpus))
+    models = left // each
+    assert models == cpus // threads
+    assert left - models * each >= 4 * stage
+
+
 @pytest.mark.usefixtures("ray_here")
 def test_without_its_nodes_there_is_no_place_for_models() -> None:
     import ray
@@ -69,5 +103,9 @@ def test_without_its_nodes_there_is_no_place_for_models() -> None:
     fixed, growing = Machines(cpus + 2, cpus + 2, 1, 0.0), Machines(1, None, 1, 0.0)
     assert fixed.without(()) == Machines(cpus, cpus, 1, 0.0)
     assert growing.without(()) == growing
-    assert growing.without({ray.get_runtime_context().get_node_id()}) is None
+    here = ray.get_runtime_context().get_node_id()
+    assert growing.without({here}) is None
+    known = Machines(1, None, 1, 0.0, {here: 1 << 30, "elsewhere": 2 << 30})
+    assert known.without({"elsewhere"}) == Machines(1, None, 1, 0.0, {here: 1 << 30})
+    assert _memory()[here] == ray.cluster_resources()["memory"]
     assert Machines(1, 1, 1, 0.5).without(()) is None  # the model's CPU never stands in for its GPU
