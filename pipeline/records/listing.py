@@ -43,6 +43,7 @@ SCHEMA = pa.schema(
         ("kind", pa.string()),
         ("container", pa.string()),
         ("offset", pa.int64()),
+        ("row_group", pa.int64()),
     ]
 )
 
@@ -145,6 +146,7 @@ def to_batch(rows: Sequence[Found]) -> pa.RecordBatch:
         [row.kind.value for row in rows],
         [_text(row.container) for row in rows],
         [row.offset for row in rows],
+        [row.row_group for row in rows],
     ]
     arrays = [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=SCHEMA)

@@ -154,7 +154,9 @@ class Attempts:
                     work = self._in_batches(missing, left)
                 elif not work.alone:
                     self._check_deaths(left, total)
-                    work = replace(work, parts=missing.parts, images=left, group=1, alone=True)
+                    work = replace(
+                        work, parts=missing.parts, images=left, group=1, alone=True, in_tables=False
+                    )
                 elif course.handled > before:
                     work = replace(work, parts=missing.parts, images=left)
                 elif doubted := self._doubted(work):
@@ -175,6 +177,7 @@ class Attempts:
             group,
             without=frozenset(self._breaker.out),
             pixels=pending.pixels,
+            in_tables=pending.in_tables,
         )
 
     def _must_go_elsewhere(self, work: Pass) -> bool:

@@ -8,17 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.records.causes import find_outdated
 from pipeline.records.intents import DELETES
-from pipeline.records.listing import Listing
+from pipeline.records.listing import ROWS_PER_BATCH, Listing
 from pipeline.records.manifest import manifest_files, to_parquet
 from pipeline.records.outdated import Outdated
 from pipeline.records.pending import Tally, Wanted, pending_batches
 from pipeline.records.sizes import PixelSizes
 from pipeline.records.summary import RUNS, read_records, run_folder
 from pipeline.settings import RunSettings
+from pipeline.sources.containers import Kind
 from pipeline.storage.store import Store
 
 logger = logging.getLogger(__name__)
@@ -32,11 +35,13 @@ class Pending:
         parts: keys of the Parquet parts that hold them.
         tally: counts of all inputs.
         pixels: bytes of the pixels of one that is larger than most of them.
+        in_tables: whether some are rows of tables.
     """
 
     parts: list[str]
     tally: Tally
     pixels: int
+    in_tables: bool
 
 
 @dataclass(frozen=True)
@@ -81,15 +86,16 @@ class Selection:
 
     def store(self, listing: Listing, epoch: int, attempt: int) -> Pending:
         """Store the pending inputs: those that neither an earlier run nor a row of this run has done."""
-        tally, parts, sizes = Tally(), [], PixelSizes()
-        for number, batch in enumerate(self._batches(listing, tally, epoch)):
+        tally, parts, sizes, in_tables = Tally(), [], PixelSizes(), False
+        for number, batch in enumerate(with_whole_row_groups(self._batches(listing, tally, epoch))):
             part = f"{run_folder(self.run_id)}/pending/{attempt}-{number:06d}.parquet"
             self.dest.write(part, to_parquet(pa.Table.from_batches([batch])))
             parts.append(part)
             sizes.add(batch)
+            in_tables = in_tables or Kind.TABLE in batch["kind"].unique().to_pylist()
         if attempt == 1:
             self._warn(tally)
-        return Pending(parts, tally, sizes.large())
+        return Pending(parts, tally, sizes.large(), in_tables)
 
     def forget(self) -> None:
         """Remove the stored pending inputs of this run and of killed runs: none of them has a record."""
@@ -122,3 +128,33 @@ class Selection:
                 "list web addresses that differ in more than their query",
                 extra={"run_id": self.run_id},
             )
+
+
+def with_whole_row_groups(
+    batches: Iterator[pa.RecordBatch], most: int = ROWS_PER_BATCH
+) -> Iterator[pa.RecordBatch]:
+    """Move rows of a table whose row group goes on in the next batch into that batch, up to `most` of them.
+
+    One process reads a part of the pending inputs: so it reads a row group once, or once for so many rows.
+    """
+    held: pa.RecordBatch | None = None
+    for batch in batches:
+        if held is not None:
+            batch = pa.concat_batches([held, batch])
+        cut = _start_of_last_row_group(batch)
+        cut = cut if batch.num_rows - cut < most else batch.num_rows
+        held = batch.slice(cut) if cut < batch.num_rows else None
+        if cut:
+            yield batch.slice(0, cut)
+    if held is not None:
+        yield held
+
+
+def _start_of_last_row_group(batch: pa.RecordBatch) -> int:
+    """Number of rows before those of the row group of the last row; of all rows if that is in no table."""
+    kind, container, group = (batch[name] for name in ("kind", "container", "row_group"))
+    if kind[-1].as_py() != Kind.TABLE:
+        return batch.num_rows
+    same = pc.and_(pc.equal(container, container[-1]), pc.equal(group, group[-1]))
+    others = np.flatnonzero(~same.to_numpy(zero_copy_only=False))
+    return int(others[-1]) + 1 if len(others) else 0

@@ -67,6 +67,7 @@ class Found(NamedTuple):
         container: key of the container that holds it or the list that names it; empty for a plain object.
         offset: of its bytes (tar) or header (zip) within the container, its row number (table) or its
             line's offset (list).
+        row_group: of its row (table).
     """
 
     key: str
@@ -77,6 +78,7 @@ class Found(NamedTuple):
     kind: Kind = Kind.OBJECT
     container: str = ""
     offset: int = 0
+    row_group: int = 0
 
 
 def container_kind(key: str) -> Kind | None:
@@ -191,9 +193,13 @@ def _table(store: Store, container: Found) -> Iterator[Found]:
             return
         column = image_column(schema)
         names = _column(table, f"{column}.path") if pa.types.is_struct(schema.field(column).type) else None
-        for number in range(table.metadata.num_rows):
-            name = next(names) if names is not None else None
-            yield _member(container, name or str(number), -1, number, Kind.TABLE)
+        number = 0
+        for group in range(table.num_row_groups):
+            for _ in range(table.metadata.row_group(group).num_rows):
+                name = next(names) if names is not None else None
+                member = _member(container, name or str(number), -1, number, Kind.TABLE)
+                yield member._replace(row_group=group)
+                number += 1
 
 
 def _column(table: pq.ParquetFile, name: str) -> Iterator[str | None]:

@@ -1,6 +1,7 @@
 """Reads the bytes of one input: an object, a member of a container, or an address of a list.
 
-From a tar or zip archive it reads only the member, from a table only its row group. A compressed tar
+From a tar or zip archive it reads only the member, from a table the whole row group, unless another stage
+(`pipeline.stages.tables`) has read the row already. A compressed tar
 (`.tar.gz`, `.tgz`) can only be read from its beginning: every fetcher unpacks it again, onto local disk.
 """
 
@@ -12,19 +13,17 @@ import tempfile
 import threading
 import weakref
 import zipfile
-from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from itertools import accumulate
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.errors import ErrorCode, ItemError, SettingsError
-from pipeline.sources.columns import address_column, csv_column, image_column
+from pipeline.sources.columns import csv_column
 from pipeline.sources.containers import UNREADABLE, Kind, container_kind
 from pipeline.sources.lists import MAX_LINE, address_in, address_store, is_csv
+from pipeline.sources.table import OpenTable
 from pipeline.storage.retries import item_error
 from pipeline.storage.store import Store
 
@@ -48,7 +47,11 @@ class Fetcher:
         self._lock = threading.Lock()
 
     def fetch(self, row: Mapping[str, Any]) -> bytes:
-        """The bytes of an input, given its row of the listing. Raises ItemError."""
+        """The bytes of an input, given its row of the listing, which may hold them. Raises ItemError."""
+        if code := row.get("refused"):
+            raise ItemError(ErrorCode(code), row["reason"])
+        if (data := row.get("data")) is not None:
+            return bytes(data)
         kind, offset, size = Kind(row["kind"]), int(row["offset"]), int(row["source_size"])
         if size > self._limit:
             raise ItemError(ErrorCode.TOO_LARGE, f"{size} bytes exceed the limit of {self._limit}")
@@ -168,40 +171,8 @@ class _OpenZip:
         self._archive.close()
 
 
-class _OpenTable:
-    """An open Parquet table; keeps the row group that was read last."""
-
-    def __init__(self, source: Store, container: str, limit: int) -> None:
-        self._limit = limit
-        self._table = pq.ParquetFile(source.fs.open(source.path(container), "rb"))
-        schema = self._table.schema_arrow
-        self._column = address_column(schema) or image_column(schema)
-        groups = range(self._table.metadata.num_row_groups)
-        self._starts = [0, *accumulate(self._table.metadata.row_group(group).num_rows for group in groups)]
-        self._group, self._values = -1, pa.chunked_array([], pa.binary())
-
-    def read(self, offset: int, size: int) -> bytes:
-        """The image or address in row number `offset`."""
-        row = offset
-        group = bisect_right(self._starts, row) - 1
-        if group != self._group:
-            self._values = self._table.read_row_group(group, columns=[self._column]).column(0)
-            self._group = group
-        value = self._values[row - self._starts[group]].as_py()
-        value = value.get("bytes") if isinstance(value, dict) else value
-        if value is None:
-            raise ItemError(ErrorCode.NOT_FOUND, f"row {row} of the table has no image in it")
-        if len(value) > self._limit:
-            raise ItemError(ErrorCode.TOO_LARGE, f"row {row} of the table has more than {self._limit} bytes")
-        return value.encode() if isinstance(value, str) else bytes(value)
-
-    def close(self) -> None:
-        """Close the container."""
-        self._table.close()
-
-
 _OPENERS: Mapping[Kind, Callable[[Store, str, int], _Opened]] = {
     Kind.TAR_GZ: _OpenTarGz,
     Kind.ZIP: _OpenZip,
-    Kind.TABLE: _OpenTable,
+    Kind.TABLE: OpenTable,
 }

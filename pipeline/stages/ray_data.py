@@ -14,7 +14,7 @@ import queue
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from pipeline.stages.batches import BLOCK_BYTES, Batch, EncodeAndStore, FetchAnd
 from pipeline.stages.needs import LEFT_CPUS, STAGE_CPUS, model_bytes, serving_bytes
 from pipeline.stages.restoring import RestorerFactory
 from pipeline.stages.session import Machines
+from pipeline.stages.tables import ReadTables
 from pipeline.storage.redaction import without_secrets
 from pipeline.storage.store import Store
 
@@ -58,6 +59,7 @@ class Pass:
         alone: give a process one batch at a time, so that an image without a row killed its process itself.
         without: Ray's ids of nodes that are given none of it.
         pixels: bytes of the pixels of an image that is larger than most of them; 0 if it is not known.
+        in_tables: whether images in rows of tables are read before they are given to decoders.
     """
 
     parts: Sequence[str]
@@ -66,6 +68,7 @@ class Pass:
     alone: bool = False
     without: frozenset[str] = frozenset()
     pixels: int = 0
+    in_tables: bool = False
 
     @property
     def batches(self) -> int:
@@ -138,7 +141,7 @@ def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines)
     need = serving_bytes(work.pixels, job.settings)
     serving = {"min_size": 1, "max_size": machines.serving(work.images, need)}
     waiting = {"max_tasks_in_flight_per_actor": 1} if work.alone else {}
-    decoded = _inputs(job, work).map_batches(
+    decoded = _inputs(job, work, serving).map_batches(
         FetchAndDecode,
         fn_constructor_args=(job,),
         batch_size=None,
@@ -171,8 +174,8 @@ def _dataset(job: Job, work: Pass, factory: RestorerFactory, machines: Machines)
     )
 
 
-def _inputs(job: Job, work: Pass) -> Any:
-    """The Ray dataset of a pass's inputs, in groups."""
+def _inputs(job: Job, work: Pass, serving: Mapping[str, int]) -> Any:
+    """The Ray dataset of a pass's inputs, in groups, with the files of those that lie in tables."""
     import ray.data
 
     # Reading is fast: one process is enough however many parts there are, and bounds the memory it takes.
@@ -180,7 +183,18 @@ def _inputs(job: Job, work: Pass) -> Any:
     pending = ray.data.from_items([{"part": part} for part in work.parts]).map_batches(
         ReadPending(job.dest).__call__, batch_size=1, num_cpus=STAGE_CPUS, compute=one_at_a_time
     )
-    return ray_internals.regroup(pending, work.group, num_cpus=STAGE_CPUS)
+    if not work.in_tables:
+        return ray_internals.regroup(pending, work.group, num_cpus=STAGE_CPUS)
+    read = pending.map_batches(
+        ReadTables,
+        fn_constructor_args=(job,),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(**serving),
+        num_cpus=STAGE_CPUS,
+        **_RETRIES,
+    )
+    return ray_internals.regroup(read, work.group, num_cpus=STAGE_CPUS, processes=serving["max_size"])
 
 
 def _pump(dataset: Any, tables: queue.Queue[pa.Table | BaseException | None], over: threading.Event) -> None:
