@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import shutil
 import tarfile
@@ -510,18 +511,19 @@ def test_gpus_that_do_not_come_are_waited_for_so_long_and_nothing_is_left(
 def test_no_gpus_are_requested_before_there_is_work_for_them(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requested = []
-    monkeypatch.setattr("ray.util.placement_group.placement_group", lambda bundles: requested.append(bundles))
-    monkeypatch.setattr("ray.util.placement_group.remove_placement_group", lambda group: None)
+    requests: list[list[dict[str, float]]] = []
+    requesting = importlib.import_module("ray.util.placement_group")  # a function of this name hides it
+    monkeypatch.setattr(requesting, "placement_group", requests.append)
+    monkeypatch.setattr(requesting, "remove_placement_group", lambda group: None)
     (tmp_path / "empty").mkdir()
     restore(tmp_path / "empty", tmp_path / "nothing", gpus=2, gpu_minutes=5)
-    assert requested == []
+    assert requests == []
     stop, stages = threading.Event(), []
 
     def stop_when_it_waits(progress: Progress) -> None:
         stages.append(progress.stage)
         if stages[-1] == AWAITING_GPUS:
-            assert requested == [[{"GPU": 1}] * 2]
+            assert requests == [[{"GPU": 1}] * 2]
             stop.set()
 
     summary = restore_dataset(
