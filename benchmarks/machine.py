@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from i2r import Restorer
+if TYPE_CHECKING:
+    from i2r import Restorer
 
 INSTRUCTIONS = {
     "avx2": "AVX2",
@@ -22,6 +21,18 @@ INSTRUCTIONS = {
 
 def machine(restorer: Restorer) -> dict[str, Any]:
     """What computes and in which precision, plain JSON; no name of a host."""
+    import torch
+
+    return processor() | {
+        "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
+        "device": restorer.device,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def processor() -> dict[str, Any]:
+    """The processor: its name and the instructions that networks use."""
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -29,10 +40,6 @@ def machine(restorer: Restorer) -> dict[str, Any]:
     return {
         "cpu": fields.get("model name") or platform.machine(),
         "instructions": [name for flag, name in INSTRUCTIONS.items() if flag in flags],
-        "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
-        "device": restorer.device,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
     }
 
 

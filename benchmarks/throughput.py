@@ -40,6 +40,7 @@ import ray
 import torch
 from PIL import Image, ImageFilter
 
+from benchmarks.processes import family, proportional_mib
 from i2r import Degraded, Outcome, Restoration, Restorer, RestoreSettings, load_prior
 from i2r.training.degradation import gaussian_noise
 from pipeline import PriorIdentity, RunSettings, restore_dataset
@@ -178,12 +179,9 @@ def grown_mib(count: int) -> float:
     """Peak of the memory of this process and all below it, in a run over so many small images."""
     with tempfile.TemporaryDirectory(prefix="i2r-throughput-") as name:
         folder = Path(name)
-        (folder / "source").mkdir()
-        for number in range(count):
-            pixels = np.full((16, 16, 3), number % 251, np.uint8)
-            pixels[0, 0] = number % 256, number // 256 % 256, number // 65536
-            Image.fromarray(pixels).save(folder / "source" / f"{number:06d}.png", compress_level=1)
-        command = [sys.executable, __file__, "--grow", str(folder / "source"), str(folder / "dest")]
+        write_tiny(folder / "source", count)
+        command = [sys.executable, "-m", "benchmarks.throughput", "--grow"]
+        command += [str(folder / "source"), str(folder / "dest")]
         run = subprocess.run(command, check=True, capture_output=True, text=True)
         grown = float(run.stdout.splitlines()[-1])
     print(f"memory: {count} images {grown:.0f} MiB", file=sys.stderr, flush=True)
@@ -210,25 +208,7 @@ def grow(source: str, dest: str) -> float:
 
 def family_mib() -> float:
     """Proportional memory of this process and all that descend from it."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(path.name)] = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
-        except (OSError, IndexError):
-            continue
-    mine = {os.getpid()}
-    while more := {pid for pid, parent in parents.items() if parent in mine} - mine:
-        mine |= more
-    return sum(proportional_kib(pid) for pid in mine) / 1024
-
-
-def proportional_kib(pid: int) -> int:
-    """A process's memory, with its share of what it shares."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+    return sum(proportional_mib(pid) for pid in family(os.getpid()))
 
 
 def finished(count: int) -> dict[str, Any]:
@@ -295,6 +275,15 @@ def write_noisy(folder: Path, count: int, side: int) -> None:
             crop = np.asarray(picture.convert("RGB"), np.float32)[:side, :side] / np.float32(255)
         noisy = gaussian_noise(crop, np.random.default_rng(number), sigma=0.1)
         Image.fromarray(np.round(noisy * 255).astype(np.uint8)).save(folder / f"{number:03d}.png")
+
+
+def write_tiny(folder: Path, count: int) -> None:
+    """Images of 16 px, each different, as PNG."""
+    folder.mkdir()
+    for number in range(count):
+        pixels = np.full((16, 16, 3), number % 251, np.uint8)
+        pixels[0, 0] = number % 256, number // 256 % 256, number // 65536
+        Image.fromarray(pixels).save(folder / f"{number:06d}.png", compress_level=1)
 
 
 def write_jpegs(folder: Path, count: int) -> None:
