@@ -6,6 +6,8 @@ pyproject.toml allows.
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,33 @@ def _known(what: str) -> Iterator[None]:
             f"Ray {ray.__version__} no longer lets us {what} as we know it ({error}): "
             "install a version that this program was tested with"
         ) from error
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Keep the signal handlers while Ray starts.
+
+    Its own would end the process at a SIGTERM, with that status and without a record: they are set by
+    `ray.init`, and no option of it leaves them out.
+    """
+    with _known("keep our signal handlers"):
+        from ray._private import utils
+
+        theirs = utils.set_sigterm_handler
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    utils.set_sigterm_handler = _ignore
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = theirs
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore(_handler: object) -> None:
+    """Set no handler."""
 
 
 def address_of_local_ray() -> str | None:

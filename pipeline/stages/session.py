@@ -7,10 +7,8 @@ import logging
 import math
 import os
 import platform
-import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -153,7 +151,7 @@ def connection(settings: RunSettings, address: str | None = None) -> Iterator[bo
             options |= {"num_cpus": workers * settings.threads + SERVING_CPUS, "include_dashboard": False}
             options |= {"object_store_memory": OBJECT_STORE_BYTES}
         try:
-            with _silence(), _own_signals():
+            with _silence(), ray_internals.own_signals():
                 ray.init(address or "local", **options)
         except (OSError, RuntimeError, ValueError, ConnectionError) as error:
             if address is not None:
@@ -182,20 +180,6 @@ def _silence() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-
-@contextlib.contextmanager
-def _own_signals() -> Iterator[None]:
-    """Restore the signal handlers on exit: Ray replaces them when it starts."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def require_listener(address: str) -> None:

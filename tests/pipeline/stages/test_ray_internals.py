@@ -8,7 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.errors import RunError
-from pipeline.stages.ray_internals import address_of_local_ray, is_alive, map_blocks, regroup
+from pipeline.stages.ray_internals import (
+    address_of_local_ray,
+    is_alive,
+    map_blocks,
+    own_signals,
+    regroup,
+)
 
 
 class Changed:
@@ -28,6 +34,7 @@ class Changed:
     [
         ("ray._private.services.canonicalize_bootstrap_address", address_of_local_ray, "find the Ray"),
         ("ray._private.state.actors", lambda: is_alive("RestoreItems"), "look at its actors"),
+        ("ray._private.utils.set_sigterm_handler", lambda: own_signals().__enter__(), "keep our signal"),
         (None, lambda: map_blocks(Changed(), Changed), "map blocks"),  # type: ignore[arg-type]
         (None, lambda: regroup(Changed(), 4, num_cpus=0.1), "plan a repartition"),  # type: ignore[arg-type]
     ],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from small_images import write_image
 from standin import StandIn
 
-from pipeline.errors import SettingsError
+from pipeline.errors import RunError, SettingsError
 from pipeline.runs.run import restore_dataset
 from pipeline.settings import RunSettings
 from pipeline.stages.needs import LEFT_CPUS, STAGE_CPUS
@@ -41,6 +44,30 @@ def test_a_ray_that_does_not_fit_is_told_with_the_mend(monkeypatch: pytest.Monke
     assert "The cluster was started with: Ray: 2.9.3 Python: 3.9.18" in told
     assert "): start one there with Ray 2." in told
     assert "\n" not in told
+
+
+def test_a_signal_while_ray_starts_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    told = []
+
+    def init(*_: object, **__: object) -> None:
+        utils.set_sigterm_handler(lambda *_: sys.exit(15))  # as Ray does, twice
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", init)
+    utils = ray._private.utils
+    theirs = utils.set_sigterm_handler
+    before = signal.signal(signal.SIGTERM, lambda *_: told.append("stop"))
+    try:
+        with pytest.raises(RunError, match="no room"), ray_session(RunSettings()):
+            pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told == ["stop"]
+    assert utils.set_sigterm_handler is theirs
 
 
 @pytest.mark.parametrize(
