@@ -74,6 +74,10 @@ class RunSettings(BaseModel):
         "that `only` selects",
     )
     limit: Count | None = Field(None, description="handle at most this many inputs")
+    check_outputs: bool = Field(
+        True,
+        description="restore again what is missing at the destination, or has another size than was recorded",
+    )
     sample: Share | None = Field(None, description="share of the inputs, 5% or 0.05, always the same ones")
     max_redo: Share = Field(
         0.05,

@@ -50,7 +50,7 @@ def find_outdated(
         max_redo: as in `RunSettings`.
     """
     if not tally.changed and not tally.outdated:
-        return Outdated(tally.finished)
+        return Outdated(tally.finished, lost=tally.lost)
     known = {record["settings_sha256"]: decisive_of(record) for record in records}
     redone, changed = [], None
     with manifest_database(store, manifest_files(store), _COLUMNS) as database:
@@ -62,7 +62,8 @@ def find_outdated(
                 changed = cause
             elif inputs:
                 redone.append(cause)
-    return Outdated(tally.finished, changed, sorted(redone, key=lambda cause: -cause.inputs), max_redo)
+    causes = sorted(redone, key=lambda cause: -cause.inputs)
+    return Outdated(tally.finished, changed, causes, max_redo, tally.lost)
 
 
 def decisive_of(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,6 +63,7 @@ SCHEMA = pa.schema(
         ("content_sha256", pa.string()),
         ("output_uri", pa.string()),
         ("output_sha256", pa.string()),
+        ("output_size", pa.int64()),
         ("status", pa.string()),
         ("error_code", pa.string()),
         ("error_message", pa.string()),

@@ -39,17 +39,24 @@ class Outdated:
         changed: those whose source changed, or None.
         redone: those whose source is the same, by what has changed.
         max_redo: largest share of the finished that may be redone.
+        lost: those whose output is missing or has another size than was recorded.
     """
 
     finished: int = 0
     changed: Cause | None = None
     redone: Sequence[Cause] = ()
     max_redo: float = 1.0
+    lost: int = 0
 
     def lines(self) -> Iterator[str]:
         """Say it to a person: a line for each cause, and one if more are redone than may be."""
         for cause in (*self.redone, *filter(None, [self.changed])):
             yield f"{cause.inputs} of {self.finished} finished images are to be restored again: {cause}"
+        if self.lost:
+            yield (
+                f"{self.lost} of {self.finished} finished images are to be restored again: their output is "
+                "missing, or has another size than was recorded"
+            )
         if self.is_refused:
             yield (
                 f"this is above --max-redo {100 * self.max_redo:.3g}%: allow it once with --max-redo 100%, "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from tempfile import TemporaryFile
 
 import numpy as np
@@ -17,12 +18,13 @@ from pipeline.errors import HOPELESS, OF_THE_WORLD, ItemError
 from pipeline.records.database import create_table, manifest_database, query
 from pipeline.records.intents import announced
 from pipeline.records.keys import output_key
-from pipeline.records.listing import Listing
+from pipeline.records.listing import ROWS_PER_BATCH, Listing
 from pipeline.records.manifest import ManifestFile
 from pipeline.settings import Only, RunSettings
-from pipeline.storage.store import Store
+from pipeline.sources.walk import Source
+from pipeline.storage.store import PRIVATE, Store
 
-_COLUMNS = ("source_version", "settings_sha256", "status", "error_code", "output_uri")
+_COLUMNS = ("source_version", "settings_sha256", "status", "error_code", "output_uri", "output_size")
 
 
 def _listed(values: Iterable[str]) -> str:
@@ -32,7 +34,8 @@ def _listed(values: Iterable[str]) -> str:
 _KEPT = f"""
 md5_number_lower(source_version) AS version, md5_number_lower(settings_sha256) AS settings,
 status = 'failed' AS failed, failed AND error_code IN {_listed(OF_THE_WORLD)} AS blameless,
-failed AND error_code IN {_listed(HOPELESS)} AS hopeless, md5_number(output_uri) AS output
+failed AND error_code IN {_listed(HOPELESS)} AS hopeless, md5_number(output_uri) AS output,
+output_size AS size, output_uri IS NOT NULL AND starts_with(output_uri, '{{}}') AS here
 """
 
 _INPUT = pa.schema(
@@ -52,6 +55,18 @@ UNION ALL SELECT md5_number(unnest($announced::VARCHAR[])), NULL, false
 """
 """Outputs that rows or notes of runs mention: if they exist, we wrote them."""
 
+_STORED = pa.schema([("uri", pa.string()), ("size", pa.int64())])
+_KEPT_OF_STORED = "md5_number(uri) AS output, size"
+_LOST = """
+CREATE TABLE lost AS
+SELECT newest.source FROM newest LEFT JOIN stored ON newest.output = stored.output
+WHERE
+    newest.here AND NOT newest.failed
+    AND (stored.output IS NULL OR stored.size >= 0 AND stored.size <> newest.size)
+"""
+"""Sources whose output is missing, or has another size than was recorded; older rows do not hold the size.
+Of a destination that has moved nothing is known: its rows name the old place."""
+
 _KINDS = """
 CREATE TABLE kinds AS
 SELECT
@@ -66,6 +81,7 @@ SELECT
         WHEN newest.blameless THEN 'again'
         WHEN newest.hopeless THEN 'hopeless'
         WHEN newest.failed THEN 'failed'
+        WHEN inputs.source IN (FROM lost) THEN 'lost'
         ELSE 'done'
     END AS kind,
     newest.settings AS settings,
@@ -110,10 +126,13 @@ SELECT
     count(*) FILTER (pending),
     count(*) FILTER (kind IN ('done', 'failed', 'hopeless') AND NOT pending AND NOT repeated),
     count(*) FILTER (kind IN ('failed', 'hopeless') AND NOT pending AND NOT repeated),
-    count(*) FILTER (kind IN ('new', 'changed', 'outdated', 'again') AND NOT pending AND NOT repeated),
+    count(*) FILTER (
+        kind IN ('new', 'changed', 'outdated', 'again', 'lost') AND NOT pending AND NOT repeated
+    ),
     count(*) FILTER (repeated),
     count(*) FILTER (finished AND NOT repeated),
-    count(*) FILTER (finished AND kind = 'changed' AND pending)
+    count(*) FILTER (finished AND kind = 'changed' AND pending),
+    count(*) FILTER (kind = 'lost' AND pending)
 FROM flags
 """
 
@@ -158,7 +177,7 @@ class Wanted:
 
     def condition(self) -> str:
         """The SQL condition of pending inputs."""
-        kinds = {"new", "changed", "outdated", "again"}
+        kinds = {"new", "changed", "outdated", "again", "lost"}
         if self.redo is not None:
             kinds = {"outdated"}
         elif self.only is not None:
@@ -185,6 +204,8 @@ class Tally:
         repeated: inputs with the same address as an earlier input of the listing, left out for it.
         finished: inputs whose newest row is no failure, pending or not.
         changed: those of `finished` that are pending, for their source changed; a run's limit aside.
+        lost: those of `finished` that are pending, for their output is missing or has another size; a run's
+            limit aside.
         outdated: number of those of `finished` that are pending, for they were made with other settings, by
             `md5_number_lower` of the digest of these; a run's limit aside.
     """
@@ -196,6 +217,7 @@ class Tally:
     repeated: int = 0
     finished: int = 0
     changed: int = 0
+    lost: int = 0
     outdated: dict[int | None, int] = field(default_factory=dict)
 
 
@@ -207,6 +229,7 @@ def pending_batches(
     *,
     tally: Tally,
     extension: str | None,
+    check_outputs: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the pending inputs: rows of the listing, with three more columns.
 
@@ -221,9 +244,14 @@ def pending_batches(
         wanted: the predicate.
         tally: filled before the first batch.
         extension: of the outputs if the format is set, or None.
+        check_outputs: whether finished inputs are pending whose output is missing or has another size.
     """
-    with manifest_database(store, manifest, _COLUMNS, _KEPT) as database, TemporaryFile() as file:
+    kept = _KEPT.format(f"{store.uri()}/".replace("'", "''"))
+    with manifest_database(store, manifest, _COLUMNS, kept) as database, TemporaryFile() as file:
         create_table(database, "inputs", _INPUT, _inputs(listing, store.uri(), extension), _KEPT_OF_INPUT)
+        stored = _stored(store) if check_outputs and manifest else iter(())
+        create_table(database, "stored", _STORED, stored, _KEPT_OF_STORED)
+        database.execute(_LOST if check_outputs else "CREATE TABLE lost AS SELECT source FROM newest LIMIT 0")
         notes = [store.uri(key) for keys in announced(store) for key in keys]
         database.execute(_OUTPUTS, {"announced": notes})
         parameters = {
@@ -237,7 +265,7 @@ def pending_batches(
         database.execute(f"CREATE VIEW flags AS SELECT *, {wanted.condition()} AS pending FROM kinds")
         [counts] = database.sql(_TALLY).fetchall()
         tally.pending, tally.carried, tally.carried_failed, tally.deferred, tally.repeated = counts[:5]
-        tally.finished, tally.changed = counts[5:]
+        tally.finished, tally.changed, tally.lost = counts[5:]
         tally.outdated = dict(database.sql(_OUTDATED).fetchall())
         flags = np.memmap(file, np.uint8, "w+", shape=max(listing.count, 1))
         for batch in query(database, _PENDING):
@@ -251,6 +279,16 @@ def pending_batches(
                 batch = batch.append_column("collides", pa.array(chosen & 4 != 0))
                 batch = batch.append_column("failed_before", pa.array(chosen & 8 != 0))
                 yield batch.filter(pa.array(chosen != 0))
+
+
+def _stored(store: Store) -> Iterator[pa.RecordBatch]:
+    """Yield address and size of every object at a destination but our own records."""
+    objects = (
+        found for found in Source("", store, None).objects() if not found.key.startswith(f"{PRIVATE}/")
+    )
+    while some := list(islice(objects, ROWS_PER_BATCH)):
+        columns = [pa.array([found.uri for found in some]), pa.array([found.size for found in some])]
+        yield pa.record_batch(columns, schema=_STORED)
 
 
 def _inputs(listing: Listing, prefix: str, extension: str | None) -> Iterator[pa.RecordBatch]:

@@ -110,7 +110,13 @@ class Selection:
         left = self.settings.limit
         wanted = Wanted.of(self.settings, self.digest, epoch, self.redo)
         for batch in pending_batches(
-            self.dest, listing, manifest_files(self.dest), wanted, tally=tally, extension=self.extension
+            self.dest,
+            listing,
+            manifest_files(self.dest),
+            wanted,
+            tally=tally,
+            extension=self.extension,
+            check_outputs=self.settings.check_outputs and self.redo is None,
         ):
             kept = batch if left is None else batch.slice(0, left)
             if left is not None:

@@ -392,6 +392,7 @@ class EncodeAndStore:
             item.row |= {
                 "output_uri": self._job.dest.uri(key),
                 "output_sha256": hashlib.sha256(item.data).hexdigest(),
+                "output_size": len(item.data),
             }
 
     def _is_ours(self, key: str, data: bytes) -> bool:

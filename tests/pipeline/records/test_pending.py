@@ -273,3 +273,26 @@ def test_more_inputs_than_fit_in_memory_are_joined_on_disk(
     )
     found = pending(dest, listed(dest, source, [(key, "1") for key in keys]), Wanted("A"))
     assert [row["source_key"] for row in found] == keys[::2]
+
+
+def test_finished_inputs_whose_output_is_gone_or_was_cut_are_pending_again(tmp_path: Path) -> None:
+    source, dest = open_store(str(tmp_path / "s")), open_store(str(tmp_path / "it's"))
+    times = {"epoch": 1, "attempts": 1, "finished_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    done = {"source_version": "1", "settings_sha256": "A", "status": "restored", "output_size": 4} | times
+    names = ["whole", "halved", "gone", "older", "moved", "failed"]
+    rows = [done | {"source_uri": source.uri(name), "output_uri": dest.uri(name)} for name in names]
+    rows[3]["output_size"] = None
+    rows[4]["output_uri"] = "s3://before/moved"
+    rows[5] |= {"status": "failed", "error_code": "truncated", "output_uri": None}
+    record(dest, "first", rows)
+    for name, content in (("whole", b"1234"), ("halved", b"12"), ("older", b"123"), ("other", b"1")):
+        dest.write(name, content)
+    listing, tally = listed(dest, source, [(name, "1") for name in names]), Tally()
+    batches = pending_batches(
+        dest, listing, manifest_files(dest), Wanted("A"), tally=tally, extension=None, check_outputs=True
+    )
+    found = [row for batch in batches for row in batch.to_pylist()]
+    assert sorted(row["source_key"] for row in found) == ["gone", "halved"]
+    assert all(row["owned"] for row in found)
+    assert (tally.lost, tally.carried, tally.carried_failed, tally.finished) == (2, 4, 1, 5)
+    assert pending(dest, listing, Wanted("A")) == []
