@@ -55,8 +55,6 @@ from i2r.training.degradation import FloatImage
 HERE = Path(__file__).parent
 FEW = ("astronaut", "citrus-fruits", "fig", "mountains")
 """Photographs that the slow columns are measured on."""
-RISK = 0.25
-"""Share of clean pictures that one column may alter: what the default keeps, for the sake of those, shows."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def columns(prior: Prior, found_at: str) -> dict[str, Column]:
         found_at: its name or folder.
     """
     default, patches = RestoreSettings(), RestoreSettings(strategy="patches")
-    risky = RestoreSettings(max_harm=RISK)
+    risky = RestoreSettings(max_harm=quality_page.RISK)
     plain = digest(seed=SEED)
     on_prior = digest(seed=SEED, weights=weights_digest(found_at))
     ours, by_patches, at_risk = (
@@ -120,7 +118,7 @@ def columns(prior: Prior, found_at: str) -> dict[str, Column]:
         "Richardson-Lucy": Column(richardson_lucy, plain, of_blurs=True),
         quality_page.BLIND: Column(Ours(prior, default), ours),
         quality_page.SPECIFIED: Column(Ours(prior, default, specified=True), ours, of_forms=True),
-        f"ours, max_harm={RISK}": Column(Ours(prior, risky), at_risk, named=True),
+        quality_page.RISKY: Column(Ours(prior, risky), at_risk, named=True),
         "patches": Column(Ours(prior, patches), by_patches, slow=True),
         "DreamClean": Column(OnPrior(prior, solve_dreamclean), on_prior, slow=True),
         "Deep Image Prior": Column(untrained_network, plain, slow=True),
