@@ -24,7 +24,7 @@ from pipeline.records.manifest import SCHEMA, to_parquet, to_table
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = ["folder.md", "bucket.md", "nightly.md", "watching.md", "priors.md", "forms.md"]
+PAGES = ["folder.md", "bucket.md", "nightly.md", "watching.md", "report.md", "priors.md", "forms.md"]
 """With commands that run here."""
 ABSENT = {"checkpoint", "cloud", "cluster", "docker", "duckdb", "index", "kubectl", "ports"}
 _BLOCK = re.compile(r"^```sh(?: needs=(\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)

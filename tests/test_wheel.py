@@ -25,7 +25,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 
 @pytest.mark.parametrize(
-    "files", ["jobs/samples/**/*", "i2r/priors/**/*", "jobs/prices.yaml", "jobs/views/*.html"]
+    "files", ["jobs/samples/**/*", "i2r/priors/**/*", "jobs/prices.yaml", "jobs/views/report/page/*"]
 )
 def test_carries_the_data(wheel: zipfile.ZipFile, files: str) -> None:
     stored = {path.relative_to(ROOT).as_posix() for path in ROOT.glob(files) if path.is_file()}

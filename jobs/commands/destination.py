@@ -74,8 +74,27 @@ def history(dest: str) -> None:
 @click.command(cls=Command)
 @click.argument("dest")
 @click.option("--run", metavar="ID", help="Which run. [default: the newest that handled something]")
-def report(dest: str, run: str | None) -> None:
-    """Write a page about a run into DEST, with pictures before and after, and print its address."""
-    from jobs.views.report import write_report
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    help="Where to write it, such as a folder that a browser can open. [default: in DEST]",
+)
+@click.option(
+    "--previews",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Most pictures that get a small preview, those at most risk. [default: 10000]",
+)
+def report(dest: str, run: str | None, out: str | None, previews: int | None) -> None:
+    """Write a page about a run, with its pictures before and after, and print its address.
 
-    click.echo(write_report(dest, run))
+    The page is a folder that opens in a browser without a server. It lies in DEST unless --out names another
+    place, and shows a run that is under way as far as it is.
+    """
+    from jobs.views.progress import show_progress
+    from jobs.views.report.page import PREVIEWS, write_report
+
+    with show_progress(READING) as on_progress:
+        most = PREVIEWS if previews is None else previews
+        address = write_report(dest, run, out=out, previews=most, on_progress=on_progress)
+    click.echo(address)

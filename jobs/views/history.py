@@ -32,7 +32,7 @@ def history_rows(dest: str) -> Iterator[tuple[str, ...]]:
         else:
             found = _count(store, run_id)
             counts = [*(str(found[status]) for status in Status), UNKNOWN, UNKNOWN]
-            took, end = UNKNOWN, UNDER_WAY if _is_under_way(store, run_id) else CUT_OFF
+            took, end = UNKNOWN, UNDER_WAY if is_under_way(store, run_id) else CUT_OFF
         began = datetime.strptime(run_id.split("-")[0], "%Y%m%dT%H%M%S")
         yield run_id, f"{began:%Y-%m-%d %H:%M} UTC", took, *counts, end
 
@@ -54,7 +54,8 @@ def _count(store: Store, run_id: str) -> Counter[str]:
     return found
 
 
-def _is_under_way(store: Store, run_id: str) -> bool:
+def is_under_way(store: Store, run_id: str) -> bool:
+    """Whether a run without a record still writes, as far as its lease says."""
     held = epochs(store)
     holder = read_holder(store, held[-1]) if held else {}
     return holder.get("run_id") == run_id and not holder.get("released") and not is_dead(holder)

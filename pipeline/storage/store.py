@@ -40,6 +40,13 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 _TIMES = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "created")
 
+_TYPED: Mapping[str, Callable[[str], dict[str, Any]]] = {
+    "s3": lambda media_type: {"ContentType": media_type},
+    "gs": lambda media_type: {"content_type": media_type},
+    "abfs": lambda media_type: {"content_settings": {"content_type": media_type}},
+}
+"""How clients of object stores are told an object's type, by protocol: a browser opens no page without."""
+
 Result = TypeVar("Result")
 
 
@@ -112,7 +119,11 @@ class Store:
     @property
     def is_local(self) -> bool:
         """Whether the store is on this machine's disk."""
-        return "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+        return "file" in self._protocols
+
+    @property
+    def _protocols(self) -> tuple[str, ...]:
+        return self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
 
     @property
     def is_web(self) -> bool:
@@ -186,14 +197,14 @@ class Store:
         info = self.fs.info(path)
         return size_of(info), version_of(info)
 
-    def write(self, key: str, data: bytes) -> None:
-        """Store an object atomically, replacing an existing one.
+    def write(self, key: str, data: bytes, media_type: str | None = None) -> None:
+        """Store an object atomically, replacing an existing one. Web servers then name its type.
 
         Raises:
             RunError: the store takes no writes: no space left, or denied.
             ItemError: any other error, after a bounded number of retries.
         """
-        self._store(key, lambda: self._replace(key, data))
+        self._store(key, lambda: self._replace(key, data, media_type))
 
     def create(self, key: str, data: bytes) -> bool:
         """Store an object if the key is free. Returns whether it was stored. Raises as `write`."""
@@ -268,11 +279,17 @@ class Store:
         except Exception as error:
             raise item_error(error, self.uri(key)) from error
 
-    def _replace(self, key: str, data: bytes) -> None:
+    def _replace(self, key: str, data: bytes, media_type: str | None) -> None:
         if self.is_local:
             self._place(key, data, os.replace)
         else:
-            self.fs.pipe_file(self.path(key), data)
+            self.fs.pipe_file(self.path(key), data, **self._typed(media_type))
+
+    def _typed(self, media_type: str | None) -> dict[str, Any]:
+        """The options of this store's client for an object of a media type."""
+        return next(
+            (_TYPED[name](media_type) for name in _TYPED if media_type and name in self._protocols), {}
+        )
 
     def _create(self, key: str, data: bytes) -> bool:
         try:

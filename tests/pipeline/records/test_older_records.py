@@ -14,7 +14,7 @@ from small_images import write_image
 
 from i2r import Action, Finding, What
 from jobs.views.history import history_rows
-from jobs.views.report import write_report
+from jobs.views.report.page import write_report
 from jobs.views.tables import print_status
 from pipeline.records.cleaning import clean_dataset
 from pipeline.records.findings import to_column
@@ -85,7 +85,7 @@ def test_rows_without_findings_are_read_as_before(dest: Path, capsys: pytest.Cap
     assert "found" not in capsys.readouterr().out
     assert [row[0] for row in history_rows(str(dest))] == [OLD]
     assert [progress_of(one).done for one in read_records(store)] == [2]
-    assert "What was found" not in Path(write_report(str(dest)).removeprefix("file://")).read_text()
+    assert "Found:" not in Path(write_report(str(dest)).removeprefix("file://")).read_text()
     assert verify_dataset(str(dest)).faults == []
     assert list(clean_dataset(str(dest), delete=False)) == []
 
@@ -100,7 +100,7 @@ def test_they_are_joined_with_newer_ones(dest: Path, capsys: pytest.CaptureFixtu
     verification = verify_dataset(str(dest))
     assert (verification.checked, verification.faults) == (3, [])
     assert list(clean_dataset(str(dest), delete=True)) == []
-    page = Path(write_report(str(dest)).removeprefix("file://")).read_text()
-    assert "Suspected, and left as it is: 1 of 1" in page
-    assert "marks suspected, 97 % sure, 25 % of the pixels in 1 place" in page
+    page = Path(write_report(str(dest)).removeprefix("file://"))
+    assert "Found: 1 noise corrected; 1 marks suspected." in page.read_text()
+    assert "97 % sure, 25 % of the pixels in 1 place" in (page.parent / "data-000.js").read_text()
     assert json.loads((dest / f"_i2r/runs/{NEW}.json").read_text())["findings"] == {}
