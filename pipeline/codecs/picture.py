@@ -22,6 +22,8 @@ class Loss(StrEnum):
     """More than eight bits per sample became eight."""
     BILEVEL = "bilevel"
     """One bit per pixel became eight bits of gray."""
+    LOSSLESS = "lossless"
+    """A file that was compressed without loss was written with loss, as little as its encoder can."""
     PALETTE = "palette"
     """Indexed colours became full colours."""
     SEPARATION = "separation"
