@@ -85,6 +85,9 @@ class RunSettings(BaseModel):
         "weights or another version of the method; above it, it asks on a terminal and refuses elsewhere",
     )
 
+    copy_failed: bool = Field(
+        False, description="copy images that fail to DEST as they are, where no earlier result of theirs is"
+    )
     prune: bool = Field(False, description="remove restored images whose source was deleted")
     max_pruned: Share = Field(
         0.05,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _GROUPS = {
     "Restoration": ("prior", "method.strength"),
     "Inputs": ("include", "exclude", "only", "retry_failed", "max_redo", "limit", "sample"),
-    "Results": ("format", "prune", "max_pruned", "reference", "protect"),
+    "Results": ("format", "copy_failed", "prune", "max_pruned", "reference", "protect"),
     "Machines": ("workers", "threads", "gpus", "gpu_minutes", "batch", "max_hours"),
 }
 """Settings with an option of their own, under the headings of the help."""

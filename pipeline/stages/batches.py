@@ -7,21 +7,20 @@ not.
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 
 from i2r import Degraded
-from pipeline.codecs.codec import Picture, encode
+from pipeline.codecs.codec import Picture, decode, encode
 from pipeline.codecs.sandbox import Decoder
 from pipeline.errors import OF_THE_WORLD, CodecError, DeviceLostError, ErrorCode, ItemError, RunError
 from pipeline.records import manifest
@@ -38,12 +37,10 @@ from pipeline.stages.item import Item, as_table, items_of
 from pipeline.stages.machine import node_name, was_restarted
 from pipeline.stages.restoring import RestoreActor, Restored, RestorerFactory, describe
 from pipeline.stages.scores import scores
+from pipeline.stages.shares import FETCHES, for_each, shared, within
 from pipeline.stages.telemetry import DeviceTelemetry, RowTelemetry
 from pipeline.storage.retries import repetitions
 from pipeline.storage.store import Store
-
-FETCHES = 8
-"""Objects that one stage fetches or stores at once: object stores answer late, but many at a time."""
 
 BLOCK_BYTES = 32 << 20
 """Approximate bytes of a block of images passed from stage to stage: a block ends once it reaches them."""
@@ -74,8 +71,6 @@ FETCHED_BYTES = 256 << 20
 """Most bytes of files that one stage holds before they are decoded, unless a single file is larger."""
 
 Batch = dict[str, np.ndarray]
-T = TypeVar("T")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -99,36 +94,6 @@ class Job:
     extension: str | None
     reference: Store | None = None
     masks: Store | None = None
-
-
-def shared(things: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Split a batch in order into one share per thread.
-
-    If threads took small images one by one, they would mostly wait for each other.
-    """
-    size = math.ceil(len(things) / FETCHES)
-    for start in range(0, len(things), size or 1):
-        yield things[start : start + size]
-
-
-def within(rows: Iterable[dict[str, Any]], limit: int) -> Iterator[list[dict[str, Any]]]:
-    """Split rows of the listing in order into groups of as many as have at most `limit` bytes, or of one."""
-    group: list[dict[str, Any]] = []
-    room = limit
-    for row in rows:
-        size = max(int(row["source_size"]), 0)  # -1 where the listing does not know it
-        if group and size > room:
-            yield group
-            group, room = [], limit
-        group.append(row)
-        room -= size
-    if group:
-        yield group
-
-
-def for_each(action: Callable[[T], Result]) -> Callable[[Sequence[T]], list[Result]]:
-    """Make a function that applies the action to each element of a share, one after the other."""
-    return lambda share: [action(thing) for thing in share]
 
 
 class FetchAndDecode:
@@ -171,7 +136,12 @@ class FetchAndDecode:
 
     def _fetch(self, listed: dict[str, Any]) -> Item:
         row = self._job.common | {name: listed[name] for name in SOURCE_COLUMNS}
-        item = Item(row, owned=bool(listed["owned"]), failed_before=bool(listed["failed_before"]))
+        item = Item(
+            row,
+            owned=bool(listed["owned"]),
+            failed_before=bool(listed["failed_before"]),
+            keeps_bytes=self._job.settings.copy_failed,
+        )
         with item.timed("fetch"):
             key = output_key(row["source_key"], self._job.extension)
             if listed["collides"]:
@@ -337,8 +307,8 @@ class EncodeAndStore:
 
         It does not name objects that already exist: those may not be this run's.
         """
-        new = [item for item in items if not item.failed and not item.owned]
-        keys = [output_key(item.row["source_key"], self._job.extension) for item in new]
+        new = [item for item in items if item.is_stored and not item.owned]
+        keys = [self._key_of(item) for item in new]
         try:
             absent = [key for share in self._threads.map(self._absent, shared(keys)) for key in share]
             self._epoch.check()
@@ -347,8 +317,13 @@ class EncodeAndStore:
             new[0].fatal = str(error)
         except ItemError as error:
             for item in new:
+                item.keeps_bytes = False
                 item.fail(error)
         return None
+
+    def _key_of(self, item: Item) -> str:
+        """The key of an item's object: of one that failed and is copied, its source's own."""
+        return output_key(item.row["source_key"], None if item.failed else self._job.extension)
 
     def _absent(self, keys: Sequence[str]) -> list[str]:
         return [key for key in keys if not self._job.dest.exists(key)]
@@ -356,6 +331,8 @@ class EncodeAndStore:
     def _finish(self, item: Item) -> dict[str, Any]:
         if not item.failed:
             self._put(item)
+        elif item.is_stored:
+            self._copy(item)
         if item.fatal:
             return {"fatal": item.fatal}
         row = item.row | {"timings": item.timings, "finished_at": datetime.now(UTC)}
@@ -372,8 +349,11 @@ class EncodeAndStore:
             if restored or (self._job.extension and picture.format != self._job.settings.format):
                 encoded = encode(picture, picture.pixels, format=self._job.settings.format)
                 item.data, losses = encoded.data, encoded.losses + item.losses
-            if restored:
-                after = scores(picture.pixels, item.reference)
+                stored = decode(
+                    item.data, max_pixels=self._job.settings.max_pixels
+                ).pixels  # ours: no sandbox
+                like = item.reference is not None and item.reference.shape == stored.shape
+                after = scores(stored, item.reference if like else None)
             measured = (("before", item.before), ("after", after))
             metrics = {f"{name}_{when}": value for when, found in measured for name, value in found.items()}
             item.row |= {"losses": list(losses), "metrics": finite(metrics)}
@@ -381,7 +361,7 @@ class EncodeAndStore:
     def _put(self, item: Item) -> None:
         with item.timed("store"):
             self._epoch.check()
-            key = output_key(item.row["source_key"], self._job.extension)
+            key = self._key_of(item)
             if item.owned:
                 self._job.dest.write(key, item.data)
             elif not self._job.dest.create(key, item.data) and not self._is_ours(key, item.data):
@@ -389,11 +369,25 @@ class EncodeAndStore:
                     ErrorCode.STORAGE,
                     f"{self._job.dest.uri(key)} is there and not ours: move it, or choose another DEST",
                 )
-            item.row |= {
-                "output_uri": self._job.dest.uri(key),
-                "output_sha256": hashlib.sha256(item.data).hexdigest(),
-                "output_size": len(item.data),
-            }
+            self._record(item, key)
+
+    def _copy(self, item: Item) -> None:
+        """Store the bytes of a failed image, unless another object is there: it may be an earlier result."""
+        key = self._key_of(item)
+        try:
+            if self._job.dest.create(key, item.data) or self._job.dest.read(key) == item.data:
+                self._record(item, key)
+        except RunError as error:
+            item.fatal = str(error)
+        except ItemError as error:
+            item.row["error_message"] += f"; it could not be copied: {error.message}"
+
+    def _record(self, item: Item, key: str) -> None:
+        item.row |= {
+            "output_uri": self._job.dest.uri(key),
+            "output_sha256": hashlib.sha256(item.data).hexdigest(),
+            "output_size": len(item.data),
+        }
 
     def _is_ours(self, key: str, data: bytes) -> bool:
         """Whether an object was stored by this run, in a process that died before the row was recorded."""

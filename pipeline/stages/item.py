@@ -46,6 +46,7 @@ class Item:
         failed_before: whether an earlier run recorded this very version of it as failed.
         repeated: requests to the storage that were repeated for it, or for others in its batch.
         warning: of its decoder, or None.
+        keeps_bytes: whether it keeps the bytes of its source when it fails, to be copied.
     """
 
     row: dict[str, Any]
@@ -62,6 +63,7 @@ class Item:
     failed_before: bool = False
     repeated: int = 0
     warning: str | None = None
+    keeps_bytes: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -76,13 +78,18 @@ class Item:
         """Whether it failed, or stops the run."""
         return self.fatal is not None or self.row.get("status") == Status.FAILED
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether an object is to be stored for it: unless it stops the run, or failed and is not copied."""
+        return self.fatal is None and (not self.failed or bool(self.data))
+
     def was_here(self) -> None:
         """Note that this process has handled it."""
         if place() not in self.places:
             self.places.append(place())
 
     def fail(self, error: BaseException) -> None:
-        """Set the failure and where it happened in its row, and free its bytes and pixels."""
+        """Set the failure and where it happened in its row, and free its pixels, and its bytes if it may."""
         code, text = ErrorCode.INTERNAL, f"{type(error).__name__}: {error}"
         if isinstance(error, ItemError):
             code, text = error.code, error.message
@@ -93,7 +100,7 @@ class Item:
             "node": node_name(),
         }
         self.was_here()
-        self.data = b""
+        self.data = self.data if self.keeps_bytes else b""
         self.picture = self.reference = self.protected = None
 
     @contextmanager

@@ -18,8 +18,10 @@ from pipeline.records.listing import to_batch
 from pipeline.settings import RunSettings
 from pipeline.sources.walk import open_source
 from pipeline.stages import batches
-from pipeline.stages.batches import EncodeAndStore, FetchAndDecode, Job, RestoreItems, seed_of, within
+from pipeline.stages.batches import EncodeAndStore, FetchAndDecode, Job, RestoreItems, seed_of
 from pipeline.stages.item import Item, as_table, items_of
+from pipeline.stages.scores import scores
+from pipeline.stages.shares import within
 from pipeline.storage.store import open_store
 
 
@@ -74,6 +76,48 @@ def test_large_images_do_not_wait_for_each_other(
     assert [table.num_rows for table in tables] == sizes
     keys = [item.row["source_key"] for table in tables for item in items_of(table)]
     assert keys == listed["source_key"].to_pylist()
+
+
+def test_what_is_measured_afterwards_is_the_file_that_was_written(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, "JPEG", quality=95)
+    picture = decode(stream.getvalue(), max_pixels=10_000)
+    row = {"run_id": "run", "source_key": "a.jpg", "source_uri": "file:///a.jpg", "status": "restored"}
+    item = Item(row, owned=False, data=stream.getvalue(), picture=picture, before=scores(picture.pixels))
+    store = open_store(str(tmp_path))
+    (found,) = EncodeAndStore(Job(store, store, RunSettings(), {"run_id": "run"}, None))(
+        as_table([item])
+    ).to_pylist()
+    written = decode((tmp_path / "a.jpg").read_bytes(), max_pixels=10_000).pixels
+    assert found["metrics"]["noise_level_after"] == scores(written)["noise_level"]
+    assert found["metrics"]["noise_level_after"] != scores(picture.pixels)["noise_level"]
+    assert found["output_size"] == (tmp_path / "a.jpg").stat().st_size
+
+
+@pytest.mark.parametrize("there", [None, b"the last good one"])
+@pytest.mark.parametrize("copies", [True, False])
+def test_what_fails_is_copied_where_nothing_else_is(
+    tmp_path: Path, copies: bool, there: bytes | None
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(b"\xff\xd8\xff broken")
+    source, dest = open_source(str(tmp_path / "in")), open_store(str(tmp_path / "out"))
+    if there:
+        dest.write("a.jpg", there)
+    listed = to_batch(list(source.inputs()))
+    batch = {name: listed[name].to_numpy(zero_copy_only=False) for name in listed.schema.names}
+    no = np.array([False])
+    settings = RunSettings(copy_failed=copies, format="PNG")
+    job = Job(source.store, dest, settings, {"run_id": "run"}, ".png")
+    [table] = FetchAndDecode(job)(batch | {"owned": no, "collides": no, "failed_before": no})
+    (row,) = EncodeAndStore(job)(table).to_pylist()
+    copied = copies and not there
+    assert (row["status"], row["output_uri"]) == ("failed", dest.uri("a.jpg") if copied else None)
+    assert (row["output_size"], row["error_code"]) == (10 if copied else None, "truncated")
+    kept = there or (b"\xff\xd8\xff broken" if copied else None)
+    assert (dest.read("a.jpg") if kept else None) == kept
+    assert not dest.exists("a.png")
 
 
 def test_a_source_whose_output_another_has_is_told_which_output(tmp_path: Path) -> None:
