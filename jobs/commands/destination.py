@@ -12,12 +12,16 @@ READING = "reading the manifest"
 
 @click.command(cls=Command)
 @click.argument("dest")
-def status(dest: str) -> None:
-    """Show what DEST holds: its runs, the newest rows by status and settings, and who writes there now."""
-    from jobs.views.tables import print_status
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, with every failed image.")
+def status(dest: str, as_json: bool) -> None:
+    """Show what DEST holds: its runs, the newest rows by status and settings, what failed, and who writes."""
+    from jobs.views.tables import print_status, print_status_as_json
     from pipeline.records.verify import read_status
 
-    print_status(read_status(dest))
+    if as_json:
+        print_status_as_json(read_status(dest, most_failures=None))
+    else:
+        print_status(read_status(dest))
 
 
 @click.command(cls=Command)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from jobs.views.findings import counts_in_words
 from jobs.views.progress import describe, duration
 from pipeline.records.findings import Counts
+from pipeline.records.ignored import in_words
 from pipeline.records.summary import Progress, RunSummary
 from pipeline.records.verify import DatasetStatus, Fault, Verification
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from jobs.remote.client import SubmittedJob
     from pipeline.runs.repair import Repair
 
+_WORDS = {"carried": "done before", "left": "still to do", "repeated": "listed twice"}
+"""Counts of a run's record as people say them."""
 MOST_FAULTS = 50
 """Most faults that `verify` names; the others are only counted."""
 
@@ -48,9 +53,8 @@ def print_summary(summary: RunSummary) -> None:
             f"{summary.carried_failed} images failed in an earlier run: --retry-failed tries again what may "
             "get better, --only failed all of them"
         )
-    if summary.ignored:
-        kinds = ", ".join(f"{number} {extension}" for extension, number in sorted(summary.ignored.items()))
-        print(f"ignored, no images: {kinds}")
+    for line in in_words(summary.ignored):
+        print(line)
     if not summary.dry_run:
         print(f"results: {summary.dest}")
 
@@ -72,8 +76,18 @@ def print_status(status: DatasetStatus) -> None:
     _print_findings(status.findings)
     for code, number in sorted(status.errors.items()):
         print(f"failed, {code}: {number}")
+    for failure in status.failures:
+        print(f"  {failure.key}: {failure.message}")
+    if status.failures and (more := sum(status.errors.values()) - len(status.failures)) > 0:
+        print(f"  and {more} more: --json names them all")
     for run in status.runs[-5:]:
         print(f"run {run['run_id']}: {_counted(run['counts'])} in {duration(run['seconds'])}")
+
+
+def print_status_as_json(status: DatasetStatus) -> None:
+    """Print the status of a destination as one JSON object."""
+    groups = [{**asdict(group), "inputs": number} for group, number in sorted(status.groups.items())]
+    print(json.dumps({**asdict(replace(status, groups={})), "groups": groups}, default=str))
 
 
 def print_verification(verification: Verification) -> None:
@@ -149,4 +163,5 @@ def _took(job: SubmittedJob) -> str:
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "nothing to do"
+    named = ((_WORDS.get(name, name), number) for name, number in counts.items() if number)
+    return ", ".join(f"{number} {name}" for name, number in named) or "nothing to do"

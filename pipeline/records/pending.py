@@ -287,7 +287,8 @@ def _stored(store: Store) -> Iterator[pa.RecordBatch]:
         found for found in Source("", store, None).objects() if not found.key.startswith(f"{PRIVATE}/")
     )
     while some := list(islice(objects, ROWS_PER_BATCH)):
-        columns = [pa.array([found.uri for found in some]), pa.array([found.size for found in some])]
+        uris = [found.uri.encode(errors="backslashreplace").decode() for found in some]
+        columns = [pa.array(uris), pa.array([found.size for found in some])]
         yield pa.record_batch(columns, schema=_STORED)
 
 

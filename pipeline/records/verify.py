@@ -26,7 +26,12 @@ READS = 16
 """Objects that are checked at once."""
 
 _STATUS = ("settings_sha256", "prior", "status", "error_code")
+_MESSAGE = ("source_key", "error_message")
 _NAMED = f"list_transform({COLUMN}, lambda found: {{'action': found.action, 'what': found.what}}) AS {COLUMN}"
+_FAILED_KEPT = (
+    "CASE WHEN status = 'failed' THEN source_key END AS key, "
+    "CASE WHEN status = 'failed' THEN error_message END AS message"
+)
 _CHECKED = ("run_id", "source_uri", "output_uri", "output_sha256", "status")
 _GENERATIONS = """
 SELECT
@@ -40,6 +45,9 @@ _FINDINGS = f"""
 SELECT found.action, found.what, count(*) AS number
 FROM (SELECT unnest({COLUMN}) AS found FROM newest) GROUP BY ALL ORDER BY number DESC
 """
+_FAILURES = "SELECT key, error_code, message FROM newest WHERE status = 'failed' ORDER BY key"
+MOST_FAILURES = 20
+"""Failures that a status names; the others are only counted."""
 _GROUPS = "SELECT settings_sha256, prior, status, error_code, count(*) FROM newest GROUP BY ALL"
 
 
@@ -71,6 +79,15 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A failed input: its key, and the code and the message of its error."""
+
+    key: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
 class DatasetStatus:
     """Status of a destination.
 
@@ -80,6 +97,7 @@ class DatasetStatus:
         groups: number of newest rows for each settings, prior and status.
         generations: in the order of their latest rows, oldest first.
         errors: number of newest rows that failed, by code.
+        failures: the first of them, by key.
         findings: number of newest rows by what came of a finding, and by what was found.
         runs: records of finished runs, oldest first.
         holder: of the lease now, in words, or None.
@@ -90,6 +108,7 @@ class DatasetStatus:
     groups: Mapping[Group, int]
     generations: Sequence[Generation]
     errors: Mapping[str, int]
+    failures: Sequence[Failure]
     findings: Counts
     runs: Sequence[Mapping[str, Any]]
     holder: str | None
@@ -118,8 +137,8 @@ class Verification:
 
     Attributes:
         checked: number of objects that were read.
-        failed: number of sources whose newest row is a failure. Such a row has no object; an object that was
-            restored before the source broke stays, as the last good one, until it is cleaned.
+        failed: number of sources whose newest row is a failure without a copy. Such a row has no object; an
+            object that was restored before the source broke stays, as the last good one, until it is cleaned.
         faults: the objects that do not match their rows.
     """
 
@@ -142,20 +161,27 @@ def newest_rows(store: Store, columns: Sequence[str]) -> Iterator[pa.RecordBatch
         yield from query(database, f"SELECT {', '.join(columns)} FROM newest ORDER BY number")
 
 
-def read_status(dest: str) -> DatasetStatus:
-    """Read the status of a destination. Raises SettingsError if no run has written to it."""
+def read_status(dest: str, most_failures: int | None = MOST_FAILURES) -> DatasetStatus:
+    """Read the status of a destination. Raises SettingsError if no run has written to it.
+
+    Args:
+        dest: a destination.
+        most_failures: how many failures are named; None for all.
+    """
     store = open_dataset(dest)
     groups: Counter[Group] = Counter()
     errors: Counter[str] = Counter()
     generations = []
-    kept = ", ".join((*_STATUS, _NAMED))
-    with manifest_database(store, manifest_files(store), (*_STATUS, COLUMN), kept) as database:
+    kept, read = ", ".join((*_STATUS, _NAMED, _FAILED_KEPT)), (*_STATUS, *_MESSAGE, COLUMN)
+    with manifest_database(store, manifest_files(store), read, kept) as database:
         for settings, prior, inputs, superseded, last in database.sql(_GENERATIONS).fetchall():
             generations.append(Generation(settings, prior, inputs, superseded, last))
         for settings, prior, status, code, number in database.sql(_GROUPS).fetchall():
             groups[Group(settings, prior, status)] += number
             if status == Status.FAILED:
                 errors[code] += number
+        limit = "" if most_failures is None else f" LIMIT {most_failures}"
+        failures = [Failure(*row) for row in database.sql(_FAILURES + limit).fetchall()]
         findings = Counter({(action, what): n for action, what, n in database.sql(_FINDINGS).fetchall()})
     held = epochs(store)
     holder = read_holder(store, held[-1]) if held else {"released": True}
@@ -165,7 +191,8 @@ def read_status(dest: str) -> DatasetStatus:
         groups.total(),
         groups,
         generations,
-        errors,
+        dict(errors),
+        failures,
         by_action(findings),
         read_records(store),
         None if free else describe(holder),
@@ -191,7 +218,7 @@ def verify_dataset(
         total = database.sql("FROM newest").count("*").fetchall()[0][0] if sources is None else len(sources)
         for batch in query(database, f"SELECT {', '.join(_CHECKED)} FROM newest ORDER BY number"):
             wanted = [row for row in batch.to_pylist() if sources is None or row["source_uri"] in sources]
-            good = [row for row in wanted if row["status"] != Status.FAILED]
+            good = [row for row in wanted if row["status"] != Status.FAILED or row["output_uri"]]
             found.failed += len(wanted) - len(good)
             rows = iter(good)
             while some := list(islice(rows, 4 * READS)):
