@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
+from pipeline.codecs.codec import SUPPORTED_EXTENSIONS
 from pipeline.errors import SettingsError
 from pipeline.storage.redaction import without_secrets
 
@@ -57,6 +59,20 @@ def refuse_overlap(extent: str, dest: str) -> None:
     first, second = (f"{_place(address)}/" for address in (extent, dest))
     if first.startswith(second) or second.startswith(first):
         raise SettingsError(f"SOURCE {extent} and DEST {dest} overlap: choose a DEST outside of SOURCE")
+
+
+def refuse_file_name(dest: str, *, exists: bool) -> None:
+    """Refuse a destination that looks like the name of an image, unless it exists as a folder.
+
+    Raises:
+        SettingsError: it does.
+    """
+    suffix = PurePosixPath(dest).suffix.lower()
+    if suffix in SUPPORTED_EXTENSIONS and not exists:
+        raise SettingsError(
+            f"DEST {dest} looks like an image, and would become a folder: name a folder, in which what is "
+            "restored keeps its name"
+        )
 
 
 def _place(address: str) -> str:

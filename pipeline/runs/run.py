@@ -35,7 +35,7 @@ from pipeline.records.summary import (
     silent,
     versions,
 )
-from pipeline.runs.addresses import refuse_overlap
+from pipeline.runs.addresses import refuse_file_name, refuse_overlap
 from pipeline.runs.attempts import Assignment, Attempts
 from pipeline.runs.course import Course
 from pipeline.runs.selection import Pending, Selection
@@ -164,6 +164,7 @@ class Run:
         self._id = f"{self._started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
         self._course = Course(self._id, on_progress, stop, settings.max_hours)
         refuse_overlap(self._source.extent.uri(), self._dest.uri())
+        refuse_file_name(self._dest.root, exists=self._dest.is_local and os.path.isdir(self._dest.root))
         if settings.prune:
             check_prunable(self._source)
         _check_writable(self._dest)
@@ -197,6 +198,7 @@ class Run:
         with tempfile.TemporaryDirectory(prefix="i2r-") as folder:
             listing = Listing(open_store(folder), "listing")
             listing.fill(self._source, self._settings, self._masks)
+            _require_matches(self._source, listing)
             tally = self._selection.count(listing)
             orphans = self._pruning(listing).orphans() if self._settings.prune else iter(())
             prunable = [row["output_uri"] for row in islice(orphans, PRUNABLE_NAMED)]
@@ -220,6 +222,8 @@ class Run:
         tally, outdated, orphaned = Tally(), Outdated(), Orphaned()
         self._course.report("listing")
         listing.fill(self._source, self._settings, self._masks, self._course.must_stop)
+        if self._course.must_stop() is None:
+            _require_matches(self._source, listing)
         notes = Notes(self._dest)
         writer = self._writer(notes, lease)
         if not (reason := self._course.must_stop()):
@@ -352,6 +356,14 @@ class Run:
                 "started_at": self._started_at.isoformat(),
                 "finished_at": datetime.now(UTC).isoformat(),
             },
+        )
+
+
+def _require_matches(source: Source, listing: Listing) -> None:
+    """Refuse a glob that matches nothing at all: it has a slip more often than not. Raises SettingsError."""
+    if source.pattern and not source.single and not listing.count and not listing.ignored:
+        raise SettingsError(
+            f"SOURCE {source.store.uri(source.pattern)} matches nothing: check it, and quote it in a shell"
         )
 
 

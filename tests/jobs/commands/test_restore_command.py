@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from pictures import png
 from jobs.cli import main
 from jobs.views.logs import configure_logs
 from pipeline.records.lease import Lease
+from pipeline.records.manifest import folder_of, to_parquet, to_table
 from pipeline.records.summary import ExitStatus
 from pipeline.settings import RunSettings
 from pipeline.storage.store import open_store
@@ -114,3 +116,36 @@ def test_on_a_terminal_it_asks(archive: list[str]) -> None:
     assert "Restore them again? [y/N]" in done.stdout + done.stderr
     assert done.returncode == ExitStatus.REFUSED
     assert contents(archive[1]) == before
+
+
+def test_a_glob_that_matches_nothing_is_wrong(archive: list[str]) -> None:
+    for more in ([], ["--dry-run"]):
+        result = CliRunner().invoke(main, ["restore", f"{archive[0]}/*.tif", archive[1], *more])
+        assert result.exit_code == ExitStatus.BAD_SETTINGS
+        assert "*.tif matches nothing: check it" in result.stderr
+
+
+def test_the_name_of_an_image_is_no_destination(archive: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "better.png"
+    result = CliRunner().invoke(main, ["restore", f"{archive[0]}/0.png", str(out)])
+    assert result.exit_code == ExitStatus.BAD_SETTINGS
+    assert "looks like an image, and would become a folder" in result.stderr
+    assert not out.exists()
+
+
+def test_a_status_names_what_failed(tmp_path: Path) -> None:
+    times = {"epoch": 1, "attempts": 1, "finished_at": datetime(2026, 1, 1, tzinfo=UTC), "prior": "p"}
+    common = times | {"settings_sha256": "s", "status": "failed", "error_code": "truncated"}
+    rows = [
+        common | {"source_uri": f"u{number}", "source_key": f"{number:02}.jpg", "error_message": "breaks off"}
+        for number in range(23)
+    ]
+    store = open_store(str(tmp_path))
+    store.write(f"{folder_of('r')}/part-000000.parquet", to_parquet(to_table(rows)))
+    said = CliRunner().invoke(main, ["status", str(tmp_path)]).stdout.splitlines()
+    assert "failed, truncated: 23" in said
+    assert "  00.jpg: breaks off" in said
+    assert "  and 3 more: --json names them all" in said
+    told = json.loads(CliRunner().invoke(main, ["status", str(tmp_path), "--json"]).stdout)
+    assert [failure["key"] for failure in told["failures"]] == [f"{number:02}.jpg" for number in range(23)]
+    assert told["groups"] == [{"settings_sha256": "s", "prior": "p", "status": "failed", "inputs": 23}]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SettingsError
-from pipeline.runs.addresses import anywhere, extent_of, refuse_overlap, refuse_secrets
+from pipeline.runs.addresses import anywhere, extent_of, refuse_file_name, refuse_overlap, refuse_secrets
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,17 @@ def test_a_path_means_the_same_anywhere(tmp_path: Path, monkeypatch: pytest.Monk
     assert anywhere("photos") == str(tmp_path / "photos")
     for address in ("/a/b", "s3://a/b", "zip://x::s3://a/b.zip"):
         assert anywhere(address) == address
+
+
+@pytest.mark.parametrize(
+    ("dest", "exists", "refused"),
+    [
+        ("/a/out.png", False, True),
+        ("/a/out.png", True, False),
+        ("b/x.JPG", False, True),
+        ("/a/v1.2", False, False),
+    ],
+)
+def test_a_destination_is_a_folder(dest: str, exists: bool, refused: bool) -> None:
+    with pytest.raises(SettingsError, match="name a folder") if refused else nullcontext():
+        refuse_file_name(dest, exists=exists)
