@@ -142,14 +142,16 @@ def measure(
     if narrowed:
         raise SettingsError(f"a plan is of the whole SOURCE: leave out {', '.join(sorted(narrowed))}")
     images, size = _whole(source, settings)
-    if not images:
-        raise SettingsError(f"SOURCE {source} holds no images: check the address, or --include")
-    sample = settings.model_copy(update={"sample": min(1.0, count / images)})
+    if images < 2:
+        raise SettingsError(f"SOURCE {source} holds {images or 'no'} images: check the address, or --include")
+    # A share gives now more, now fewer: one that hardly ever gives too few, up to the number.
+    share = min(1.0, (count + 4 * math.sqrt(count) + 4) / images)
+    sample = settings.model_copy(update={"sample": share, "limit": count})
     with _scratch(scratch) as dest:
         restore_dataset(source, dest.uri(), sample, on_progress=on_progress, address=address)
         rows = _rows(dest)
     if len(rows) < 2:
-        raise SettingsError(f"{len(rows)} of {images} images are too few to measure: raise --images")
+        raise SettingsError(f"{len(rows)} of {images} images could be measured: raise --images")
     seconds = np.array([sum(row["timings"][stage] or 0.0 for stage in COMPUTING) for row in rows])
     pixels = sum((row["width"] or 0) * (row["height"] or 0) for row in rows)
     return Measurement(

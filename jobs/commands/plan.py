@@ -76,7 +76,7 @@ def print_plan(
     print(f"the whole: {measured.images} images, {measured.bytes / 2**30:.3g} GiB")
     print(
         f"measured:  {measured.sampled} images on a {measured.device} ({ended}), one model takes "
-        f"{_between(measured.seconds)} s for an image, {measured.seconds_per_megapixel:.3g} s for a megapixel"
+        f"{_between(measured.seconds)} s for an image{_size(measured)}"
     )
     heads = ["node", "hours of one", f"cost in {prices.currency}"]
     heads += [] if deadline is None else [f"nodes for {deadline:g} h"]
@@ -91,5 +91,19 @@ def print_plan(
         print(f"of {', '.join(others)} nothing is known: measure on one with --address")
 
 
+def _size(measured: Measurement) -> str:
+    """How large an image is, and what a megapixel takes: of less than a tenth of one, that says nothing."""
+    megapixels = measured.seconds.value / measured.seconds_per_megapixel
+    if not megapixels > 0:
+        return ""
+    each = f", {_figure(measured.seconds_per_megapixel)} s for a megapixel" if megapixels >= 0.1 else ""
+    return f" of {megapixels:.2g} megapixels{each}"
+
+
 def _between(estimate: Estimate) -> str:
-    return f"{estimate.value:.3g} ({estimate.low:.3g} to {estimate.high:.3g})"
+    return f"{_figure(estimate.value)} ({_figure(estimate.low)} to {_figure(estimate.high)})"
+
+
+def _figure(value: float) -> str:
+    """Three digits, and never an exponent."""
+    return f"{value:.3g}" if 0.001 <= abs(value) < 1000 else f"{value:,.0f}" if abs(value) >= 1000 else "0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,19 @@ from click.testing import CliRunner
 from pictures import png
 
 from jobs.cli import main
-from jobs.estimate import PRICES, Estimate, Measurement, NodeKind, Prices, mean_of, offers, read_prices
+from jobs.commands.plan import print_plan
+from jobs.estimate import (
+    PRICES,
+    Estimate,
+    Measurement,
+    NodeKind,
+    Prices,
+    mean_of,
+    measure,
+    offers,
+    read_prices,
+)
+from pipeline import RunSettings
 from pipeline.errors import SettingsError
 
 MEASURED = Measurement(
@@ -93,3 +106,30 @@ def test_a_wrong_plan_is_refused(tmp_path: Path, more: list[str], words: str) ->
     result = CliRunner().invoke(main, ["plan", str(tmp_path), *more])
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+def test_a_plan_says_figures_that_people_read(capsys: pytest.CaptureFixture[str]) -> None:
+    prices = Prices(currency="EUR", nodes={"one": NodeKind(price=1.0, device="cpu", models=1)})
+    print_plan(replace(MEASURED, seconds=Estimate(4.58, 4, 5), seconds_per_megapixel=4580.0), prices, None)
+    said = capsys.readouterr().out
+    assert "one model takes 4.58 (4 to 5) s for an image of 0.001 megapixels\n" in said
+    print_plan(
+        replace(MEASURED, seconds=Estimate(9160.0, 9000.0, 1e4), seconds_per_megapixel=4580.0), prices, None
+    )
+    said = capsys.readouterr().out
+    assert "9,160 (9,000 to 10,000) s for an image of 2 megapixels, 4,580 s for a megapixel\n" in said
+
+
+@pytest.mark.parametrize("images", [2, 3])
+def test_a_sample_has_the_size_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int
+) -> None:
+    given: list[RunSettings] = []
+    monkeypatch.setattr("jobs.estimate.restore_dataset", lambda _s, _d, settings, **_: given.append(settings))
+    monkeypatch.setattr("jobs.estimate._rows", lambda _: [])
+    for number in range(40):
+        png(number).save(tmp_path / f"{number}.png")
+    with pytest.raises(SettingsError, match="0 of 40 images could be measured"):
+        measure(str(tmp_path), RunSettings(), images)
+    assert given[0].limit == images
+    assert (given[0].sample or 0) * 40 > images + 4 * images**0.5
