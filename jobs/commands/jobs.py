@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 SECONDS_BETWEEN_LOOKS = 2.0
-INTERRUPTED = 130
-"""Exit status of a command interrupted by Ctrl-C."""
 
 
 def on_cluster(command: Function) -> Function:
@@ -132,7 +130,8 @@ def logs(job: str, follow: bool, address: str) -> None:
 def stop(job: str, address: str) -> int:
     """End JOB early: what is finished is recorded, and submitting the same work again goes on from there.
 
-    Exit status: 0 it has ended, and recorded what it did; 1 it was killed before it could.
+    Exit status: 0 it has ended, and recorded what it did, as far as DEST can be read from here; 1 it was
+    killed before it could.
     """
     from jobs.remote.client import Cluster
     from jobs.views.tables import print_job
@@ -146,7 +145,7 @@ def stop(job: str, address: str) -> int:
     cluster.stop(job)
     run = _watch_of(submitted)
     print_job(_await(cluster, submitted, run), _look(run))
-    return ExitStatus.BROKEN if run.was_cut_off() else ExitStatus.DONE
+    return ExitStatus.BROKEN if _was_cut_off(run) else ExitStatus.DONE
 
 
 @jobs_group.command()
@@ -176,7 +175,7 @@ def exit_status(job: SubmittedJob, run: RunWatch) -> int:
     if job.state == "SUCCEEDED":
         return ExitStatus.DONE
     if job.state == "STOPPED":
-        return ExitStatus.BROKEN if run.was_cut_off() else ExitStatus.STOPPED
+        return ExitStatus.BROKEN if _was_cut_off(run) else ExitStatus.STOPPED
     known = {int(status): status for status in ExitStatus}
     return known.get(job.exit_code, ExitStatus.BROKEN) if job.exit_code is not None else ExitStatus.BROKEN
 
@@ -201,8 +200,21 @@ def _await(cluster: Cluster, job: SubmittedJob, run: RunWatch) -> SubmittedJob:
                 job = cluster.job(job.id)
     except KeyboardInterrupt:
         click.echo(f"i2r: {job.id} is left as it is; `i2r jobs status {job.id}` shows it", err=True)
+        from jobs.views.progress import INTERRUPTED
+
         sys.exit(INTERRUPTED)
     return job
+
+
+def _was_cut_off(run: RunWatch) -> bool:
+    """Whether a run died before it recorded what it did; where that cannot be read from here, it says so."""
+    from pipeline.errors import PipelineError
+
+    try:
+        return run.was_cut_off()
+    except PipelineError as error:
+        click.echo(f"i2r: whether it recorded what it did cannot be seen from here: {error}", err=True)
+        return False
 
 
 def _look(run: RunWatch) -> Progress | None:

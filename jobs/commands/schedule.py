@@ -20,7 +20,10 @@ KINDS = ("raycronjob", "cronjob", "crontab", "systemd", "airflow")
 @click.argument("source")
 @click.argument("dest")
 @click.option(
-    "--cron", required=True, metavar="LINE", help="When a run is due, e.g. '0 2 * * *': at two every night."
+    "--cron",
+    required=True,
+    metavar="LINE",
+    help="When a run is due, e.g. '0 2 * * *': at two every night; or @daily.",
 )
 @click.option(
     "--timezone", metavar="ZONE", help="Time zone of the cron line. [default: UTC; of crontab, systemd: here]"

@@ -19,6 +19,15 @@ MINUTES, HOURS, DAYS, MONTHS, WEEKDAYS = (
 _NAMES = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _TIMES = 100
 """Times at which a line is due that show how far apart they are."""
+_NICKNAMES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
 _MEND = "write minute hour day month weekday, for example '0 2 * * *' for two o'clock every night"
 
 
@@ -39,16 +48,17 @@ class CronLine:
 
     @classmethod
     def parse(cls, text: str) -> CronLine:
-        """Read a cron line.
+        """Read a cron line, or one of cron's names for some, such as `@daily`.
 
         Raises:
             SettingsError: the text is no cron line, is never due, or means different things to different
                 schedulers.
         """
         problem = f"--cron {text!r}"
+        text = _NICKNAMES.get(text.strip().lower(), text)
         fields = text.split()
         if len(fields) != 5:
-            raise SettingsError(f"{problem} has not five fields: {_MEND}")
+            raise SettingsError(f"{problem} has not five fields: {_MEND}, or {', '.join(_NICKNAMES)}")
         try:
             line = CronSim(text, datetime(2024, 1, 1))
             next(line)

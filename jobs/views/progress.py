@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -19,6 +20,8 @@ from rich.text import Text
 from pipeline.records.summary import OnProgress, Progress, silent
 
 SECONDS_BETWEEN_LINES = 10.0
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ends at once."""
 
 
 @contextmanager
@@ -130,12 +133,17 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and the first Ctrl-C set; the second Ctrl-C interrupts."""
+    """An event that SIGTERM and the first Ctrl-C set; the second Ctrl-C ends the process at once."""
     stop = threading.Event()
 
     def ask(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, end)
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        # Without a word of Ray's threads about it. Its processes end with this one, and its lease is free.
+        os.write(2, b"\ni2r: ended at once; the same command goes on from what is recorded\n")
+        os._exit(INTERRUPTED)
 
     before: dict[int, Any] = {
         number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)

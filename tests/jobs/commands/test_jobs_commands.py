@@ -11,7 +11,9 @@ import pytest
 from jobs.commands import jobs
 from jobs.commands.jobs import exit_status
 from jobs.remote.client import SubmittedJob
+from jobs.views.progress import INTERRUPTED
 from jobs.views.tables import print_job
+from pipeline.errors import ErrorCode, ItemError
 from pipeline.records.lease import FOLDER, identity
 from pipeline.records.summary import ExitStatus, Progress
 from pipeline.records.watching import RunWatch
@@ -43,6 +45,20 @@ def test_a_job_that_was_killed_while_it_stopped_did_not_stop_on_purpose(tmp_path
     assert exit_status(job("STOPPED", None), RunWatch(store, "work/0")) == ExitStatus.BROKEN
 
 
+class _Closed(RunWatch):
+    """A run whose destination these credentials may not read."""
+
+    def was_cut_off(self) -> bool:
+        raise ItemError(ErrorCode.FORBIDDEN, "s3://b may not be read")
+
+
+def test_what_cannot_be_read_from_here_was_not_killed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status(job("STOPPED", None), _Closed(open_store(str(tmp_path)), "w")) == ExitStatus.STOPPED
+    assert "cannot be seen from here: s3://b may not be read" in capsys.readouterr().err
+
+
 class _Interrupted:
     """A cluster that somebody stops asking."""
 
@@ -57,7 +73,7 @@ def test_ctrl_c_ends_the_watching_and_leaves_the_job(
     cluster: Any = _Interrupted()
     with pytest.raises(SystemExit) as ended:
         jobs._await(cluster, job("RUNNING", None), RunWatch(open_store(str(tmp_path)), "work/0"))
-    assert ended.value.code == jobs.INTERRUPTED
+    assert ended.value.code == INTERRUPTED
     assert "i2r: work is left as it is" in capsys.readouterr().err
 
 

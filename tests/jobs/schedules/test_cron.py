@@ -22,7 +22,7 @@ MOMENT = datetime(2026, 3, 1, tzinfo=UTC)
     ("line", "words"),
     [
         ("", "has not five fields"),
-        ("@daily", "has not five fields"),
+        ("@reboot", "has not five fields.*or @hourly, @daily"),
         ("0 2 * *", "has not five fields"),
         ("0 0 2 * * *", "has not five fields"),
         ("60 2 * * *", "bad minute"),
@@ -43,6 +43,7 @@ def test_a_line_that_not_every_scheduler_reads_is_refused(line: str, words: str)
     ("line", "expression", "events"),
     [
         ("0 2 * * *", "0 2 * * *", ["*-*-* 2:0:00"]),
+        ("@daily", "0 0 * * *", ["*-*-* 0:0:00"]),
         ("*/15 * * * mon-fri", "0,15,30,45 * * * 1-5", ["Mon,Tue,Wed,Thu,Fri *-*-* *:0,15,30,45:00"]),
         ("0 0 * jan,feb 7", "0 0 * 1,2 0", ["Sun *-1,2-* 0:0:00"]),
         ("5/20 3 1-5,9 * *", "5,25,45 3 1-5,9 * *", ["*-*-1..5,9 3:5,25,45:00"]),

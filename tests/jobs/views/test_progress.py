@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -87,3 +90,25 @@ def test_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(42.4, "42s"), (185, "3m 05s"), (7620, "2h 07m")])
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_second_ctrl_c_ends_at_once_without_a_traceback() -> None:
+    program = """
+import time
+from jobs.views.progress import stop_on_signals
+with stop_on_signals() as stop:
+    print("ready", flush=True)
+    stop.wait()
+    print("stopping", flush=True)
+    time.sleep(60)
+"""
+    command = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert command.stdout is not None
+    for line in ("ready\n", "stopping\n"):
+        assert command.stdout.readline() == line
+        command.send_signal(signal.SIGINT)
+    _, said = command.communicate(timeout=30)
+    assert command.returncode == 130
+    assert said.strip() == "i2r: ended at once; the same command goes on from what is recorded"
