@@ -315,7 +315,7 @@ class _Pages:
 
     @staticmethod
     def _parts(place: _Place, page: Page) -> tuple[_Place, ...]:
-        """Places of the keys that follow a page, the first of them last.
+        """Places of the keys that follow a page; the largest is last, and listed first.
 
         A key that follows the page's last one differs from it at some character first, in which it is
         greater: there is a part for each such character, up to where the page's own keys differ.
@@ -328,7 +328,7 @@ class _Pages:
         further = [
             _Place(f"{bucket}/{last[:cut]}", After(last[: cut + 1], longer=True), place.flat) for cut in cuts
         ]
-        return (*further, _Place(f"{bucket}/{last[: shared + 1]}", After(last), place.flat))
+        return (_Place(f"{bucket}/{last[: shared + 1]}", After(last), place.flat), *reversed(further))
 
 
 def _list_folder(store: Store, place: _Place) -> _Page:
