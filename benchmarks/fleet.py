@@ -27,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,7 +141,7 @@ def stored_mib() -> float:
 
 
 @contextmanager
-def counted() -> Iterator[tuple[Counter[str], Counter[str]]]:
+def counted() -> Iterator[tuple[dict[str, float], Counter[str]]]:
     """Time the steps of runs in this process, and count their requests that write or delete objects."""
     from pipeline.records import manifest
     from pipeline.records.listing import Listing
@@ -149,7 +149,7 @@ def counted() -> Iterator[tuple[Counter[str], Counter[str]]]:
     from pipeline.runs.selection import Selection
     from pipeline.storage.store import Store
 
-    seconds, requests = Counter[str](), Counter[str]()
+    seconds, requests = defaultdict[str, float](float), Counter[str]()
 
     def watch(owner: Any, name: str, note: Callable[[float], None]) -> None:
         function = getattr(owner, name)
@@ -163,12 +163,21 @@ def counted() -> Iterator[tuple[Counter[str], Counter[str]]]:
 
         setattr(owner, name, watched)
 
+    def timed(step: str) -> Callable[[float], None]:
+        def note(passed: float) -> None:
+            seconds[step] += passed
+
+        return note
+
+    def called(name: str) -> Callable[[float], None]:
+        return lambda passed: requests.update([name])
+
     owners = {"Listing": Listing, "Selection": Selection, "Attempts": Attempts}
     for step, place in STEPS.items():
         owner, _, name = place.rpartition(".")
-        watch(owners.get(owner, manifest), name, lambda passed, step=step: seconds.update({step: passed}))
+        watch(owners.get(owner, manifest), name, timed(step))
     for name in ("write", "create", "delete"):
-        watch(Store, name, lambda _, name=name: requests.update({name: 1}))
+        watch(Store, name, called(name))
     yield seconds, requests
 
 
