@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.drawn_pages import KINDS, draw_page
+from i2r.alarms import in_gray
 from i2r.training.degradation import FloatImage
 
 LIST = Path(__file__).with_suffix(".csv")
@@ -65,10 +66,8 @@ class CleanPicture:
         else:
             with Image.open(self.path) as file:
                 image = file.convert("L" if file.mode == "L" else "RGB")
-        levels = np.atleast_3d(np.asarray(image, np.float32))
-        if self.in_gray:
-            levels = np.rint(levels.mean(axis=-1, keepdims=True))
-        return levels / np.float32(255)
+        picture = np.atleast_3d(np.asarray(image, np.float32)) / np.float32(255)
+        return in_gray(picture) if self.in_gray else picture
 
 
 def clean_pictures(

@@ -19,6 +19,7 @@ from i2r.prior.network import Prior
 from i2r.restoration import Outcome
 from i2r.restorer import Restorer
 from i2r.screening.calibration import Calibration
+from i2r.screening.p_values import rates
 from i2r.screening.statistics import STATISTICS
 from i2r.screening.trace import Trace
 from i2r.settings import RestoreSettings
@@ -37,12 +38,12 @@ def with_alarms(prior: Prior, pictures: Iterable[NDArray[np.float32]]) -> Calibr
     """
     restorer, calibration = _loosest(prior), prior.calibration
     own: list[float] = []
-    in_gray: list[float] = []
+    grays: list[float] = []
     for picture in pictures:
         own.append(alarm(restorer, picture))
         if calibration.gray is not None:
-            in_gray.append(alarm(restorer, _in_gray(picture)))
-    gray = replace(calibration.gray, alarms=tuple(sorted(in_gray))) if calibration.gray else None
+            grays.append(alarm(restorer, in_gray(picture)))
+    gray = replace(calibration.gray, alarms=tuple(sorted(grays))) if calibration.gray else None
     return replace(calibration, alarms=tuple(sorted(own)), gray=gray)
 
 
@@ -63,9 +64,8 @@ def alarm(loosest: Restorer, picture: NDArray[np.float32]) -> float:
 def _rate_of(p_values: Mapping[str, float], corrected: Collection[What]) -> float:
     """The least rate at which :func:`i2r.screening.p_values.discoveries` holds what was corrected."""
     ordered = sorted(p_values, key=lambda name: p_values[name])
-    rates = [p_values[name] * len(ordered) / rank for rank, name in enumerate(ordered, 1)]
     first = (index for index, name in enumerate(ordered) if STATISTICS[name].what in corrected)
-    return min(rates[next(first, 0) :])
+    return min(rates([*p_values.values()])[next(first, 0) :])
 
 
 def _loosest(prior: Prior) -> Restorer:
@@ -76,7 +76,7 @@ def _loosest(prior: Prior) -> Restorer:
     return Restorer(loosest, RestoreSettings(max_harm=0.5))
 
 
-def _in_gray(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A picture (H, W, C) in gray (H, W, 1), as an 8-bit file would hold it."""
+def in_gray(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A picture (H, W, C) in [0, 1] in gray (H, W, 1), as an 8-bit file would hold it."""
     levels = np.rint(255 * picture.mean(axis=-1, keepdims=True))
     return (levels / 255).astype(np.float32)

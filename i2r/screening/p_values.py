@@ -21,8 +21,12 @@ def simes(p_values: Sequence[float]) -> float:
 
     A single strong one shows, and so do many weak ones, which a correction for the number alone would lose.
     """
-    ordered = sorted(p_values)
-    return min(p * len(ordered) / rank for rank, p in enumerate(ordered, 1))
+    return min(rates(p_values))
+
+
+def rates(p_values: Sequence[float]) -> list[float]:
+    """The rates of false discoveries at which p-values, from the smallest on, reach their rank's share."""
+    return [p * len(p_values) / rank for rank, p in enumerate(sorted(p_values), 1)]
 
 
 def with_witness(name: str, p_values: Mapping[str, float]) -> float:
