@@ -143,7 +143,7 @@ def fill_streaks(
         if (likely[part] & lines[part]).sum() < RECTIFICATION.least_covered * lines[part].sum():
             lines[part] = False
     mask = grid.pad(lines[None])[0]
-    return torch.where(mask, x, y), mask
+    return (torch.where(mask, x, y) if mask.any() else y), mask
 
 
 def fill_lines(

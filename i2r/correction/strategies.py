@@ -26,7 +26,7 @@ from i2r.correction.reconstruction import Reconstruction, likeliest_forms, recon
 from i2r.correction.rectification import fill_all, joined, regenerate, remove_blocks, sharpen
 from i2r.correction.toning import luma_of
 from i2r.diffusion.inversion import Convergence, invert
-from i2r.diffusion.sampling import Process, Query, generate, levels
+from i2r.diffusion.sampling import Process, Query, covered_once, generate, levels
 from i2r.diffusion.tiling import TileGrid
 from i2r.errors import FormError
 from i2r.form_names import NONE
@@ -133,7 +133,7 @@ def by_causes(subject: Subject, settings: RestoreSettings) -> Process[Correction
         # In latents damage, blur and blocks have no known signature: only regeneration applies.
         level = yield from noise_level(y, grid, calibration)
         return Correction((yield from regenerate(y, strength * level, steps)), everywhere)
-    x, damaged = yield from fill_all(y, grid, calibration, seen.where)
+    x, damaged = yield from covered_once(fill_all(y, grid, calibration, seen.where))
     x, mask = _share(y, x, strength), joined(damaged, y)
     noisy = yield from _noisy_part(x, subject, mask)
     all_over = noisy is not None and grid.crop(noisy[None]).float().mean().item() >= STRATEGY.whole

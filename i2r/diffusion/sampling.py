@@ -115,6 +115,22 @@ def counted(process: Process[T]) -> Process[tuple[T, int]]:
         return stop.value, queries
 
 
+def covered_once(process: Process[T]) -> Process[T]:
+    """Run a process unchanged; what covers an image is not asked again until it has changed."""
+    last: tuple[Tensor, Tensor] | None = None
+    try:
+        asked = [next(process)]
+        while True:
+            if isinstance(asked[0], Covered):
+                if last is None or not last[0].is_set_to(asked[0].image):
+                    last = asked[0].image, (yield asked[0])
+                asked = [process.send(last[1])]
+            else:
+                asked.append(process.send((yield asked.pop())))  # popped as in `counted`
+    except StopIteration as stop:
+        return stop.value
+
+
 def drive(
     processes: Sequence[Process[T]],
     grids: Sequence[TileGrid],

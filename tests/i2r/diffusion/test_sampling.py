@@ -9,11 +9,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from image_models import GaussianImages
+from image_models import GaussianImages, Overlay
 from torch import Tensor
 
 from i2r.diffusion.inversion import invert
-from i2r.diffusion.sampling import Process, Query, counted, denoise, drive, generate, levels
+from i2r.diffusion.sampling import (
+    Covered,
+    Process,
+    Query,
+    counted,
+    covered_once,
+    denoise,
+    drive,
+    generate,
+    levels,
+)
 from i2r.diffusion.tiling import FixedShapeEvaluator, TileGrid
 from i2r.prior.network import Prior
 
@@ -94,3 +104,28 @@ def _round_trip(y: Tensor, sigmas: list[float], iterations: int) -> Process[tupl
 
 def _canvas(height: int, width: int) -> Tensor:
     return torch.randn(3, height, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def test_what_covers_an_image_is_asked_once_until_it_changes(white_images: GaussianImages) -> None:
+    canvas = _canvas(6, 6)
+
+    def looks() -> Process[list[Tensor]]:
+        parts = canvas[:, :4], canvas[:, :4], canvas[:, 2:], canvas[:, :4]
+        answers = []
+        for part in parts:
+            answers.append((yield Covered(part)))
+            answers.append((yield Query(part, 0.5)))
+        return answers
+
+    class Finder(Overlay):
+        def covered(self, image: Tensor) -> Tensor:
+            asked.append(image)
+            return image[0]
+
+    asked: list[Tensor] = []
+    plain = white_images.answer(looks(), Finder())
+    assert len(asked) == 4
+    asked.clear()
+    once = white_images.answer(covered_once(looks()), Finder())
+    assert len(asked) == 3
+    assert all(map(torch.equal, once, plain))
