@@ -80,13 +80,13 @@ def _by_finding(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 
 def _screening(degraded: Mapping[str, Row], photographs: Sequence[Row], others: Sequence[Row]) -> list[str]:
-    """How well typicality separates degraded photographs from these pictures; nothing if it is not known."""
+    """How well typicality separates degraded photographs from these pictures; nothing if few are known."""
     negatives = {
         what: [row["typicality"] for row in rows if row["typicality"] is not None]
         for what, rows in (("photographs", photographs), ("others", others))
     }
     known = {name: row["typicality"] for name, row in degraded.items() if row.get("typicality")}
-    if not (known and all(negatives.values())):
+    if not known or 2 * len(negatives["photographs"]) < len(photographs) or not negatives["others"]:
         return []
     known["all rows"] = [value for values in known.values() for value in values]
     head = ("degradation", *(f"beside {len(clean)} {what}" for what, clean in negatives.items()))
