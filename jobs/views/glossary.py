@@ -64,10 +64,10 @@ FAILURES: Mapping[ErrorCode, tuple[str, str]] = {
 MEASURES: Mapping[str, str] = {
     "sure": "One minus the chance that a clean photograph shows as much of it.",
     "gain": "How much closer to the clean picture such a correction brings it, in dB.",
-    "change": "How far the result is from its source at coarse scale, of 255; 1 hardly shows.",
+    "change": "How far the result is from its source at coarse scale, of 255; 1 is hardly seen.",
     "at most risk": (
-        "Restored pictures first, those that changed most before the others; then those in which something is "
-        "suspected, the surest first; then what was rejected, what failed, and what stays as it was."
+        "Restored pictures first, those that changed most before the others; then those in which something "
+        "is suspected, the surest first; then what was rejected, what failed, and what stays as it was."
     ),
 }
 """What the page's numbers and its order mean."""

@@ -39,7 +39,7 @@ class Browser:
             *("--disable-background-networking", f"--user-data-dir={profile}"),
         ]
         # Its ends of the pipes must be the descriptors 3 and 4.
-        shell = ["sh", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "sh"]
+        shell = ["bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "bash"]
         self._process = subprocess.Popen(
             [*shell, program, *flags, "about:blank"],
             pass_fds=(theirs_in, theirs_out),
