@@ -62,6 +62,12 @@ def tiny(tiny_folder: Path) -> Prior:
 
 
 @pytest.fixture(scope="session")
+def prior() -> Prior:
+    """The one that ships with the package; never changed."""
+    return load_prior("photo-64", torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
 def white_images() -> GaussianImages:
     """Images of independent N(0, 1) pixels: ``eps = sigma x / (1 + sigma^2)``."""
     return GaussianImages(torch.ones_like)

@@ -15,11 +15,6 @@ from i2r.screening.risk import correcting_rate
 from i2r.training.degradation import FloatImage, gaussian_noise
 
 
-@pytest.fixture(scope="module")
-def prior() -> Prior:
-    return load_prior("photo-64", torch.device("cpu"))
-
-
 def test_what_would_be_altered_has_an_alarm_below_the_rate_that_alters_it(
     prior: Prior, photograph: FloatImage
 ) -> None:

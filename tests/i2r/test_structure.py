@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from photographs import photograph
 from PIL import Image, ImageDraw, ImageFont
 
 from i2r.structure import structure_change
 from i2r.training.degradation import Degradation, FloatImage, dust, rain, salt_and_pepper, scratches
 
 SIDE = 144
-PHOTOGRAPHS = Path(__file__).parents[2] / "benchmarks" / "photographs"
 
 
 def _scene() -> FloatImage:
@@ -70,8 +68,7 @@ def test_letters_are_content() -> None:
 @pytest.mark.parametrize("damage", [rain, scratches, dust, salt_and_pepper])
 @pytest.mark.parametrize("name", ["astronaut", "stream", "pagoda"])
 def test_marks_that_lie_as_they_come_are_damage(damage: Degradation, name: str) -> None:
-    with Image.open(PHOTOGRAPHS / f"{name}.png") as picture:
-        clean = np.asarray(picture.convert("RGB"), np.float32) / np.float32(255)
+    clean = photograph(name)
     damaged = damage(clean, np.random.default_rng(0))
     filled = np.abs(damaged - clean).max(axis=-1) > 0.02
     assert structure_change(clean, damaged, filled).doubt < 1
