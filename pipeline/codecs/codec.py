@@ -25,7 +25,16 @@ from pipeline.codecs.picture import Encoded, Format, Loss, Metadata, Picture, Si
 from pipeline.codecs.sniff import identify
 from pipeline.errors import CodecError, ErrorCode
 
-__all__ = ["SUPPORTED_EXTENSIONS", "Encoded", "Loss", "Metadata", "Picture", "decode", "encode"]
+__all__ = [
+    "SUPPORTED_EXTENSIONS",
+    "Encoded",
+    "Loss",
+    "Metadata",
+    "Picture",
+    "decode",
+    "encode",
+    "extension_of",
+]
 
 _FORMATS: dict[str, Format] = {
     "JPEG": jpeg,
@@ -49,6 +58,13 @@ _BYTES_PER_PIXEL = 24  # at worst: the decoder's own frames, Pillow's image and 
 SUPPORTED_EXTENSIONS: Mapping[str, str] = MappingProxyType(
     {extension: name for name, module in _FORMATS.items() for extension in module.EXTENSIONS}
 )
+
+
+def extension_of(format: str) -> str:
+    """The extension of a file format, with its dot."""
+    return next(extension for extension, name in SUPPORTED_EXTENSIONS.items() if name == format)
+
+
 """File extension, in lower case and with its dot, to format: objects with these extensions are inputs."""
 
 

@@ -11,11 +11,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-from pipeline.codecs.codec import SUPPORTED_EXTENSIONS
-from pipeline.errors import LeaseHeldError, PipelineError, RefusedError, SettingsError
+from pipeline.codecs.codec import extension_of
+from pipeline.errors import RefusedError, SettingsError
 from pipeline.records import manifest
 from pipeline.records.findings import by_action
 from pipeline.records.intents import Notes, withdraw_settled
@@ -38,6 +37,7 @@ from pipeline.records.summary import (
 from pipeline.runs.addresses import refuse_file_name, refuse_overlap
 from pipeline.runs.attempts import Assignment, Attempts
 from pipeline.runs.course import Course
+from pipeline.runs.destination import FirstWrite, check_writable
 from pipeline.runs.selection import Pending, Selection
 from pipeline.settings import RunSettings
 from pipeline.sources.masks import open_masks
@@ -46,7 +46,7 @@ from pipeline.stages.restoring import PriorRestorerFactory, RestorerFactory
 from pipeline.stages.session import connection, ray_session, require_listener
 from pipeline.storage.redaction import public_uri
 from pipeline.storage.retries import repetitions
-from pipeline.storage.store import PRIVATE, Store, open_store
+from pipeline.storage.store import PRIVATE, open_store
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class Run:
         refuse_file_name(self._dest.root, exists=self._dest.is_local and os.path.isdir(self._dest.root))
         if settings.prune:
             check_prunable(self._source)
-        _check_writable(self._dest)
+        check_writable(self._dest)
         prior = factory.identity()
         self._decisive = settings.decisive(prior.sha256)
         self._assignment = Assignment(
@@ -209,7 +209,7 @@ class Run:
 
     def execute(self) -> RunSummary:
         """List the source, restore the pending inputs and write the run's record."""
-        with _first_write(self._dest, Lease(self._dest, self._id, self._settings.lease_seconds)) as lease:
+        with FirstWrite(self._dest, Lease(self._dest, self._id, self._settings.lease_seconds)) as lease:
             try:
                 return self._execute(lease)
             except (RefusedError, SettingsError):  # before the first image: leave nothing of this run
@@ -367,45 +367,7 @@ def _require_matches(source: Source, listing: Listing) -> None:
         )
 
 
-def _check_writable(dest: Store) -> None:
-    """Refuse a local destination that cannot be written, without writing to it. Raises SettingsError."""
-    if not dest.is_local:
-        return
-    place = Path(dest.root)
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir():
-        raise SettingsError(f"DEST {dest.uri()} cannot be a folder, {place} is a file: choose another DEST")
-    if not os.access(place, os.W_OK | os.X_OK) or os.statvfs(place).f_flag & os.ST_RDONLY:
-        raise SettingsError(
-            f"DEST {dest.uri()} cannot be written: get the right to write to {place}, or choose another"
-        )
-
-
-class _first_write:
-    """Enters a lease, the first write of a run: if it fails, the destination is a wrong argument."""
-
-    def __init__(self, dest: Store, lease: Lease) -> None:
-        self._dest, self._lease = dest, lease
-
-    def __enter__(self) -> Lease:
-        try:
-            return self._lease.__enter__()
-        except LeaseHeldError:
-            raise
-        except PipelineError as error:
-            raise SettingsError(f"DEST {self._dest.uri()} cannot be written: {error}") from error
-
-    def __exit__(self, *exception: Any) -> None:
-        self._lease.__exit__(*exception)
-
-
 def _public(settings: RunSettings) -> dict[str, Any]:
     """Settings for a record, without the secrets of signed addresses."""
     values = settings.model_dump(mode="json")
     return {name: public_uri(value) if isinstance(value, str) else value for name, value in values.items()}
-
-
-def extension_of(format: str) -> str:
-    """The extension of a file format, with its dot."""
-    return next(extension for extension, name in SUPPORTED_EXTENSIONS.items() if name == format)

@@ -7,6 +7,7 @@ not.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sys
 import time

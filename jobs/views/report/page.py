@@ -108,10 +108,10 @@ def write_report(
     after = Side(partial(_stored, store), links.shows_after)
     made = Previews(site, run.settings)
     made.make(shown, before, after, on_progress)
-    chunks = []
+    chunks: list[str] = []
     for number in range(0, len(overview.pictures), ROWS_PER_CHUNK):
         some = overview.pictures[number : number + ROWS_PER_CHUNK]
-        rows = [picture.described() | files_of(picture, made) | links.of(picture) for picture in some]
+        rows = [{**picture.described(), **files_of(picture, made), **links.of(picture)} for picture in some]
         chunks.append(f"data-{len(chunks):03d}.js")
         site.write(chunks[-1], f"pictures.add({json.dumps(rows, separators=(',', ':'))});\n")
     for name in FILES:
