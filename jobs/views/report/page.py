@@ -151,7 +151,8 @@ class Links:
 
     def of(self, picture: Picture) -> dict[str, Any]:
         """What the page is told of a picture's files: its key at the destination, its source's address."""
-        uri, told = picture.row["source_uri"], {}
+        uri = picture.row["source_uri"]
+        told: dict[str, Any] = {}
         if (stored := self._stored_key(picture)) and stored != picture.row["source_key"]:
             told["out"] = stored
         if uri in self._on_the_web:
@@ -285,7 +286,8 @@ def _pages(
 
 def _bar(counts: Mapping[str, int]) -> list[dict[str, Any]]:
     """Parts of the bar: places and widths in thousandths, statuses without pictures left out."""
-    total, start, parts = sum(counts.values()), 0.0, []
+    total, start = sum(counts.values()), 0.0
+    parts: list[dict[str, Any]] = []
     for status in Status:
         if number := counts.get(status, 0):
             width = 1000 * number / total

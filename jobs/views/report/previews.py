@@ -164,7 +164,7 @@ def smaller(pixels: np.ndarray, size: int, *, shown: bool) -> bytes | None:
 
 def files_of(picture: Picture, previews: Previews) -> Mapping[str, str]:
     """What the page is told of a picture's previews: their names, or why there are none."""
-    told = {}
+    told: dict[str, str] = {}
     for side, name in (("after", picture.after), ("before", picture.before)):
         if name is None or (side == "before" and name == picture.after):
             continue
