@@ -94,7 +94,8 @@ def _list_s3(fs: AbstractFileSystem, bucket: str, prefix: str, token: Any, flat:
         options["StartAfter"] = token.start
     elif token is not None:
         options["ContinuationToken"] = token
-    fs.connect()
+    if fs.session is None:
+        fs.connect()
     fs.session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
     page = fs.call_s3("list_objects_v2", **options)
     return Page(

@@ -77,14 +77,15 @@ def test_a_flat_prefix_is_listed_in_parts_where_the_store_can_start_anywhere(
     client, starts = open_store(bucket).fs, []
     for name in names:
         client.call_s3("put_object", Bucket=bucket.removeprefix("s3://"), Key=f"in/{name}", Body=b"four")
+    source = open_source(f"{bucket}/in")
 
     def watch(params: dict[str, object], **_: object) -> None:
         starts.append(params.pop("StartAfter", None) if ignored else params.get("StartAfter"))
 
-    events = client.s3.meta.events
+    events = source.store.fs.s3.meta.events
     events.register("provide-client-params.s3.ListObjectsV2", watch)
     try:
-        found = [found.key for found in open_source(f"{bucket}/in").objects()]
+        found = [found.key for found in source.objects()]
     finally:
         events.unregister("provide-client-params.s3.ListObjectsV2", watch)
     assert sorted(found) == sorted(names)
