@@ -41,6 +41,8 @@ Images of a batch are passed on together. With few models, batches of one image 
 is ready; many models would then need more batches a second than one driver can schedule.
 """
 
+NODE_LABEL = "ray.io/node-id"
+"""Ray's own label of a node: its id."""
 _RETRIES = {"max_restarts": -1, "max_task_retries": 1}
 """Ray restarts a dead actor, and retries its batch only once: by default it would retry without end."""
 _WAITING_TABLES = 64
@@ -179,12 +181,18 @@ def _inputs(job: Job, work: Pass, serving: Mapping[str, int]) -> Any:
     import ray.data
 
     # Reading is fast: one process is enough however many parts there are, and bounds the memory it takes.
-    one_at_a_time = ray.data.TaskPoolStrategy(size=1)
+    # It stays on this process's own node, without which there is no run: Ray restarts an actor once its node
+    # counts as dead, but goes on waiting for a task on a node that hangs.
+    here = {NODE_LABEL: ray.get_runtime_context().get_node_id()}
     pending = ray.data.from_items([{"part": part} for part in work.parts]).map_batches(
-        ReadPending(job.dest).__call__, batch_size=1, num_cpus=STAGE_CPUS, compute=one_at_a_time
+        ReadPending(job.dest).__call__,
+        batch_size=1,
+        num_cpus=0,
+        compute=ray.data.TaskPoolStrategy(size=1),
+        label_selector=here,
     )
     if not work.in_tables:
-        return ray_internals.regroup(pending, work.group, num_cpus=STAGE_CPUS)
+        return ray_internals.regroup(pending, work.group, num_cpus=0, label_selector=here)
     read = pending.map_batches(
         ReadTables,
         fn_constructor_args=(job,),
@@ -222,7 +230,7 @@ def _ray_data_context(without: frozenset[str]) -> Iterator[None]:
     context = ray.data.DataContext.get_current()
     elsewhere = copy.copy(context.execution_options)
     if without:
-        elsewhere.label_selector = {"ray.io/node-id": f"!in({', '.join(sorted(without))})"}
+        elsewhere.label_selector = {NODE_LABEL: f"!in({', '.join(sorted(without))})"}
     wanted = {
         "execution_options": elsewhere,
         "enable_progress_bars": False,

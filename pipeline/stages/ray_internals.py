@@ -101,16 +101,16 @@ def map_blocks(dataset: Dataset, stage: type, **options: Any) -> Dataset:
         return dataset.map_batches_internal(stage, batch_size=None, **options)
 
 
-def regroup(dataset: Dataset, rows: int, *, num_cpus: float, processes: int = 1) -> Dataset:
-    """Repartition a dataset into blocks of `rows` rows, in so many processes.
+def regroup(dataset: Dataset, rows: int, *, processes: int = 1, **options: Any) -> Dataset:
+    """Repartition a dataset into blocks of `rows` rows, in so many processes with these options of Ray.
 
-    `Dataset.repartition` has no arguments for the CPUs or the number of processes. It would request a whole
-    CPU, and wait forever where models take all CPUs of every node, as on small nodes or after a node died.
+    `Dataset.repartition` has no arguments for them. It would request a whole CPU, and wait forever where
+    models take all CPUs of every node, as on small nodes or after a node died.
     """
     regrouped = dataset.repartition(target_num_rows_per_block=rows)
     with _known("plan a repartition"):
         plan = regrouped._logical_plan.dag
-        plan.ray_remote_args["num_cpus"] = num_cpus
+        plan.ray_remote_args.update(options)
         _ = plan.compute.size  # fails if Ray renames it; setting alone would go unnoticed
         plan.compute.size = processes
     return regrouped
