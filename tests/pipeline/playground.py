@@ -196,11 +196,15 @@ class Playground:
         """Images that were given to a model that was ill."""
         return len(set((self.folder / "vain").read_text().split()))
 
+    def newest(self, *columns: str) -> list[dict[str, Any]]:
+        """The newest row of each input."""
+        return [row for batch in newest_rows(self.dest, columns) for row in batch.to_pylist()]
+
     def check(self) -> None:
         """Every input has one newest row, which is restored, and an object that is what its source gives."""
         source, dest = self.source, self.dest
         keys = sorted(key.removeprefix(f"{source.root}/") for key in source.fs.find(source.root))
-        rows = [row for batch in newest_rows(dest, ("source_key", "status")) for row in batch.to_pylist()]
+        rows = self.newest("source_key", "status")
         lost = set(keys) - {row["source_key"] for row in rows if row["status"] == "restored"}
         assert not lost, f"{len(lost)} images were lost, such as {min(lost)}"
         assert len(rows) == len(keys), "an input has two newest rows"
