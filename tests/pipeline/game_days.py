@@ -81,6 +81,7 @@ class Outcome:
     Attributes:
         day: its name.
         seed: of the images and of the moment.
+        scale: of `DENIAL` and `LEASE`.
         after: images that were restored at that moment.
         status: exit status of the run that was hit; negative for a signal.
         said: what it said of it, or None.
@@ -96,6 +97,7 @@ class Outcome:
 
     day: str
     seed: int
+    scale: float
     after: int = 0
     status: int | None = None
     said: str | None = None
@@ -297,7 +299,7 @@ def play(name: str, seed: int, nodes: ThreeNodes, endpoint: str, scale: float) -
             found["fault"] = str(error).replace(str(folder), "FOLDER")[:500]
             nodes.start_anew()
         found["seconds"] = round(time.monotonic() - begun, 1)
-        return Outcome(name, seed, twice=ground.done_twice, vain=ground.in_vain, **found)
+        return Outcome(name, seed, scale, twice=ground.done_twice, vain=ground.in_vain, **found)
 
 
 def _hit(day: GameDay, ground: Playground, found: dict[str, Any]) -> None:

@@ -108,10 +108,11 @@ def _of_game_days(outcomes: Sequence[dict[str, Any]]) -> list[str]:
         f"Each in the middle of a run over {IMAGES} small images with the stand-in, on the same cluster;",
         "then runs until one ends well. Lost: images that are not restored in the end, or whose object is",
         "not what the source gives. Noticed: seconds until the run said so, or had ended. In vain: images",
-        "given to a model that was ill. Of several seeds, the most.",
+        "given to a model that was ill. Of several seeds, the most. Scale: of a denial of 120 seconds and a",
+        "lease of 60.",
         "",
-        "| what goes wrong | seeds | ended with | said | noticed | runs | lost | restored again | in vain |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| what goes wrong | seeds | scale | ended with | said | noticed | runs | lost | again | in vain |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     faults = []
     for name, day in game_days.DAYS.items():
@@ -126,7 +127,8 @@ def _of_game_days(outcomes: Sequence[dict[str, Any]]) -> list[str]:
             max((outcome[column] for outcome in held), default="?")
             for column in ("noticed", "runs", "lost", "twice", "vain")
         ]
-        cells = [day.wrong, len(some), statuses, said.replace("|", "\\|"), *most]
+        scales = ", ".join(sorted({f"{outcome['scale']:g}" for outcome in some}))
+        cells = [day.wrong, len(some), scales, statuses, said.replace("|", "\\|"), *most]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return lines + (["", "What did not hold:", "", *faults] if faults else [])
 
