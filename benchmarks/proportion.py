@@ -1,11 +1,14 @@
 """What screening in proportion sees of a large picture, against screening all of it, and in what time.
 
-    python -m benchmarks.proportion --pictures PICTURES
+    python -m benchmarks.proportion --pictures PICTURES                  30 pictures in 20 cases: hours
+    python -m benchmarks.proportion --pictures PICTURES --a-picture 2    each in two cases beside clean
 
 PICTURES is the folder of `python -m benchmarks.clean_pictures` whose pictures choose. Its pictures of at
-least two megapixels are screened clean and degraded, all over, in one corner or in the shadows. Every
-screening is written to `proportion.jsonl` beside this script when it is made, and not made again; then
-`proportion.md`.
+least two megapixels are screened clean and degraded, all over, in one corner or in the shadows. With
+`--a-picture` the cases go round: every one is of as many pictures as any other, and all pictures are clean
+once. Every screening is written to `proportion.jsonl` beside this script when it is made, and not made
+again: a run that was stopped goes on, and one of more cases makes only those that lack. Then comes
+`proportion.md`, of the cells that were made in both ways.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from unittest.mock import patch
 
@@ -52,6 +56,7 @@ ALL_OVER = (
 IN_A_CORNER = ("dead pixels 1 %", "salt and pepper 2 %", "rain 5 %", "scratches 3 %", "noise 25/255")
 CLEAN = "clean"
 SAMPLED, IN_FULL = "in proportion", "in full"
+_COLUMNS, _FIGURES = (SAMPLED, IN_FULL), ("AUROC", "recall", "seconds")
 
 
 def cases() -> list[str]:
@@ -68,6 +73,13 @@ def degrade(image: FloatImage, case: str) -> FloatImage:
     corner = slice(-CORNER, None), slice(-CORNER, None)
     degraded[corner] = rounded(ROWS[row].degrade(image[corner].copy(), rng))
     return degraded
+
+
+def shown(cases: Sequence[str], index: int, count: int) -> list[str]:
+    """The cases of one picture of many: clean, and so many others, each as often as any other."""
+    others = [case for case in cases if case != CLEAN]
+    first, count = index * count, min(count, len(others))
+    return [CLEAN, *(others[(first + step) % len(others)] for step in range(count))]
 
 
 def screened(restorer: Restorer, image: FloatImage, *, in_full: bool) -> dict[str, Any]:
@@ -94,38 +106,58 @@ def screened(restorer: Restorer, image: FloatImage, *, in_full: bool) -> dict[st
 
 def page(cells: Cells, pictures: Sequence[str], restorer: Restorer) -> str:
     """The tables, of the pictures that were screened in both ways."""
-    rows = {
-        case: {
-            column: [cell for name in pictures if (cell := cells.get((case, name, column)))]
-            for column in (SAMPLED, IN_FULL)
-        }
-        for case in cases()
-    }
-    clean = rows[CLEAN]
+    made = {case: _in_both(cells, case, pictures) for case in cases()}
+    clean = made.pop(CLEAN)
+    made = {case: both for case, both in made.items() if both[SAMPLED]}
+    together = {column: [cell for both in made.values() for cell in both[column]] for column in _COLUMNS}
     lines = [
         "# Screening in proportion",
         "",
         f"`python -m benchmarks.proportion`, {in_words(machine(restorer))}, at {commit()}.",
+        f"{len(clean[SAMPLED])} clean pictures, of at least {LEAST / 1e6:g} megapixels.",
         "Recall: the share of pictures in which something is atypical. Of clean ones it is false alarms.",
+        "Seconds: of processors, on average.",
         "",
-        "| case | pictures | AUROC in proportion | in full | recall in proportion | in full |",
-        "|---|---|---|---|---|---|",
+        f"| case | pictures | {' | '.join(f'{what} {column}' for what in _FIGURES for column in _COLUMNS)} |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_line(case, both, clean) for case, both in [(CLEAN, clean), *made.items(), ("all", together)]),
     ]
-    for case, both in rows.items():
-        if not all(both.values()):
-            continue
-        areas = [
-            auroc(_of(both[column], "typicality"), _of(clean[column], "typicality")) if case != CLEAN else 0.5
-            for column in (SAMPLED, IN_FULL)
-        ]
-        recalls = [sum(map(bool, _of(both[column], "atypical"))) / len(both[column]) for column in both]
-        figures = [*(f"{area:.4f}" for area in areas), *(f"{recall:.2f}" for recall in recalls)]
-        lines.append(f"| {case} | {len(both[SAMPLED])} | {' | '.join(figures)} |")
     return "\n".join(lines) + "\n"
+
+
+Both = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Cells by how they were screened, of the same pictures."""
+
+
+def _in_both(cells: Cells, case: str, pictures: Sequence[str]) -> Both:
+    pairs = [[cells.get((case, name, column)) for column in _COLUMNS] for name in pictures]
+    sampled, in_full = [], []
+    for one, other in pairs:
+        if one is not None and other is not None:
+            sampled.append(one)
+            in_full.append(other)
+    return {SAMPLED: sampled, IN_FULL: in_full}
+
+
+def _line(case: str, both: Both, clean: Both) -> str:
+    if not (both[SAMPLED] and clean[SAMPLED]):
+        return f"| {case} | 0 | | | | | | |"
+    areas = [auroc(_of(both[column], "typicality"), _of(clean[column], "typicality")) for column in _COLUMNS]
+    recalls = [fmean(map(bool, _of(both[column], "atypical"))) for column in _COLUMNS]
+    seconds = [fmean(_of(both[column], "busy")) for column in _COLUMNS]
+    figures = [
+        f"{figure:.{digits}f}" for row, digits in ((areas, 4), (recalls, 2), (seconds, 0)) for figure in row
+    ]
+    return f"| {case} | {len(both[SAMPLED])} | {' | '.join(figures)} |"
 
 
 def _of(cells: Sequence[Mapping[str, Any]], what: str) -> list[Any]:
     return [cell[what] for cell in cells]
+
+
+def _pixels(path: Path) -> int:
+    with Image.open(path) as picture:
+        return math.prod(picture.size)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -133,26 +165,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pictures", type=Path, required=True, help="the folder of those that choose")
     parser.add_argument("--cases", nargs="*", default=cases(), choices=cases(), metavar="CASE")
     parser.add_argument("--columns", nargs="*", default=[SAMPLED, IN_FULL], choices=[SAMPLED, IN_FULL])
+    parser.add_argument("--a-picture", type=int, default=len(cases()), help="cases of each, beside clean")
     parser.add_argument("--most", type=int, default=30, help="pictures, the smallest first")
+    parser.add_argument("--names", nargs="*", metavar="NAME", help="only these pictures, without .png")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=HERE / "proportion.md")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     restorer = Restorer(load_prior("photo-64"))
-    sizes = {path: math.prod(Image.open(path).size) for path in sorted(options.pictures.rglob("*.png"))}
+    sizes = {path: _pixels(path) for path in sorted(options.pictures.rglob("*.png"))}
     large = sorted((path for path, size in sizes.items() if size >= LEAST), key=lambda path: sizes[path])
-    chosen = large[: options.most]
     depends = digest(prior=restorer.prior.sha256, spots=asdict(spots.SPOTS), seed=SEED)
     cells = Cells(options.out.with_suffix(".jsonl"), dict.fromkeys((SAMPLED, IN_FULL), depends))
-    for path in chosen:
+    for index, path in enumerate(large[: options.most]):
+        if options.names and path.stem not in options.names:
+            continue
         image = np.asarray(Image.open(path).convert("RGB"), np.float32) / np.float32(255)
-        for case in options.cases:
-            shown = degrade(image, case)
-            for column in options.columns:
-                if (key := (case, path.stem, column)) not in cells:
-                    cells.add(key, screened(restorer, shown, in_full=column == IN_FULL))
-                    print(*key, flush=True)
-    text = page(cells, [path.stem for path in chosen], restorer)
+        for case in shown(options.cases, index, options.a_picture):
+            keys = [key for column in options.columns if (key := (case, path.stem, column)) not in cells]
+            degraded = degrade(image, case) if keys else image
+            for key in keys:
+                cells.add(key, screened(restorer, degraded, in_full=key[-1] == IN_FULL))
+                print(*key, flush=True)
+    text = page(cells, [path.stem for path in large], restorer)
     options.out.write_text(text)
     print(text)
 
