@@ -63,20 +63,18 @@ def _ordered(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return torch.minimum(a, b), torch.maximum(a, b)
 
 
-def widened(x: Tensor, reach: int) -> Tensor:
-    """Dilate a mask or values (..., H, W) by ``reach`` rows and columns on all sides: take the highest."""
-    return _highest(_highest(x, reach, -1), reach, -2)
+def widened(mask: Tensor, reach: int) -> Tensor:
+    """Dilate a mask (H, W) by ``reach`` rows and columns on all sides."""
+    across = _widened_down(mask.T, reach).T
+    return _widened_down(across, reach)
 
 
-def _highest(x: Tensor, reach: int, dim: int) -> Tensor:
-    """The highest of ``2 reach + 1`` neighbours, from the highest of 1, 2, 4 and so on."""
-    ends = (reach, reach) if dim == -1 else (0, 0, reach, reach)
-    lowest = False if x.dtype == torch.bool else -torch.inf
-    runs, size = F.pad(x, ends, value=lowest), 1
+def _widened_down(mask: Tensor, reach: int) -> Tensor:
+    """Dilate down, by unions over 1, 2, 4 rows and so on, up to ``2 reach + 1``."""
+    runs, size = F.pad(mask, (0, 0, reach, reach)), 1
     while size <= 2 * reach:
         step = min(size, 2 * reach + 1 - size)
-        length = runs.shape[dim] - step
-        runs = torch.maximum(runs.narrow(dim, 0, length), runs.narrow(dim, step, length))
+        runs = runs[:-step] | runs[step:]
         size += step
     return runs
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise, product
 from typing import Self
 
@@ -199,13 +199,19 @@ def features(image: Tensor) -> Tensor:
         planes.append(detail / (contrast + _FAINTEST))
     gray = image.mean(dim=1, keepdim=True)
     both = torch.cat([gray, -gray], dim=1)  # dark marks are bright in the negative
-    planes += [both - _opened(both, side) for side in _MARK_SIDES]
+    negative = -both.flatten(0, 1)
+    planes += [both - _opened(negative, side).view(both.shape) for side in _MARK_SIDES]
     return F.pixel_unshuffle(torch.cat(planes, dim=1), 2)
 
 
-def _opened(x: Tensor, side: int) -> Tensor:
-    """Erode, then dilate (N, C, H, W): what is bright and narrower than ``side`` goes (Serra 1982)."""
-    return widened(-widened(-x, side // 2), side // 2)
+def _opened(negative: Tensor, side: int) -> Tensor:
+    """Erode, then dilate an image of negative (C, H, W): what is bright and narrower than ``side`` goes.
+
+    Across, down, down and across: torch pools in one dimension twenty times as fast as in two.
+    """
+    highest = partial(F.max_pool1d, kernel_size=side, stride=1, padding=side // 2)
+    eroded = -highest(highest(negative).mT)
+    return highest(highest(eroded).mT)
 
 
 class _Block(nn.Module):

@@ -168,7 +168,7 @@ def test_a_job_is_stopped_and_resumed_and_survives_the_head(
     wait_for(lambda: "i2r: restoring" in log.read_text(), "the log was not followed")
     status = i2r(cluster, "jobs", "status", job).stdout
     assert "running" in status
-    assert re.search(r"restoring: \d+ restored, \d+ left", status)
+    assert re.search(r"restoring: \d+ restored, \d+ still to do", status)
     follower.send_signal(signal.SIGINT)
     _, err = follower.communicate(timeout=30)
     assert f"{job} goes on" in err

@@ -45,7 +45,7 @@ if __name__ == "__main__":
     try:
         summary = restore_dataset(
             source, dest, RunSettings(batch=4, flush_seconds=0.5), address=address,
-            restorer_factory=StandIn(seconds=2.0, sick=sick, mark=mark, log=log),
+            restorer_factory=StandIn(seconds=6.0, sick=sick, mark=mark, log=log),
         )
     except PipelineError as error:
         sys.exit(str(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,10 +41,3 @@ def test_a_mask_reaches_as_far_as_it_is_told(height: int, width: int, reach: int
     for row, column in mask.nonzero().tolist():
         expected[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1] = True
     assert torch.equal(widened(mask, reach), expected)
-
-
-@given(height=sides, width=sides, reach=st.integers(0, 6), seed=st.integers(0, 2**31 - 1))
-def test_values_are_dilated_to_the_highest_around(height: int, width: int, reach: int, seed: int) -> None:
-    x = torch.randn(1, 2, height, width, generator=torch.Generator().manual_seed(seed))
-    side = 2 * reach + 1
-    assert torch.equal(widened(x, reach), F.max_pool2d(x, side, stride=1, padding=reach))

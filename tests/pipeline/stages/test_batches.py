@@ -24,6 +24,9 @@ from pipeline.stages.scores import scores
 from pipeline.stages.shares import within
 from pipeline.storage.store import open_store
 
+COMMON = {"run_id": "run", "epoch": 0}
+"""What all rows of a run share."""
+
 
 @pytest.mark.parametrize("status", ["restored", "unchanged", "rejected"])
 @pytest.mark.parametrize("format", ["PNG", "JPEG"])
@@ -35,7 +38,7 @@ def test_what_a_restoration_did_without_is_told(tmp_path: Path, status: str, for
     item.losses = ("smaller tile",)
     extension = {"PNG": ".png", "JPEG": ".jpg"}[format]
     store = open_store(str(tmp_path))
-    job = Job(store, store, RunSettings(format=format), {"run_id": "run", "epoch": 0}, extension)
+    job = Job(store, store, RunSettings(format=format), COMMON, extension)
     (found,) = EncodeAndStore(job)(as_table([item])).to_pylist()
     assert (found["status"], found["losses"]) == (status, ["smaller tile"])
     assert (tmp_path / f"a{extension}").exists()
@@ -86,9 +89,7 @@ def test_what_is_measured_afterwards_is_the_file_that_was_written(tmp_path: Path
     row = {"run_id": "run", "source_key": "a.jpg", "source_uri": "file:///a.jpg", "status": "restored"}
     item = Item(row, owned=False, data=stream.getvalue(), picture=picture, before=scores(picture.pixels))
     store = open_store(str(tmp_path))
-    (found,) = EncodeAndStore(Job(store, store, RunSettings(), {"run_id": "run"}, None))(
-        as_table([item])
-    ).to_pylist()
+    (found,) = EncodeAndStore(Job(store, store, RunSettings(), COMMON, None))(as_table([item])).to_pylist()
     written = decode((tmp_path / "a.jpg").read_bytes(), max_pixels=10_000).pixels
     assert found["metrics"]["noise_level_after"] == scores(written)["noise_level"]
     assert found["metrics"]["noise_level_after"] != scores(picture.pixels)["noise_level"]
@@ -109,7 +110,7 @@ def test_what_fails_is_copied_where_nothing_else_is(
     batch = {name: listed[name].to_numpy(zero_copy_only=False) for name in listed.schema.names}
     no = np.array([False])
     settings = RunSettings(copy_failed=copies, format="PNG")
-    job = Job(source.store, dest, settings, {"run_id": "run"}, ".png")
+    job = Job(source.store, dest, settings, COMMON, ".png")
     [table] = FetchAndDecode(job)(batch | {"owned": no, "collides": no, "failed_before": no})
     (row,) = EncodeAndStore(job)(table).to_pylist()
     copied = copies and not there
