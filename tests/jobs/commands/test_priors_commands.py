@@ -70,7 +70,7 @@ def test_a_prior_is_calibrated_in_its_folder(folder: Path, tmp_path: Path) -> No
     rng = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()
     for name in "ab":
-        small = rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)
+        small = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
         Image.fromarray(small).resize((420, 420), Image.Resampling.BICUBIC).save(
             tmp_path / "photos" / f"{name}.png"
         )
