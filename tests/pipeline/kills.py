@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -98,6 +98,7 @@ class ThreeNodes:
     """A Ray cluster: a head that computes nothing and two nodes that do."""
 
     def __init__(self) -> None:
+        self._frozen: set[int] = set()
         self._start()
 
     def _start(self) -> None:
@@ -132,12 +133,20 @@ class ThreeNodes:
     def replace(self, environment: Mapping[str, str] | None = None) -> None:
         """Put another node in the place of the last."""
         self._cluster.remove_node(self._nodes.pop(), allow_graceful=False)
+        self._end_frozen()
         self.complete(environment)
 
     def freeze_node(self) -> None:
         """Stop every process of the last node, and let them be."""
-        for pid in _with_descendants(_processes(self._nodes[-1])):
+        self._frozen = _with_descendants(_processes(self._nodes[-1]))
+        for pid in self._frozen:
             os.kill(pid, signal.SIGSTOP)
+
+    def _end_frozen(self) -> None:
+        """End what was frozen: Ray's agents end when they see their node end, and see nothing."""
+        while self._frozen:
+            with suppress(ProcessLookupError):
+                os.kill(self._frozen.pop(), signal.SIGKILL)
 
     def kill_head(self) -> None:
         """Let the head vanish, and with it what holds the cluster together."""
@@ -168,6 +177,7 @@ class ThreeNodes:
     def close(self) -> None:
         """End it."""
         self._cluster.shutdown()
+        self._end_frozen()
 
 
 @contextmanager
