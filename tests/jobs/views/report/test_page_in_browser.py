@@ -164,8 +164,7 @@ def test_a_card_opens_slides_blinks_and_closes_by_keys_alone(browser: Browser) -
     browser.press("4", "z")
     assert browser.run("[card.stage.view, card.stage.zoom]") == ["difference", 1]
     browser.press("1", "ArrowRight", "ArrowRight", "Escape")
-    browser.until("!card.dialog.open")
-    assert browser.run("document.activeElement.closest('li').dataset.index") == "2"
+    browser.until("!card.dialog.open && document.activeElement.closest('li')?.dataset.index === '2'")
 
 
 def test_the_border_follows_the_mouse_and_places_are_framed(browser: Browser) -> None:
