@@ -230,9 +230,8 @@ class Attempts:
     def _take(self, table: pa.Table) -> None:
         """Take the rows of a batch. Raises RunError if its stage cannot go on."""
         if len(fatal := table["fatal"].drop_null()):
-            self._lease.check(
-                now=True
-            )  # if the stage found it lost, this run knows it before it records a row
+            # A stage that found the lease lost knows it before this run does, which must record no row then.
+            self._lease.check(now=True)
         self._course.add_repeated(table["repeated"])
         self._log_once(table["warning"].drop_null().to_pylist())
         if not len(fatal):

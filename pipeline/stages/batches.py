@@ -350,9 +350,8 @@ class EncodeAndStore:
             if restored or (self._job.extension and picture.format != self._job.settings.format):
                 encoded = encode(picture, picture.pixels, format=self._job.settings.format)
                 item.data, losses = encoded.data, encoded.losses + item.losses
-                stored = decode(
-                    item.data, max_pixels=self._job.settings.max_pixels
-                ).pixels  # ours: no sandbox
+                # It is our own file, which needs no sandbox.
+                stored = decode(item.data, max_pixels=self._job.settings.max_pixels).pixels
                 like = item.reference is not None and item.reference.shape == stored.shape
                 after = scores(stored, item.reference if like else None)
             measured = (("before", item.before), ("after", after))
